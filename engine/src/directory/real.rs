@@ -1,0 +1,123 @@
+//! The real file system below one root directory.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Directory, DirectoryLock, Mapped, WriteFile};
+
+/// The real file system below a root directory.
+#[derive(Debug)]
+pub struct RealDirectory {
+    root: PathBuf,
+}
+
+impl RealDirectory {
+    /// The directory at `root`, created when it is not there.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        fs::create_dir_all(&root)?;
+        Ok(Self { root })
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl WriteFile for RealFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// Holds an advisory lock on the open file; the kernel lets go of it when the process dies.
+#[derive(Debug)]
+struct FileLock {
+    _file: File,
+}
+
+impl DirectoryLock for FileLock {}
+
+impl Directory for RealDirectory {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).open(self.at(path))?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Mapped> {
+        let file = File::open(self.at(path))?;
+        if file.metadata()?.len() == 0 {
+            return Ok(Mapped::from_memory([]));
+        }
+        #[expect(unsafe_code, reason = "mapping a file is unsafe because another process could change it")]
+        // SAFETY: the data directory is locked for this process, and the engine maps only files that it never writes again.
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(Mapped::from_file(map))
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(self.at(path))?;
+        file.set_len(len)?;
+        file.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.at(path))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(self.at(path))?.len())
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(self.at(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(self.at(from), self.at(to))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(self.at(path))
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(self.at(path)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(self.at(path))?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.at(path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(FileLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+
+    fn display_path(&self, path: &Path) -> PathBuf {
+        self.at(path)
+    }
+}

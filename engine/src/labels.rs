@@ -1,0 +1,311 @@
+//! Label sets. A series is identified by its labels; the metric name is the label `__name__`.
+//!
+//! A [`Labels`] is one allocation: the pairs sorted by name, each string behind its length as LEB128.
+//! So a clone is a reference count, and equality and hashing run over plain bytes.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// The label that holds the metric name.
+pub const METRIC_NAME: &str = "__name__";
+
+/// A label set: sorted by name, names unique and not empty, values not empty.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Labels {
+    packed: Arc<[u8]>,
+}
+
+impl Labels {
+    /// The empty label set.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { packed: Arc::from([]) }
+    }
+
+    /// Builds a label set from pairs in any order. A pair with an empty value is the absence of that label and is left out.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSeries`] when a name is empty or stands twice.
+    pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self>
+    where
+        N: AsRef<str>,
+        V: AsRef<str>,
+    {
+        let mut builder = LabelsBuilder::new();
+        for (name, value) in pairs {
+            builder.push(name.as_ref(), value.as_ref());
+        }
+        builder.build()
+    }
+
+    /// The pairs, sorted by name.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { rest: &self.packed }
+    }
+
+    /// The value of the label `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// The metric name.
+    #[must_use]
+    pub fn metric_name(&self) -> Option<&str> {
+        self.get(METRIC_NAME)
+    }
+
+    /// Whether there is no label.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packed.is_empty()
+    }
+
+    /// How many labels there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// A builder that starts from these labels.
+    #[must_use]
+    pub fn to_builder(&self) -> LabelsBuilder {
+        let mut builder = LabelsBuilder::new();
+        for (name, value) in self.iter() {
+            builder.push(name, value);
+        }
+        builder
+    }
+
+    /// The packed form: see the module's text. Equal label sets have equal bytes.
+    #[must_use]
+    pub fn as_packed(&self) -> &[u8] {
+        &self.packed
+    }
+
+    /// Reads a packed form that came from outside, checking all of it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSeries`] when the bytes are not a packed label set.
+    pub fn from_packed(bytes: &[u8]) -> Result<Self> {
+        let invalid = |reason: &str| Error::InvalidSeries { reason: reason.to_owned() };
+        let mut rest = bytes;
+        let mut previous: Option<&str> = None;
+        while !rest.is_empty() {
+            let mut string = || -> Option<&str> {
+                let (len, used) = read_len(rest)?;
+                let text = std::str::from_utf8(rest.get(used..used.checked_add(len)?)?).ok()?;
+                rest = &rest[used + len..];
+                Some(text)
+            };
+            let (Some(name), Some(value)) = (string(), string()) else {
+                return Err(invalid("a packed label set is cut off or not UTF-8"));
+            };
+            if name.is_empty() || value.is_empty() || previous.is_some_and(|p| p >= name) {
+                return Err(invalid("a packed label set is not sorted or has empty parts"));
+            }
+            previous = Some(name);
+        }
+        Ok(Self { packed: Arc::from(bytes) })
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Pair by pair, as Prometheus orders series.
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// As PromQL writes it: `name{label="value"}`.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.metric_name().unwrap_or_default())?;
+        let mut rest = self.iter().filter(|(name, _)| *name != METRIC_NAME).peekable();
+        if rest.peek().is_none() && self.metric_name().is_some() {
+            return Ok(());
+        }
+        f.write_str("{")?;
+        for (i, (name, value)) in rest.enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}={value:?}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+impl<'a> IntoIterator for &'a Labels {
+    type Item = (&'a str, &'a str);
+    type IntoIter = Iter<'a>;
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// The pairs of a [`Labels`], sorted by name.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iter<'a> {
+    fn string(&mut self) -> Option<&'a str> {
+        let (len, used) = read_len(self.rest)?;
+        let (text, rest) = self.rest.get(used..)?.split_at_checked(len)?;
+        self.rest = rest;
+        std::str::from_utf8(text).ok()
+    }
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a str, &'a str);
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.string()?, self.string()?))
+    }
+}
+
+/// Collects pairs in any order into a [`Labels`].
+#[derive(Clone, Debug, Default)]
+pub struct LabelsBuilder {
+    pairs: Vec<(String, String)>,
+}
+
+impl LabelsBuilder {
+    /// A builder without labels.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a pair. A name that is there already is an error that [`build`](Self::build) reports.
+    pub fn push(&mut self, name: &str, value: &str) -> &mut Self {
+        self.pairs.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a label, replacing what it had; an empty value removes it.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        self.remove(name);
+        self.push(name, value)
+    }
+
+    /// Removes a label.
+    pub fn remove(&mut self, name: &str) -> &mut Self {
+        self.pairs.retain(|(n, _)| n != name);
+        self
+    }
+
+    /// Keeps the labels that `keep` wants.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) -> &mut Self {
+        self.pairs.retain(|(n, _)| keep(n));
+        self
+    }
+
+    /// The label set.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSeries`] when a name is empty or stands twice.
+    pub fn build(&mut self) -> Result<Labels> {
+        self.pairs.retain(|(_, value)| !value.is_empty());
+        self.pairs.sort_unstable();
+        for (i, (name, _)) in self.pairs.iter().enumerate() {
+            if name.is_empty() {
+                return Err(Error::InvalidSeries { reason: "a label has an empty name".to_owned() });
+            }
+            if i > 0 && self.pairs[i - 1].0 == *name {
+                return Err(Error::InvalidSeries { reason: format!("label {name:?} is given twice") });
+            }
+        }
+        let mut packed = Vec::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 2).sum());
+        for (name, value) in &self.pairs {
+            for text in [name, value] {
+                write_len(&mut packed, text.len());
+                packed.extend_from_slice(text.as_bytes());
+            }
+        }
+        Ok(Labels { packed: Arc::from(packed) })
+    }
+}
+
+fn write_len(out: &mut Vec<u8>, mut len: usize) {
+    while len >= 0x80 {
+        out.push((len & 0x7f) as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+}
+
+#[inline]
+fn read_len(bytes: &[u8]) -> Option<(usize, usize)> {
+    let first = *bytes.first()?;
+    if first < 0x80 {
+        return Some((first as usize, 1));
+    }
+    let mut len = 0_usize;
+    for (i, byte) in bytes.iter().take(5).enumerate() {
+        len |= ((byte & 0x7f) as usize) << (7 * i);
+        if byte & 0x80 == 0 {
+            return Some((len, i + 1));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorts_pairs_drops_empty_values_and_refuses_duplicates() {
+        let labels = Labels::from_pairs([("b", "2"), ("a", "1"), ("c", ""), (METRIC_NAME, "up")]).unwrap();
+        assert_eq!(labels.to_string(), r#"up{a="1", b="2"}"#);
+        assert_eq!(labels.get("c"), None);
+        assert_eq!(labels.len(), 3);
+        assert!(Labels::from_pairs([("a", "1"), ("a", "2")]).is_err());
+        assert!(Labels::from_pairs([("", "1")]).is_err());
+    }
+
+    #[test]
+    fn packed_form_round_trips_and_is_checked() {
+        let long = "v".repeat(300);
+        let labels = Labels::from_pairs([("a", long.as_str()), ("b", "2")]).unwrap();
+        assert_eq!(Labels::from_packed(labels.as_packed()).unwrap(), labels);
+        for cut in 1..labels.as_packed().len() {
+            let shorter = &labels.as_packed()[..cut];
+            if let Ok(read) = Labels::from_packed(shorter) {
+                assert_eq!(read.len(), 1, "only the whole first pair may stand alone");
+            }
+        }
+        assert!(Labels::from_packed(&[1, b'b', 1, b'x', 1, b'a', 1, b'x']).is_err());
+    }
+
+    #[test]
+    fn orders_pair_by_pair() {
+        let of = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied()).unwrap();
+        assert!(of(&[("a", "1")]) < of(&[("a", "1"), ("b", "1")]));
+        assert!(of(&[("a", "10")]) < of(&[("a", "9")]));
+        assert!(of(&[("aa", "1")]) > of(&[("a", "2")]));
+    }
+}

@@ -1,0 +1,115 @@
+//! Label matchers: `=`, `!=`, `=~`, `!~`. A label that a series lacks has the empty value.
+
+use regex::Regex;
+
+/// How a matcher compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatchOp {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`, anchored at both ends.
+    Regex,
+    /// `!~`, anchored at both ends.
+    NotRegex,
+}
+
+impl MatchOp {
+    /// The operator as PromQL writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Regex => "=~",
+            Self::NotRegex => "!~",
+        }
+    }
+}
+
+/// One condition on one label.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    name: String,
+    op: MatchOp,
+    value: String,
+    regex: Option<Regex>,
+}
+
+impl Matcher {
+    /// A matcher on the label `name`. For `=~` and `!~`, `value` is a regular expression that must match the whole value;
+    /// `.` matches a newline too, as in Prometheus.
+    ///
+    /// # Errors
+    /// The regular expression's error, with the position in it.
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, regex::Error> {
+        let value = value.into();
+        let regex = match op {
+            MatchOp::Equal | MatchOp::NotEqual => None,
+            MatchOp::Regex | MatchOp::NotRegex => Some(Regex::new(&format!("^(?s:{value})$"))?),
+        };
+        Ok(Self { name: name.into(), op, value, regex })
+    }
+
+    /// `name="value"`.
+    pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+    }
+
+    /// The label's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it compares.
+    #[must_use]
+    pub fn op(&self) -> MatchOp {
+        self.op
+    }
+
+    /// What it compares with: a value, or the regular expression as written.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// Whether a label with this value satisfies the matcher; an absent label has the value `""`.
+    #[must_use]
+    pub fn matches(&self, value: &str) -> bool {
+        let positive = match &self.regex {
+            Some(regex) => regex.is_match(value),
+            None => self.value == value,
+        };
+        positive == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+    }
+
+    /// Whether a series without this label satisfies the matcher.
+    #[must_use]
+    pub fn matches_empty(&self) -> bool {
+        self.matches("")
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.op, &self.value) == (&other.name, other.op, &other.value)
+    }
+}
+
+impl Eq for Matcher {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regexes_are_anchored_and_the_dot_matches_newlines() {
+        let matcher = Matcher::new("a", MatchOp::Regex, "b.*|c").unwrap();
+        assert!(matcher.matches("b\nx") && matcher.matches("c"));
+        assert!(!matcher.matches("xc") && !matcher.matches("cx"));
+        assert!(Matcher::new("a", MatchOp::NotRegex, "b+").unwrap().matches_empty());
+        assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
+    }
+}

@@ -1,0 +1,43 @@
+//! How a database is opened.
+
+use std::time::Duration;
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WalSync {
+    /// After its record is on disk. Concurrent writers share one sync.
+    #[default]
+    Always,
+    /// At once; the log is synced this often, so a power cut loses at most that much.
+    Interval(Duration),
+    /// At once; the operating system decides when to write. A killed process loses nothing, a power cut may.
+    Off,
+}
+
+/// How a database is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When a write is answered.
+    pub wal_sync: WalSync,
+    /// Age at which a block is dropped, counted from its newest sample; `None` keeps everything.
+    pub retention: Option<Duration>,
+    /// The time that one unmerged block spans, and so how long samples stay in the head.
+    pub block_span: Duration,
+    /// The head is sealed early when its samples take this many bytes of memory.
+    pub head_bytes_max: usize,
+    /// Whether background threads seal, compact and expire. Tests turn it off and call
+    /// [`Db::flush`](crate::Db::flush) and [`Db::compact`](crate::Db::compact) themselves.
+    pub background: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            wal_sync: WalSync::Always,
+            retention: None,
+            block_span: Duration::from_secs(2 * 3600),
+            head_bytes_max: 1 << 30,
+            background: true,
+        }
+    }
+}

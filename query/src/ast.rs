@@ -1,0 +1,350 @@
+//! The syntax tree of a PromQL expression, as the parser builds it and the planner reads it.
+//!
+//! Nodes carry the byte span of the source text they came from, so that errors and annotations can
+//! point at it. Durations are milliseconds, as in Prometheus; times are milliseconds since the epoch.
+
+use timberline_engine::Matcher;
+
+/// A half-open byte range of the query text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// The type of value an expression evaluates to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueType {
+    /// One float per step.
+    Scalar,
+    /// Series with one sample per step.
+    Vector,
+    /// Series with a window of samples per step.
+    Matrix,
+    /// A string constant.
+    String,
+}
+
+/// An expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// `12.34`, `0x1f`, `Inf`, `5m` (durations are numbers of seconds).
+    Number(NumberLiteral),
+    /// `"text"`.
+    String(StringLiteral),
+    /// `metric{label="value"} offset 5m @ end()`.
+    Selector(VectorSelector),
+    /// `metric[5m]`.
+    Matrix(MatrixSelector),
+    /// `expr[1h:5m]`.
+    Subquery(Subquery),
+    /// `-expr`, `+expr`.
+    Unary(Unary),
+    /// `lhs op rhs`.
+    Binary(Binary),
+    /// `sum by (label) (expr)`.
+    Aggregate(Aggregate),
+    /// `rate(expr)`.
+    Call(Call),
+    /// `(expr)`.
+    Paren(Paren),
+}
+
+/// A number, and how it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumberLiteral {
+    /// The value; a duration's value is in seconds.
+    pub value: f64,
+    /// Whether the source wrote a duration (`5m`), so that printing gives it back.
+    pub is_duration: bool,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A string constant, unescaped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StringLiteral {
+    /// The unescaped text.
+    pub value: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// What `@` fixes the evaluation time to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// `@ 1609746000`, in milliseconds since the epoch.
+    Time(i64),
+    /// `@ start()`: the first step of the query.
+    Start,
+    /// `@ end()`: the last step of the query.
+    End,
+}
+
+/// An instant vector selector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorSelector {
+    /// The metric name as written in front of the braces or quoted inside them; also among `matchers`.
+    pub name: Option<String>,
+    /// All matchers, the one for the name included.
+    pub matchers: Vec<Matcher>,
+    /// `offset`, milliseconds; negative looks into the future.
+    pub offset_ms: i64,
+    /// The `@` modifier.
+    pub at: Option<At>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A range vector selector. Its offset and `@` are those of `selector`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixSelector {
+    /// What is selected.
+    pub selector: VectorSelector,
+    /// The window, milliseconds: `(t - range, t]`.
+    pub range_ms: i64,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A subquery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subquery {
+    /// The instant vector or scalar expression evaluated at each inner step.
+    pub expr: Box<Expr>,
+    /// The window, milliseconds: `(t - range, t]`.
+    pub range_ms: i64,
+    /// The inner step, milliseconds; `None` takes the server's default.
+    pub step_ms: Option<i64>,
+    /// `offset`, milliseconds.
+    pub offset_ms: i64,
+    /// The `@` modifier.
+    pub at: Option<At>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A unary operator applied to a scalar or vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unary {
+    /// Whether the operator is `-` (else `+`).
+    pub negative: bool,
+    /// The operand.
+    pub expr: Box<Expr>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A parenthesised expression.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Paren {
+    /// The expression inside.
+    pub expr: Box<Expr>,
+    /// Where it stands, parentheses included.
+    pub span: Span,
+}
+
+/// A binary operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BinaryOp {
+    /// `+`
+    Add,
+    /// `-`
+    Sub,
+    /// `*`
+    Mul,
+    /// `/`
+    Div,
+    /// `%`
+    Mod,
+    /// `^`
+    Pow,
+    /// `atan2`
+    Atan2,
+    /// `==`
+    Eql,
+    /// `!=`
+    Neq,
+    /// `>`
+    Gtr,
+    /// `<`
+    Lss,
+    /// `>=`
+    Gte,
+    /// `<=`
+    Lte,
+    /// `and`
+    And,
+    /// `or`
+    Or,
+    /// `unless`
+    Unless,
+}
+
+impl BinaryOp {
+    /// Whether this is `==`, `!=`, `>`, `<`, `>=` or `<=`.
+    #[must_use]
+    pub fn is_comparison(self) -> bool {
+        matches!(self, Self::Eql | Self::Neq | Self::Gtr | Self::Lss | Self::Gte | Self::Lte)
+    }
+
+    /// Whether this is `and`, `or` or `unless`.
+    #[must_use]
+    pub fn is_set(self) -> bool {
+        matches!(self, Self::And | Self::Or | Self::Unless)
+    }
+}
+
+/// How many series of each side may pair up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cardinality {
+    /// One to one.
+    #[default]
+    OneToOne,
+    /// `group_left`: many on the left, one on the right.
+    ManyToOne,
+    /// `group_right`: one on the left, many on the right.
+    OneToMany,
+    /// Set operators.
+    ManyToMany,
+}
+
+/// `on`/`ignoring` and `group_left`/`group_right`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VectorMatching {
+    /// How many series pair up.
+    pub cardinality: Cardinality,
+    /// Whether `labels` are the ones to match `on`; else the ones to ignore.
+    pub on: bool,
+    /// The labels of `on(...)` or `ignoring(...)`.
+    pub labels: Vec<String>,
+    /// The labels of `group_left(...)` or `group_right(...)`, copied from the "one" side.
+    pub include: Vec<String>,
+}
+
+/// `lhs op rhs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binary {
+    /// The operator.
+    pub op: BinaryOp,
+    /// `bool`: a comparison returns 0 or 1 instead of filtering.
+    pub return_bool: bool,
+    /// How vectors pair up. `None` when an operand is a scalar.
+    pub matching: Option<VectorMatching>,
+    /// Left operand.
+    pub lhs: Box<Expr>,
+    /// Right operand.
+    pub rhs: Box<Expr>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// An aggregation operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AggregateOp {
+    /// `sum`
+    Sum,
+    /// `avg`
+    Avg,
+    /// `count`
+    Count,
+    /// `min`
+    Min,
+    /// `max`
+    Max,
+    /// `group`
+    Group,
+    /// `stddev`
+    Stddev,
+    /// `stdvar`
+    Stdvar,
+    /// `topk`
+    Topk,
+    /// `bottomk`
+    Bottomk,
+    /// `count_values`
+    CountValues,
+    /// `quantile`
+    Quantile,
+    /// `limitk`
+    Limitk,
+    /// `limit_ratio`
+    LimitRatio,
+}
+
+/// `by (...)` or `without (...)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grouping {
+    /// `without` instead of `by`. An aggregation with neither is `by ()`.
+    pub without: bool,
+    /// The labels.
+    pub labels: Vec<String>,
+}
+
+/// An aggregation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    /// The operator.
+    pub op: AggregateOp,
+    /// The parameter of `topk`, `bottomk`, `quantile`, `count_values`, `limitk`, `limit_ratio`.
+    pub param: Option<Box<Expr>>,
+    /// The vector.
+    pub expr: Box<Expr>,
+    /// The grouping.
+    pub grouping: Grouping,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A function call. The name is one of [`crate::signature::SIGNATURES`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The function.
+    pub function: &'static crate::signature::Signature,
+    /// The arguments, type-checked.
+    pub args: Vec<Expr>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl Expr {
+    /// Where the expression stands in the query text.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        match self {
+            Self::Number(e) => e.span,
+            Self::String(e) => e.span,
+            Self::Selector(e) => e.span,
+            Self::Matrix(e) => e.span,
+            Self::Subquery(e) => e.span,
+            Self::Unary(e) => e.span,
+            Self::Binary(e) => e.span,
+            Self::Aggregate(e) => e.span,
+            Self::Call(e) => e.span,
+            Self::Paren(e) => e.span,
+        }
+    }
+
+    /// The type the expression evaluates to.
+    #[must_use]
+    pub fn value_type(&self) -> ValueType {
+        match self {
+            Self::Number(_) => ValueType::Scalar,
+            Self::String(_) => ValueType::String,
+            Self::Selector(_) | Self::Aggregate(_) => ValueType::Vector,
+            Self::Matrix(_) | Self::Subquery(_) => ValueType::Matrix,
+            Self::Unary(e) => e.expr.value_type(),
+            Self::Paren(e) => e.expr.value_type(),
+            Self::Call(e) => e.function.returns,
+            Self::Binary(e) => {
+                if e.lhs.value_type() == ValueType::Scalar && e.rhs.value_type() == ValueType::Scalar {
+                    ValueType::Scalar
+                } else {
+                    ValueType::Vector
+                }
+            }
+        }
+    }
+}
