@@ -41,6 +41,19 @@ impl Labels {
         builder.build()
     }
 
+    /// Packs pairs that are sorted, unique and not empty already, as those of an index are.
+    #[must_use]
+    pub(crate) fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut packed = Vec::with_capacity(256);
+        for (name, value) in pairs {
+            for text in [name, value] {
+                write_len(&mut packed, text.len());
+                packed.extend_from_slice(text.as_bytes());
+            }
+        }
+        Self { packed: Arc::from(packed) }
+    }
+
     /// The pairs, sorted by name.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {

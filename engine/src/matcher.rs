@@ -75,6 +75,14 @@ impl Matcher {
         &self.value
     }
 
+    /// The values that satisfy the matcher, when it is a `=~` that lists them: `a|b|c`.
+    #[must_use]
+    pub fn literals(&self) -> Option<impl Iterator<Item = &str>> {
+        let is_meta = |c: char| r"\.+*?()[]{}^$".contains(c);
+        let lists = self.op == MatchOp::Regex && !self.value.contains(is_meta);
+        lists.then(|| self.value.split('|'))
+    }
+
     /// Whether a label with this value satisfies the matcher; an absent label has the value `""`.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
@@ -111,5 +119,13 @@ mod tests {
         assert!(!matcher.matches("xc") && !matcher.matches("cx"));
         assert!(Matcher::new("a", MatchOp::NotRegex, "b+").unwrap().matches_empty());
         assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
+    }
+
+    #[test]
+    fn an_alternation_of_plain_words_is_a_list() {
+        let list = |op, value| Some(Matcher::new("a", op, value).unwrap().literals()?.collect::<Vec<_>>().join(","));
+        assert_eq!(list(MatchOp::Regex, "b|c d").as_deref(), Some("b,c d"));
+        assert_eq!(list(MatchOp::Regex, "b.|c"), None);
+        assert_eq!(list(MatchOp::NotRegex, "b"), None);
     }
 }

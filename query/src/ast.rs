@@ -112,7 +112,7 @@ pub struct MatrixSelector {
 /// A subquery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subquery {
-    /// The instant vector or scalar expression evaluated at each inner step.
+    /// The instant vector expression evaluated at each inner step.
     pub expr: Box<Expr>,
     /// The window, milliseconds: `(t - range, t]`.
     pub range_ms: i64,

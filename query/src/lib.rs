@@ -3,4 +3,15 @@
 //! This crate knows nothing about HTTP and nothing about how the engine stores samples.
 
 pub mod ast;
+mod error;
+mod exec;
+pub mod parser;
+mod plan;
+mod print;
 pub mod signature;
+mod value;
+
+pub use error::{ErrorKind, QueryError, Result};
+pub use exec::{Cancel, Executor, ExecutorOptions, Limits, Query};
+pub use parser::{ParseError, format_duration, parse, parse_duration, parse_selector};
+pub use value::{MatrixSeries, Outcome, QueryStats, Value, VectorSample};

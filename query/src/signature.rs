@@ -94,3 +94,15 @@ pub static SIGNATURES: &[Signature] = &[
 pub fn lookup(name: &str) -> Option<&'static Signature> {
     SIGNATURES.binary_search_by(|s| s.name.cmp(name)).ok().map(|i| &SIGNATURES[i])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_is_found_by_its_name() {
+        assert!(SIGNATURES.is_sorted_by(|a, b| a.name < b.name));
+        assert!(SIGNATURES.iter().all(|signature| lookup(signature.name) == Some(signature)));
+        assert_eq!(lookup("nope"), None);
+    }
+}

@@ -1,2 +1,10 @@
-//! t
-fn main() {}
+//! The `timberline` binary.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    timberline::cli::run()
+}

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 mod mapped;
 mod real;
+mod simulated;
 
 pub use mapped::Mapped;
 pub use real::RealDirectory;
+pub use simulated::SimulatedDirectory;
 
 /// A file that is being written, from its start or from where it was opened.
 pub trait WriteFile: Send + Debug {

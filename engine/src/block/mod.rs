@@ -1,0 +1,48 @@
+#![doc = include_str!("../../docs/format/block.md")]
+//!
+//! # The module
+//! [`BlockWriter`] makes a block from series that come sorted by labels; [`Block`] reads one.
+
+mod reader;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use ulid::Ulid;
+
+pub use reader::{Block, BlockSeries, verify_units};
+pub use writer::{BlockWriter, EncodedColumns};
+
+pub use crate::index::BlockMeta;
+
+/// The folder of the blocks below the data directory.
+pub const BLOCKS_DIR: &str = "blocks";
+/// The name of a block's chunk file.
+pub const CHUNKS_FILE: &str = "chunks";
+/// The name of a block's index file.
+pub const INDEX_FILE: &str = "index";
+/// A chunk holds at most this many samples. Long chunks compress better; a query that needs few samples of one decodes
+/// all of it.
+pub const CHUNK_SAMPLES_MAX: usize = 4096;
+
+const MAGIC: [u8; 8] = *b"TMBRCHK\0";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 12;
+/// What the folder of a block that is being written ends with.
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// The folder of a block.
+#[must_use]
+pub fn block_path(id: Ulid) -> PathBuf {
+    Path::new(BLOCKS_DIR).join(id.to_string())
+}
+
+fn temporary_path(id: Ulid) -> PathBuf {
+    Path::new(BLOCKS_DIR).join(format!("{id}{TEMPORARY_SUFFIX}"))
+}
+
+/// The id in the name of a block's folder; `None` when it is none, or one that was never finished.
+#[must_use]
+pub fn block_id(folder: &str) -> Option<Ulid> {
+    Ulid::from_string(folder).ok()
+}

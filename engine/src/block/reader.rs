@@ -1,0 +1,254 @@
+//! Reads a block: its index, and its chunks where the index says they are.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use croaring::Bitmap;
+use ulid::Ulid;
+
+use super::{CHUNKS_FILE, EncodedColumns, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path};
+use crate::chunk::{decode_timestamps, decode_values, timestamp_count};
+use crate::directory::{Directory, Mapped};
+use crate::encoding::{DecodeError, Reader};
+use crate::error::{Error, Result};
+use crate::index::{BlockMeta, ChunkRef, Index, LabelIndex, TimesEntry, matching};
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+use crate::samples::Samples;
+use crate::time::TimeRange;
+
+/// An open block. Only the names of its labels and its metadata are on the heap.
+#[derive(Debug)]
+pub struct Block {
+    index: Index,
+    chunks_file: PathBuf,
+    chunks: Mapped,
+}
+
+/// A series of a block, with its chunks that overlap the selected range.
+#[derive(Clone, Debug)]
+pub struct BlockSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its chunks in order of time.
+    pub chunks: Vec<(ChunkRef, TimesEntry)>,
+}
+
+/// A series by its id, with its chunks that overlap a range.
+struct Touching {
+    id: u32,
+    chunks: Vec<(ChunkRef, TimesEntry)>,
+}
+
+impl Block {
+    /// Opens a block and verifies its index; chunks are verified when they are read.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`], [`Error::NewerVersion`], [`Error::Io`].
+    pub fn open(directory: &dyn Directory, id: Ulid) -> Result<Self> {
+        let folder = block_path(id);
+        let map = |name: &str| -> Result<(PathBuf, Mapped)> {
+            let path = folder.join(name);
+            let shown = directory.display_path(&path);
+            let bytes = directory.map(&path).map_err(|e| Error::io("read", &shown, e))?;
+            Ok((shown, bytes))
+        };
+        let (index_file, index) = map(INDEX_FILE)?;
+        let index = Index::open(&index_file, index)?;
+        let (chunks_file, chunks) = map(CHUNKS_FILE)?;
+        if index.meta().id != id {
+            return Err(Error::corruption(index_file, 0, "the index belongs to another block"));
+        }
+        Self::from_parts(index, chunks_file, chunks)
+    }
+
+    /// A block from its open index and the bytes of its chunk file.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] when they do not belong together.
+    pub fn from_parts(index: Index, chunks_file: PathBuf, chunks: Mapped) -> Result<Self> {
+        check_header(&chunks_file, &chunks)?;
+        if chunks.len() as u64 != index.meta().chunk_bytes {
+            let reason = "the file's length differs from what the index says";
+            return Err(Error::corruption(chunks_file, chunks.len() as u64, reason));
+        }
+        Ok(Self { index, chunks_file, chunks })
+    }
+
+    /// What the block says of itself.
+    #[must_use]
+    pub fn meta(&self) -> &BlockMeta {
+        self.index.meta()
+    }
+
+    /// The bytes of its files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.index.len() + self.chunks.len()) as u64
+    }
+
+    /// Its index.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The series that satisfy all matchers and have a chunk that overlaps `range`, sorted by labels.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeries>> {
+        let mut found = Vec::new();
+        for Touching { id, chunks } in self.touching(matchers, range)? {
+            found.push(BlockSeries { labels: self.index.labels(id)?, chunks });
+        }
+        Ok(found)
+    }
+
+    /// The labels of these series, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn labels(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
+        self.touching(matchers, range)?.into_iter().map(|series| self.index.labels(series.id)).collect()
+    }
+
+    fn touching(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Touching>> {
+        if !self.meta().range.overlaps(range) {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        let mut chunks = Vec::new();
+        for id in matching(&self.index, matchers)?.iter() {
+            chunks.clear();
+            self.index.chunks(id, &mut chunks)?;
+            chunks.retain(|(_, times)| times.range.overlaps(range));
+            if !chunks.is_empty() {
+                found.push(Touching { id, chunks: chunks.clone() });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds the label names of the series near `range`.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn label_names(&self, matchers: &[Matcher], range: TimeRange, out: &mut BTreeSet<String>) -> Result<()> {
+        if !self.meta().range.overlaps(range) {
+            return Ok(());
+        }
+        if matchers.is_empty() {
+            out.extend(self.index.names().map(|(name, _)| name.to_owned()));
+            return Ok(());
+        }
+        for labels in self.labels(matchers, range)? {
+            for (name, _) in &labels {
+                if !out.contains(name) {
+                    out.insert(name.to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the values of a label among the series near `range`.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+        out: &mut BTreeSet<String>,
+    ) -> Result<()> {
+        if !self.meta().range.overlaps(range) {
+            return Ok(());
+        }
+        if matchers.is_empty() {
+            for value in self.index.values(name) {
+                out.insert(value?.to_owned());
+            }
+            return Ok(());
+        }
+        let series: Bitmap = self.touching(matchers, range)?.into_iter().map(|series| series.id).collect();
+        for value in self.index.values(name) {
+            let value = value?;
+            if !out.contains(value) && self.index.with_value(name, value)?.intersect(&series) {
+                out.insert(value.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the samples of a chunk.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn decode(&self, chunk: ChunkRef, times: &TimesEntry, out: &mut Samples) -> Result<()> {
+        let columns = self.encoded(chunk, times)?;
+        let before = out.timestamps.len();
+        let located = |at: u64| move |e: DecodeError| self.corrupt(at, e.offset, e.reason);
+        decode_timestamps(columns.timestamps, &mut out.timestamps).map_err(located(times.offset))?;
+        let count = out.timestamps.len() - before;
+        decode_values(columns.values, count, &mut out.values).map_err(located(chunk.values))
+    }
+
+    /// The encoded columns of a chunk, verified.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn encoded(&self, chunk: ChunkRef, times: &TimesEntry) -> Result<EncodedColumns<'_>> {
+        let timestamps = self.unit(times.offset)?;
+        let values = self.unit(chunk.values)?;
+        if timestamp_count(timestamps).ok() != Some(times.count as usize) {
+            return Err(self.corrupt(times.offset, 0, "the number of timestamps differs from what the index says"));
+        }
+        Ok(EncodedColumns { timestamps, values, range: times.range, count: times.count })
+    }
+
+    fn unit(&self, offset: u64) -> Result<&[u8]> {
+        let rest = usize::try_from(offset).ok().and_then(|at| self.chunks.get(at..)).unwrap_or_default();
+        read_unit(&mut Reader::new(rest)).map_err(|e| self.corrupt(offset, e.offset, e.reason))
+    }
+
+    fn corrupt(&self, at: u64, offset: usize, reason: &str) -> Error {
+        Error::corruption(&self.chunks_file, at + offset as u64, reason)
+    }
+}
+
+/// Walks over all units of a chunk file and checks their checksums; returns how many there are.
+///
+/// # Errors
+/// [`Error::Corruption`] at the first unit that does not check out.
+pub fn verify_units(file: &Path, bytes: &[u8]) -> Result<usize> {
+    check_header(file, bytes)?;
+    let mut reader = Reader::new(&bytes[HEADER_BYTES..]);
+    let mut units = 0;
+    while !reader.is_empty() {
+        let at = HEADER_BYTES + reader.offset();
+        read_unit(&mut reader).map_err(|e| Error::corruption(file, at as u64, e.reason))?;
+        units += 1;
+    }
+    Ok(units)
+}
+
+fn check_header(file: &Path, bytes: &[u8]) -> Result<()> {
+    if bytes.len() < HEADER_BYTES || bytes[..8] != MAGIC {
+        return Err(Error::corruption(file, 0, "not a chunk file: the magic bytes differ"));
+    }
+    match Reader::new(&bytes[8..]).u32_le() {
+        Ok(VERSION) => Ok(()),
+        Ok(found) if found > VERSION => {
+            Err(Error::NewerVersion { file: file.to_owned(), found, supported: VERSION })
+        }
+        _ => Err(Error::corruption(file, 8, "the version is unknown")),
+    }
+}
+
+fn read_unit<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    let column = reader.prefixed_bytes()?;
+    let crc = reader.u32_le()?;
+    if crc32c::crc32c(column) == crc { Ok(column) } else { Err(reader.error("the column's checksum differs")) }
+}

@@ -1,0 +1,235 @@
+//! Writes a block: chunks as they come, the index at the end, and then one rename that makes it exist.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use ulid::Ulid;
+
+use super::{BLOCKS_DIR, CHUNK_SAMPLES_MAX, CHUNKS_FILE, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path, temporary_path};
+use crate::chunk::{encode_timestamps, encode_values};
+use crate::directory::{Directory, WriteFile};
+use crate::encoding::write_varint;
+use crate::error::{Error, Result};
+use crate::index::{BlockMeta, ChunkRef, IndexBuilder, TimesEntry};
+use crate::labels::Labels;
+use crate::samples::Samples;
+use crate::time::TimeRange;
+
+/// Bytes collected before they are written to the file.
+const WRITE_BUFFER_BYTES: usize = 1 << 20;
+/// Timestamp columns remembered to be shared, in bytes of their encoding.
+const SHARED_TIMES_BYTES_MAX: usize = 8 << 20;
+
+/// The encoded columns of one chunk, as another block holds them.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodedColumns<'a> {
+    /// The timestamp column.
+    pub timestamps: &'a [u8],
+    /// The value column.
+    pub values: &'a [u8],
+    /// First and last timestamp.
+    pub range: TimeRange,
+    /// How many samples.
+    pub count: u32,
+}
+
+/// Writes one block.
+#[derive(Debug)]
+pub struct BlockWriter {
+    directory: Arc<dyn Directory>,
+    id: Ulid,
+    file: Box<dyn WriteFile>,
+    buffer: Vec<u8>,
+    /// Bytes before the buffer.
+    flushed: u64,
+    index: IndexBuilder,
+    /// Encoded timestamp columns that a later chunk may share.
+    shared_times: HashMap<Box<[u8]>, u32, FixedState>,
+    shared_times_bytes: usize,
+    /// The timestamps encoded last, which the next series often has too.
+    last_times: Option<(Vec<i64>, u32)>,
+    /// The chunks of the current series.
+    chunks: Vec<ChunkRef>,
+    scratch: Vec<u8>,
+    range: TimeRange,
+    samples: u64,
+}
+
+impl BlockWriter {
+    /// Starts a block in a temporary folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(directory: Arc<dyn Directory>, id: Ulid) -> Result<Self> {
+        let folder = temporary_path(id);
+        directory.create_dir_all(&folder).map_err(|e| Error::io("create", directory.display_path(&folder), e))?;
+        let path = folder.join(CHUNKS_FILE);
+        let file = directory.create(&path).map_err(|e| Error::io("create", directory.display_path(&path), e))?;
+        let mut buffer = Vec::with_capacity(WRITE_BUFFER_BYTES);
+        buffer.extend_from_slice(&MAGIC);
+        buffer.extend_from_slice(&VERSION.to_le_bytes());
+        debug_assert_eq!(buffer.len(), HEADER_BYTES);
+        Ok(Self {
+            directory,
+            id,
+            file,
+            buffer,
+            flushed: 0,
+            index: IndexBuilder::default(),
+            shared_times: HashMap::default(),
+            shared_times_bytes: 0,
+            last_times: None,
+            chunks: Vec::new(),
+            scratch: Vec::new(),
+            range: TimeRange::new(i64::MAX, i64::MIN),
+            samples: 0,
+        })
+    }
+
+    /// Adds samples to the current series: sorted by time, after those that it has.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn samples(&mut self, timestamps: &[i64], values: &[f64]) -> Result<()> {
+        for (timestamps, values) in timestamps.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX)) {
+            let (Some(&start), Some(&end)) = (timestamps.first(), timestamps.last()) else { continue };
+            let range = TimeRange::new(start, end);
+            let times = match &self.last_times {
+                Some((last, times)) if last == timestamps => *times,
+                _ => {
+                    let mut bytes = std::mem::take(&mut self.scratch);
+                    bytes.clear();
+                    encode_timestamps(timestamps, &mut bytes);
+                    let times = self.times(&bytes, range, timestamps.len() as u32)?;
+                    self.scratch = bytes;
+                    self.last_times = Some((timestamps.to_vec(), times));
+                    times
+                }
+            };
+            let mut bytes = std::mem::take(&mut self.scratch);
+            bytes.clear();
+            encode_values(values, &mut bytes);
+            let values_at = self.unit(&bytes)?;
+            self.scratch = bytes;
+            self.chunk(times, values_at, range, timestamps.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Adds a chunk to the current series without decoding it: sorted by time, after those that it has.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn encoded(&mut self, columns: EncodedColumns<'_>) -> Result<()> {
+        let times = self.times(columns.timestamps, columns.range, columns.count)?;
+        let values = self.unit(columns.values)?;
+        self.chunk(times, values, columns.range, columns.count.into());
+        Ok(())
+    }
+
+    /// Ends the current series. Its labels sort after those of the series before. A series without samples is left out.
+    pub fn end_series(&mut self, labels: &Labels) {
+        if !self.chunks.is_empty() {
+            self.index.add_series(labels, &self.chunks);
+            self.chunks.clear();
+        }
+    }
+
+    fn chunk(&mut self, times: u32, values: u64, range: TimeRange, samples: u64) {
+        self.chunks.push(ChunkRef { times, values });
+        self.range = self.range.union(range);
+        self.samples += samples;
+    }
+
+    fn times(&mut self, encoded: &[u8], range: TimeRange, count: u32) -> Result<u32> {
+        if let Some(times) = self.shared_times.get(encoded) {
+            return Ok(*times);
+        }
+        let offset = self.unit(encoded)?;
+        let times = self.index.add_times(&TimesEntry { offset, range, count });
+        self.shared_times_bytes += encoded.len();
+        if self.shared_times_bytes > SHARED_TIMES_BYTES_MAX {
+            self.shared_times.clear();
+            self.shared_times_bytes = encoded.len();
+        }
+        self.shared_times.insert(encoded.into(), times);
+        Ok(times)
+    }
+
+    /// Writes one column behind its length and before its checksum; returns where it starts.
+    fn unit(&mut self, column: &[u8]) -> Result<u64> {
+        let at = self.flushed + self.buffer.len() as u64;
+        write_varint(&mut self.buffer, column.len() as u64);
+        self.buffer.extend_from_slice(column);
+        self.buffer.extend_from_slice(&crc32c::crc32c(column).to_le_bytes());
+        if self.buffer.len() >= WRITE_BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(at)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let path = temporary_path(self.id).join(CHUNKS_FILE);
+        self.file
+            .write_all(&self.buffer)
+            .map_err(|e| Error::io("write to", self.directory.display_path(&path), e))?;
+        self.flushed += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes the block durable and gives it its name. It is not part of the database before a manifest lists it.
+    /// Returns `None`, and leaves nothing behind, when no series was added.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. What was written is removed when the database is opened the next time.
+    pub fn finish(mut self, generations: (u64, u64), level: u32) -> Result<Option<BlockMeta>> {
+        let folder = temporary_path(self.id);
+        let shown = self.directory.display_path(&folder);
+        if self.index.series() == 0 {
+            self.directory.remove_dir_all(&folder).map_err(|e| Error::io("remove", &shown, e))?;
+            return Ok(None);
+        }
+        self.flush()?;
+        let meta = BlockMeta {
+            id: self.id,
+            range: self.range,
+            generation_first: generations.0,
+            generation_last: generations.1,
+            level,
+            series: self.index.series(),
+            samples: self.samples,
+            chunk_bytes: self.flushed,
+        };
+        let index = std::mem::take(&mut self.index).finish(&meta);
+        let directory = &self.directory;
+        let mut publish = || -> std::io::Result<()> {
+            self.file.sync()?;
+            let mut file = directory.create(&folder.join(INDEX_FILE))?;
+            file.write_all(&index)?;
+            file.sync()?;
+            directory.sync_dir(&folder)?;
+            directory.rename(&folder, &block_path(self.id))?;
+            directory.sync_dir(Path::new(BLOCKS_DIR))
+        };
+        publish().map_err(|e| Error::io("finish", shown, e))?;
+        Ok(Some(meta))
+    }
+
+    /// Removes what was written of a block that will not be finished.
+    pub fn abandon(self) {
+        let _ = self.directory.remove_dir_all(&temporary_path(self.id));
+    }
+
+    /// Adds all samples of a series and ends it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn series(&mut self, labels: &Labels, samples: &Samples) -> Result<()> {
+        self.samples(&samples.timestamps, &samples.values)?;
+        self.end_series(labels);
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Entropy-coded residuals: the bin of each residual ([`super::bins`]) is a symbol for the entropy coder
+//! ([`crate::encoding::tans`]), and its offset in the bin follows as plain bits. Frequent residuals take a fraction of a bit or few,
+//! and outliers no more than their magnitude.
+
+use std::fmt;
+
+use super::super::DecodeError;
+use super::bins::{BINS, Bin, Histogram, PLACES};
+use crate::encoding::bitpack::{BitReader, BitWriter, bits_at, mask};
+use crate::encoding::tans::{EncodeTable, Frequencies};
+use crate::encoding::{Reader, write_zigzag};
+
+const LANES: usize = 4;
+/// Fewer residuals do not pay for the frequencies.
+const RESIDUALS_MIN: usize = 16;
+/// Tag and center.
+const HEADER_BITS: usize = 16;
+/// Bits of a state and an offset that one load of a word is sure to have.
+const WORD_BITS: u32 = 57;
+
+/// The frequencies to code with, if that makes residuals smaller than `bits` by so much (a sixteenth) that the slower
+/// decoding pays.
+pub(super) fn plan(bits: usize, histogram: &Histogram) -> Option<Frequencies> {
+    let limit = (bits - bits / 16) as f32;
+    if histogram.len() < RESIDUALS_MIN || least_bits(histogram) > limit {
+        return None;
+    }
+    let frequencies = Frequencies::scaled(&histogram.counts);
+    let header = HEADER_BITS + frequencies.written_bits() + LANES * frequencies.table_log() as usize;
+    let body: f32 = histogram
+        .used()
+        .map(|(bin, count)| count as f32 * (frequencies.cost(bin) + PLACES[bin].offset_bits as f32))
+        .sum();
+    (header as f32 + body <= limit).then_some(frequencies)
+}
+
+/// The entropy of the bins and the bits of the offsets: what no header can improve.
+fn least_bits(histogram: &Histogram) -> f32 {
+    let log = (histogram.len() as f32).log2();
+    histogram
+        .used()
+        .map(|(bin, count)| count as f32 * (log - (count as f32).log2() + PLACES[bin].offset_bits as f32))
+        .sum()
+}
+
+/// Appends `residuals`, those of the histogram, behind their tag.
+pub(super) fn encode(residuals: &[i64], histogram: &Histogram, frequencies: &Frequencies, out: &mut Vec<u8>) {
+    let table = EncodeTable::new(frequencies);
+    let bins = &histogram.bins;
+    let (before, last) = bins.split_at(bins.len() - LANES);
+    let mut states = [0; LANES];
+    for (index, &bin) in last.iter().enumerate() {
+        states[(before.len() + index) % LANES] = table.initial(usize::from(bin));
+    }
+    // From last to first: the bits that each state gives off, and their number.
+    let mut given_off = vec![(0, 0); bins.len()];
+    let (groups, rest) = before.as_chunks::<LANES>();
+    let (groups_off, rest_off) = given_off[..before.len()].as_chunks_mut::<LANES>();
+    for ((state, &bin), off) in states.iter_mut().zip(rest).zip(rest_off) {
+        *off = table.step(state, usize::from(bin));
+    }
+    for (bins, off) in groups.iter().zip(groups_off).rev() {
+        for lane in 0..LANES {
+            off[lane] = table.step(&mut states[lane], usize::from(bins[lane]));
+        }
+    }
+
+    write_zigzag(out, histogram.center);
+    let mut writer = BitWriter::new(out);
+    frequencies.write(&mut writer);
+    let table_log = frequencies.table_log();
+    for state in states {
+        writer.write(u64::from(state) & mask(table_log), table_log);
+    }
+    for ((&(state, state_bits), &bin), residual) in given_off.iter().zip(bins).zip(residuals) {
+        let Bin { lowest, offset_bits } = PLACES[usize::from(bin)];
+        let offset = residual.wrapping_sub(histogram.center).wrapping_sub(lowest) as u64;
+        let (state, state_bits) = (u64::from(state), u32::from(state_bits));
+        if state_bits + offset_bits <= u64::BITS {
+            writer.write(offset << state_bits | state, state_bits + offset_bits);
+        } else {
+            writer.write(state, state_bits);
+            writer.write(offset, offset_bits);
+        }
+    }
+    writer.finish();
+}
+
+/// Entropy-coded residuals taken apart, but not decoded.
+#[derive(Debug)]
+pub(in crate::chunk) struct Entropy<'a> {
+    center: i64,
+    frequencies: Frequencies,
+    states: [usize; LANES],
+    stream: &'a [u8],
+    /// Where the residuals begin in the stream.
+    bit: usize,
+    /// Where the stream begins in what the reader was given.
+    offset: usize,
+}
+
+/// Takes apart the `count` residuals that `reader` is at, behind their tag, to the end of the bytes.
+pub(super) fn read<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Entropy<'a>, DecodeError> {
+    if count < LANES {
+        return Err(reader.error("entropy-coded residuals need more samples"));
+    }
+    let center = reader.zigzag()?;
+    let offset = reader.offset();
+    let stream = reader.bytes(reader.remaining().len())?;
+    let mut bits = BitReader::new(stream);
+    let frequencies = Frequencies::read(&mut bits)
+        .map_err(|error| DecodeError { offset: offset + error.offset, reason: error.reason })?;
+    if frequencies.symbols_end() > BINS {
+        return Err(DecodeError { offset, reason: "unknown bin of residuals" });
+    }
+    let states = [0; LANES].map(|_: usize| bits.read(frequencies.table_log()) as usize);
+    Ok(Entropy { center, frequencies, states, stream, bit: bits.bit(), offset })
+}
+
+/// What a state says.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    lowest: i64,
+    next: u16,
+    state_mask: u16,
+    state_bits: u8,
+    /// Of the state and the offset.
+    bits: u8,
+}
+
+impl Entry {
+    /// The residual whose state and offset begin the word and fit it.
+    #[inline]
+    const fn value(self, word: u64) -> i64 {
+        let offset = (word & !(u64::MAX << self.bits)) >> self.state_bits;
+        self.lowest.wrapping_add(offset as i64)
+    }
+}
+
+impl Entropy<'_> {
+    /// Fills `out`, which has as many places as [`read`] was told.
+    pub(super) fn decode(&self, out: &mut [i64]) -> Result<(), DecodeError> {
+        let mut bits_max = 0;
+        let table = self.frequencies.decode_table(|bin, next, state_bits| {
+            let Bin { lowest, offset_bits } = PLACES[bin];
+            let bits = state_bits + offset_bits as u8;
+            bits_max = bits_max.max(u32::from(bits));
+            let lowest = lowest.wrapping_add(self.center);
+            Entry { lowest, next, state_mask: mask(u32::from(state_bits)) as u16, state_bits, bits }
+        });
+        let mut cursor = Cursor { stream: self.stream, bit: self.bit, table: &table, states: self.states };
+        let (before, last) = out.split_at_mut(out.len() - LANES);
+        let rest_len = before.len() % LANES;
+        let (groups, rest) = before.as_chunks_mut::<LANES>();
+        // The fewest loads that are sure to have all bits: one for a group of four, one for each residual, or two and more.
+        if bits_max * LANES as u32 <= WORD_BITS {
+            groups.iter_mut().for_each(|group| cursor.decode_group(group));
+        } else if bits_max <= WORD_BITS {
+            for group in groups {
+                (0..LANES).for_each(|lane| cursor.decode(lane, &mut group[lane]));
+            }
+        } else {
+            for group in groups {
+                (0..LANES).for_each(|lane| cursor.decode_wide(lane, &mut group[lane], true));
+            }
+        }
+        for (lane, out) in rest.iter_mut().enumerate() {
+            cursor.decode_wide(lane, out, true);
+        }
+        for (index, out) in last.iter_mut().enumerate() {
+            cursor.decode_wide((rest_len + index) % LANES, out, false);
+        }
+        if cursor.bit.div_ceil(8) == self.stream.len() {
+            return Ok(());
+        }
+        let reason = "entropy-coded residuals and the end of the column do not meet";
+        Err(DecodeError { offset: self.offset + (cursor.bit / 8).min(self.stream.len()), reason })
+    }
+}
+
+/// A place in the stream, and the states there.
+struct Cursor<'a> {
+    stream: &'a [u8],
+    bit: usize,
+    table: &'a [Entry],
+    states: [usize; LANES],
+}
+
+impl Cursor<'_> {
+    /// Decodes one residual of each lane from one word.
+    #[inline]
+    fn decode_group(&mut self, group: &mut [i64; LANES]) {
+        let mut word = bits_at(self.stream, self.bit);
+        for (state, out) in self.states.iter_mut().zip(group) {
+            let entry = self.table[*state];
+            *state = usize::from(entry.next) + (word as usize & usize::from(entry.state_mask));
+            *out = entry.value(word);
+            word >>= entry.bits;
+            self.bit += usize::from(entry.bits);
+        }
+    }
+
+    /// Decodes one residual from one word.
+    #[inline]
+    fn decode(&mut self, lane: usize, out: &mut i64) {
+        let word = bits_at(self.stream, self.bit);
+        let entry = self.table[self.states[lane]];
+        self.states[lane] = usize::from(entry.next) + (word as usize & usize::from(entry.state_mask));
+        *out = entry.value(word);
+        self.bit += usize::from(entry.bits);
+    }
+
+    /// Decodes one residual of any width. The last ones have no next state.
+    #[inline]
+    fn decode_wide(&mut self, lane: usize, out: &mut i64, has_next: bool) {
+        let entry = self.table[self.states[lane]];
+        if has_next {
+            let state = bits_at(self.stream, self.bit) as usize & usize::from(entry.state_mask);
+            self.states[lane] = usize::from(entry.next) + state;
+            self.bit += usize::from(entry.state_bits);
+        }
+        let offset_bits = u32::from(entry.bits - entry.state_bits);
+        let mut offset = bits_at(self.stream, self.bit) & mask(offset_bits.min(WORD_BITS));
+        if offset_bits > WORD_BITS {
+            let rest = bits_at(self.stream, self.bit + WORD_BITS as usize);
+            offset |= (rest & mask(offset_bits - WORD_BITS)) << WORD_BITS;
+        }
+        *out = entry.lowest.wrapping_add(offset as i64);
+        self.bit += offset_bits as usize;
+    }
+}
+
+impl fmt::Display for Entropy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entropy-coded, {} bins, {} bytes", self.frequencies.symbols(), self.stream.len())
+    }
+}

@@ -1,0 +1,122 @@
+//! The value column. Its length is that of the timestamp column it belongs to, and is not stored again.
+
+mod decimal;
+mod xor;
+
+use super::{CHUNK_SAMPLES_MAX, DecodeError, expect_end, integers};
+use crate::encoding::Reader;
+use decimal::Decimals;
+
+const TAG_RAW: u8 = 0;
+const TAG_CONSTANT: u8 = 1;
+const TAG_DECIMAL: u8 = 2;
+const TAG_BITS: u8 = 3;
+const TAG_XOR: u8 = 4;
+
+/// Decimals that take more bits than this compete with the bits of the doubles.
+const DECIMAL_BITS_GOOD: usize = 24;
+
+/// Appends the column of `values` to `out`: every bit pattern comes back.
+///
+/// # Panics
+/// When there are more than [`CHUNK_SAMPLES_MAX`].
+pub fn encode_values(values: &[f64], out: &mut Vec<u8>) {
+    assert!(values.len() <= CHUNK_SAMPLES_MAX, "a chunk is cut before it has {} samples", values.len());
+    let start = out.len();
+    if let Some(decimals) = Decimals::find(values) {
+        out.push(TAG_DECIMAL);
+        decimals.encode(out);
+        if (out.len() - start) * 8 <= DECIMAL_BITS_GOOD * values.len() {
+            return;
+        }
+    }
+    let decimal_len = out.len() - start;
+    let mut competitor = Vec::new();
+    encode_bits(values, &mut competitor);
+    if decimal_len == 0 || competitor.len() < decimal_len {
+        out.truncate(start);
+        out.extend_from_slice(&competitor);
+    }
+}
+
+/// Appends the column of values that are no decimals.
+fn encode_bits(values: &[f64], out: &mut Vec<u8>) {
+    let bits: Vec<i64> = values.iter().map(|value| value.to_bits() as i64).collect();
+    if let [first, rest @ ..] = &bits[..]
+        && rest.iter().all(|value| value == first)
+    {
+        out.push(TAG_CONSTANT);
+        out.extend_from_slice(&first.to_le_bytes());
+        return;
+    }
+    if xor::beats_difference(&bits) {
+        out.push(TAG_XOR);
+        xor::encode(&bits, out);
+    } else {
+        out.push(TAG_BITS);
+        integers::encode(&bits, out);
+    }
+    if out.len() > size_of_val(values) {
+        out.clear();
+        out.push(TAG_RAW);
+        out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+}
+
+/// Appends the `count` values of the column `bytes` to `out`.
+///
+/// # Errors
+/// When `bytes` are not what [`encode_values`] writes for `count` values. `out` may have grown then.
+pub fn decode_values(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    match read_tag(&mut reader, count)? {
+        TAG_RAW => {
+            let (words, _) = reader.bytes(count * 8)?.as_chunks::<8>();
+            out.extend(words.iter().map(|word| f64::from_le_bytes(*word)));
+        }
+        TAG_CONSTANT => {
+            let value = f64::from_bits(reader.u64_le()?);
+            out.resize(out.len() + count, value);
+        }
+        TAG_DECIMAL => decimal::read(&mut reader, count)?.decode(out)?,
+        TAG_BITS => {
+            let mut bits = vec![0; count];
+            integers::read(&mut reader, count)?.decode(&mut bits)?;
+            out.extend(bits.into_iter().map(|bits| f64::from_bits(bits as u64)));
+        }
+        _ => xor::read(&mut reader, count)?.decode(out)?,
+    }
+    expect_end(&reader)
+}
+
+/// The encoding of the column `bytes` in words: `decimal × 10^-2, delta, 3 bits, 2 exceptions`.
+///
+/// # Errors
+/// When `bytes` are not what [`encode_values`] writes for `count` values; numbers are not decoded.
+pub fn describe_values(bytes: &[u8], count: usize) -> Result<String, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    Ok(match read_tag(&mut reader, count)? {
+        TAG_RAW => "raw".to_owned(),
+        TAG_CONSTANT => format!("constant {}", f64::from_bits(reader.u64_le()?)),
+        TAG_DECIMAL => decimal::read(&mut reader, count)?.to_string(),
+        TAG_BITS => {
+            format!(
+                "bits as integers, {}",
+                integers::read(&mut reader, count)?.describe(|divisor| divisor.to_string())
+            )
+        }
+        _ => xor::read(&mut reader, count)?.to_string(),
+    })
+}
+
+fn read_tag(reader: &mut Reader<'_>, count: usize) -> Result<u8, DecodeError> {
+    if count > CHUNK_SAMPLES_MAX {
+        return Err(reader.error("more samples than a chunk may have"));
+    }
+    let start = reader.offset();
+    let tag = reader.u8()?;
+    if tag > TAG_XOR {
+        return Err(DecodeError { offset: start, reason: "unknown encoding of values" });
+    }
+    Ok(tag)
+}

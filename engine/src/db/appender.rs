@@ -1,0 +1,77 @@
+//! Writing: one batch of rows, which is committed as a whole.
+
+use std::sync::Arc;
+
+use parking_lot::RwLockReadGuard;
+
+use super::Core;
+use crate::error::Result;
+use crate::head::{Batch, Head};
+use crate::labels::Labels;
+use crate::rows::{Field, Row};
+
+/// Keys of [`Appender::series`] start with this byte, which protocols leave alone.
+const SERIES_KEY: u8 = 0;
+
+/// One batch. Nothing of it is visible before [`commit`](Self::commit), and after it all of it survives a crash.
+///
+/// Readers may see the lines of a batch appear one after the other; each row appears as a whole.
+#[derive(Debug)]
+pub struct Appender<'db> {
+    core: &'db Core,
+    head: Arc<Head>,
+    batch: Batch,
+    _switch: RwLockReadGuard<'db, ()>,
+}
+
+impl<'db> Appender<'db> {
+    pub(super) fn new(core: &'db Core) -> Self {
+        let switch = core.switch.read();
+        let head = Arc::clone(&core.view.read().active);
+        Self { core, head, batch: Batch::default(), _switch: switch }
+    }
+
+    /// Adds a row. `resolve` is asked for the labels of each (key, field name) that the head does not know yet.
+    /// Keys must not start with a zero byte.
+    ///
+    /// # Errors
+    /// What `resolve` returns; then nothing of the row is added. [`WritesRefused`](crate::Error::WritesRefused).
+    #[inline]
+    pub fn row(&mut self, row: Row<'_>, resolve: impl FnMut(&[u8]) -> Result<Labels>) -> Result<()> {
+        debug_assert_ne!(row.key.first(), Some(&SERIES_KEY), "the key is reserved");
+        self.head.place(&self.core.wal, row, resolve, &mut self.batch)
+    }
+
+    /// Adds samples of one series.
+    ///
+    /// # Errors
+    /// [`WritesRefused`](crate::Error::WritesRefused).
+    pub fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>) -> Result<()> {
+        let mut key = Vec::with_capacity(labels.as_packed().len() + 1);
+        key.push(SERIES_KEY);
+        key.extend_from_slice(labels.as_packed());
+        for (timestamp, value) in samples {
+            let row = Row { key: &key, timestamp, fields: &[Field { name: b"", value }] };
+            self.head.place(&self.core.wal, row, |_| Ok(labels.clone()), &mut self.batch)?;
+        }
+        Ok(())
+    }
+
+    /// How many samples the batch holds so far.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        self.batch.samples()
+    }
+
+    /// Logs, syncs, and makes visible; returns the number of samples. Dropping the appender instead forgets the batch.
+    ///
+    /// # Errors
+    /// [`WritesRefused`](crate::Error::WritesRefused) when the log cannot be written or synced. The batch is not visible then; whether it
+    /// comes back after a restart is open, as with any write that got no answer.
+    pub fn commit(self) -> Result<usize> {
+        let samples = self.batch.samples();
+        self.head.commit(&self.core.wal, &self.batch)?;
+        self.core.counters.appended(samples as u64);
+        Ok(samples)
+    }
+}

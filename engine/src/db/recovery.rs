@@ -1,0 +1,180 @@
+//! Opening a database: the lock, the manifest, the blocks, the log.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use parking_lot::{Mutex, RwLock};
+use ulid::Ulid;
+
+use super::maintenance::sort_blocks;
+use super::stats::Counters;
+use super::{Core, LOCK_FILE};
+use crate::block::{BLOCKS_DIR, Block, block_id};
+use crate::directory::{Directory, DirectoryLock};
+use crate::error::{Error, Result};
+use crate::head::Head;
+use crate::manifest::Manifest;
+use crate::options::Options;
+use crate::querier::{SealedHead, Snapshot};
+use crate::wal::{
+    GroupDefinition, Replay, ReplayReport, Rows, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers, segment_path,
+};
+
+pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Core> {
+    let start = Instant::now();
+    let lock = prepare(&*directory)?;
+    let manifest = load_manifest(&*directory)?;
+    remove_leftovers(&*directory, &manifest)?;
+    let blocks = open_blocks(&*directory, &manifest)?;
+    let mut heads = Heads::default();
+    let report = replay(&*directory, manifest.wal_first, &mut heads)?;
+    let generation = report.last_generation.max(manifest.next_generation);
+    let active = heads.by_generation.remove(&report.last_generation).filter(|_| report.last_segment > 0);
+    let active = active.unwrap_or_else(|| Head::new(generation));
+    let sealed = heads.sealed(&report);
+    let header = SegmentHeader {
+        number: report.last_segment.max(manifest.wal_first) + 1,
+        generation: active.generation(),
+    };
+    let wal = Wal::create(Arc::clone(&directory), options.wal_sync, header, report.next_sequence)?;
+    log_report(&report, &blocks, &active, start);
+    let counters = Counters::new(&report, manifest.blocks.len() - blocks.len());
+    Ok(Core {
+        directory,
+        options,
+        wal,
+        view: RwLock::new(Snapshot { blocks, sealed, active: Arc::new(active) }),
+        switch: RwLock::new(()),
+        manifest: Mutex::new(manifest),
+        flush: Mutex::new(()),
+        compaction: Mutex::new(()),
+        counters,
+        closed: AtomicBool::new(false),
+        lock: Mutex::new(Some(lock)),
+    })
+}
+
+/// Makes the folders and takes the lock.
+fn prepare(directory: &dyn Directory) -> Result<Box<dyn DirectoryLock>> {
+    let lock_file = Path::new(LOCK_FILE);
+    let lock = directory.lock(lock_file).map_err(|e| {
+        let file = directory.display_path(lock_file);
+        if e.kind() == io::ErrorKind::WouldBlock { Error::Locked { file } } else { Error::io("lock", file, e) }
+    })?;
+    for folder in [WAL_DIR, BLOCKS_DIR] {
+        let folder = Path::new(folder);
+        directory
+            .create_dir_all(folder)
+            .and_then(|()| directory.sync_dir(Path::new("")))
+            .map_err(|e| Error::io("create", directory.display_path(folder), e))?;
+    }
+    Ok(lock)
+}
+
+/// The manifest; a new database gets an empty one, so that a missing one is known to be lost.
+fn load_manifest(directory: &dyn Directory) -> Result<Manifest> {
+    if let Some(manifest) = Manifest::load(directory)? {
+        return Ok(manifest);
+    }
+    let blocks = list(directory, BLOCKS_DIR)?;
+    if let Some(block) = blocks.iter().find(|name| block_id(name).is_some()) {
+        let file = directory.display_path(Path::new(crate::manifest::MANIFEST_FILE));
+        return Err(Error::corruption(
+            file,
+            0,
+            format!("it is missing, and there are blocks, {block} for one: restore it from a backup"),
+        ));
+    }
+    let manifest = Manifest { wal_first: 0, next_generation: 1, blocks: Vec::new() };
+    manifest.store(directory)?;
+    Ok(manifest)
+}
+
+fn list(directory: &dyn Directory, folder: &str) -> Result<Vec<String>> {
+    let folder = Path::new(folder);
+    directory.list(folder).map_err(|e| Error::io("list", directory.display_path(folder), e))
+}
+
+/// Removes blocks that were not finished or are no longer listed, and log segments that blocks have replaced.
+fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest) -> Result<()> {
+    for name in list(directory, BLOCKS_DIR)? {
+        if block_id(&name).is_none_or(|id| !manifest.blocks.contains(&id)) {
+            let path = Path::new(BLOCKS_DIR).join(&name);
+            directory.remove_dir_all(&path).map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
+        }
+    }
+    for number in segment_numbers(directory)?.into_iter().filter(|number| *number < manifest.wal_first) {
+        let path = segment_path(number);
+        directory.remove_file(&path).map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
+    }
+    Ok(())
+}
+
+/// Opens the blocks that check out. A damaged one stays on disk and in the manifest, and the others answer.
+fn open_blocks(directory: &dyn Directory, manifest: &Manifest) -> Result<Vec<Arc<Block>>> {
+    let mut blocks = Vec::new();
+    for id in &manifest.blocks {
+        match Block::open(directory, *id) {
+            Ok(block) => blocks.push(Arc::new(block)),
+            Err(error @ Error::NewerVersion { .. }) => return Err(error),
+            Err(error) => report_unreadable(*id, &error),
+        }
+    }
+    sort_blocks(&mut blocks);
+    Ok(blocks)
+}
+
+fn report_unreadable(id: Ulid, error: &Error) {
+    tracing::error!(block = %id, %error, "a block cannot be read and is left out: restore its folder from a backup");
+}
+
+/// The heads that a replay fills.
+#[derive(Debug, Default)]
+struct Heads {
+    by_generation: BTreeMap<u64, Head>,
+}
+
+impl Heads {
+    fn head(&mut self, generation: u64) -> &Head {
+        self.by_generation.entry(generation).or_insert_with(|| Head::new(generation))
+    }
+
+    /// The heads that were being sealed when the log ended.
+    fn sealed(self, report: &ReplayReport) -> Vec<SealedHead> {
+        let next_segment = |generation: u64| {
+            let next = report.generations.iter().find(|(other, _)| *other > generation);
+            next.map_or(report.last_segment + 1, |(_, segment)| *segment)
+        };
+        let heads = self.by_generation.into_iter().filter(|(_, head)| !head.is_empty());
+        heads.map(|(generation, head)| SealedHead { head: Arc::new(head), next_segment: next_segment(generation) }).collect()
+    }
+}
+
+impl Replay for Heads {
+    fn define(&mut self, generation: u64, definition: &GroupDefinition) -> Result<()> {
+        self.head(generation).replay_define(definition)
+    }
+
+    fn rows(&mut self, generation: u64, rows: &Rows) -> u64 {
+        self.head(generation).replay_rows(rows)
+    }
+}
+
+fn log_report(report: &ReplayReport, blocks: &[Arc<Block>], active: &Head, start: Instant) {
+    tracing::info!(
+        blocks = blocks.len(),
+        wal_segments = report.segments,
+        wal_records = report.records,
+        wal_samples = report.samples,
+        torn_bytes = report.torn_bytes,
+        corruptions = report.corruptions.len(),
+        orphaned_samples = report.orphaned_samples,
+        head_series = active.stats().series,
+        took = ?start.elapsed(),
+        "opened the database"
+    );
+}

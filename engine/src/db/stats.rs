@@ -1,0 +1,123 @@
+//! Counters and sizes of an open database.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Core;
+use crate::wal::{ReplayReport, segment_numbers, segment_path};
+
+/// Counters and sizes, for a metrics page. Counters start at zero when the database is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Series of the active head.
+    pub head_series: u64,
+    /// Samples of all heads.
+    pub head_samples: u64,
+    /// Bytes of memory that the heads take, roughly.
+    pub head_bytes: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Blocks that are listed but could not be read.
+    pub blocks_unreadable: u64,
+    /// Samples in blocks.
+    pub block_samples: u64,
+    /// Series in blocks; one that is in several counts several times.
+    pub block_series: u64,
+    /// Bytes of the blocks on disk.
+    pub block_bytes: u64,
+    /// Bytes of the log on disk.
+    pub wal_bytes: u64,
+    /// Segments of the log on disk.
+    pub wal_segments: u64,
+    /// Bytes written to the log.
+    pub wal_written_bytes_total: u64,
+    /// Syncs of the log.
+    pub wal_syncs_total: u64,
+    /// Time spent in them.
+    pub wal_sync_seconds_total: f64,
+    /// Damaged places that the replay found.
+    pub wal_corruptions_total: u64,
+    /// Samples committed.
+    pub samples_appended_total: u64,
+    /// Samples of the heads that came out of order.
+    pub out_of_order_samples_total: u64,
+    /// Heads that became blocks.
+    pub flushes_total: u64,
+    /// Steps of compaction.
+    pub compactions_total: u64,
+    /// Steps of compaction that failed.
+    pub compaction_failures_total: u64,
+    /// Whether writes are refused since a write to disk failed.
+    pub writes_refused: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    appended: AtomicU64,
+    flushes: AtomicU64,
+    compactions: AtomicU64,
+    compaction_failures: AtomicU64,
+    wal_corruptions: u64,
+    blocks_unreadable: u64,
+}
+
+impl Counters {
+    pub(super) fn new(report: &ReplayReport, blocks_unreadable: usize) -> Self {
+        Self {
+            wal_corruptions: report.corruptions.len() as u64,
+            blocks_unreadable: blocks_unreadable as u64,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn appended(&self, samples: u64) {
+        self.appended.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    pub(super) fn flushed(&self) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn compacted(&self, succeeded: bool) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+        self.compaction_failures.fetch_add(u64::from(!succeeded), Ordering::Relaxed);
+    }
+}
+
+impl Core {
+    pub(super) fn stats(&self) -> Stats {
+        let view = self.view.read().clone();
+        let wal = self.wal.stats();
+        let segments = segment_numbers(&*self.directory).unwrap_or_default();
+        let segment_bytes = |number: &u64| self.directory.len(&segment_path(*number)).unwrap_or_default();
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut stats = Stats {
+            head_series: view.active.stats().series,
+            blocks: view.blocks.len() as u64,
+            blocks_unreadable: self.counters.blocks_unreadable,
+            wal_bytes: segments.iter().map(segment_bytes).sum(),
+            wal_segments: segments.len() as u64,
+            wal_written_bytes_total: wal.bytes,
+            wal_syncs_total: wal.syncs,
+            wal_sync_seconds_total: wal.sync_time.as_secs_f64(),
+            wal_corruptions_total: self.counters.wal_corruptions,
+            samples_appended_total: get(&self.counters.appended),
+            flushes_total: get(&self.counters.flushes),
+            compactions_total: get(&self.counters.compactions),
+            compaction_failures_total: get(&self.counters.compaction_failures),
+            writes_refused: self.wal.failure().is_some(),
+            ..Stats::default()
+        };
+        for head in view.sealed.iter().map(|sealed| &sealed.head).chain([&view.active]) {
+            let head = head.stats();
+            stats.head_samples += head.samples;
+            stats.head_bytes += head.bytes;
+            stats.out_of_order_samples_total += head.out_of_order;
+        }
+        for block in &view.blocks {
+            stats.block_samples += block.meta().samples;
+            stats.block_series += block.meta().series;
+            stats.block_bytes += block.bytes();
+        }
+        stats
+    }
+}

@@ -1,0 +1,258 @@
+//! The samples of one group: a buffer of whole rows, and the chunks that were cut from it.
+//!
+//! A line's fields lie side by side under one timestamp, so that appending a line touches one place in memory. When the
+//! buffer is full it is turned into columns, one chunk for each series, all on the same timestamp column.
+
+use std::sync::Arc;
+
+use crate::chunk::{decode_timestamps, decode_values, encode_timestamps, encode_values};
+use crate::encoding::DecodeError;
+use crate::samples::{Samples, sort_last_wins};
+use crate::time::TimeRange;
+use crate::wal::SparseRow;
+
+/// A buffer is cut into chunks at this many rows,
+pub(super) const CHUNK_ROWS_MAX: usize = 128;
+/// or when its values take this many bytes, so that wide groups do not hold much uncompressed.
+pub(super) const CHUNK_BUFFER_BYTES_MAX: usize = 256 << 10;
+
+/// Series that are sampled together.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The shard's id of the first column's series; the others follow.
+    pub(super) first_series: u32,
+    pub(super) width: u16,
+    buffer: RowBuffer,
+    chunks: Vec<Arc<GroupChunk>>,
+}
+
+/// Rows that are not encoded yet.
+#[derive(Debug)]
+struct RowBuffer {
+    timestamps: Vec<i64>,
+    /// Row after row.
+    values: Vec<f64>,
+    sparse: Vec<SparseRow>,
+    range: TimeRange,
+    /// Whether timestamps ascend strictly.
+    in_order: bool,
+}
+
+impl Default for RowBuffer {
+    fn default() -> Self {
+        Self {
+            timestamps: Vec::new(),
+            values: Vec::new(),
+            sparse: Vec::new(),
+            range: TimeRange::new(i64::MAX, i64::MIN),
+            in_order: true,
+        }
+    }
+}
+
+/// What appending a row did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Appended {
+    /// The row is older than one before it.
+    pub(super) out_of_order: bool,
+    /// Change in bytes held for samples.
+    pub(super) bytes: isize,
+}
+
+impl Group {
+    pub(super) fn new(first_series: u32, width: u16) -> Self {
+        Self { first_series, width, buffer: RowBuffer::default(), chunks: Vec::new() }
+    }
+
+    /// Adds a row; `sparse` says which cells are samples, when not all are.
+    #[inline]
+    pub(super) fn append(&mut self, timestamp: i64, row: &[f64], sparse: Option<&SparseRow>) -> Appended {
+        let buffer = &mut self.buffer;
+        let out_of_order = timestamp <= buffer.range.end;
+        buffer.in_order &= !out_of_order;
+        if let Some(sparse) = sparse {
+            buffer.sparse.push(SparseRow { row: buffer.timestamps.len(), present: sparse.present.clone() });
+        }
+        buffer.timestamps.push(timestamp);
+        buffer.values.extend_from_slice(row);
+        buffer.range = buffer.range.union(TimeRange::new(timestamp, timestamp));
+        let mut bytes = 8 * (1 + row.len()) as isize;
+        if buffer.timestamps.len() >= CHUNK_ROWS_MAX || buffer.values.len() * 8 >= CHUNK_BUFFER_BYTES_MAX {
+            bytes += self.cut();
+        }
+        Appended { out_of_order, bytes }
+    }
+
+    /// Turns the buffer into a chunk; returns the change in bytes.
+    fn cut(&mut self) -> isize {
+        let freed = 8 * (self.buffer.timestamps.len() + self.buffer.values.len());
+        let chunk = self.buffer.encode(self.width.into());
+        let held = chunk.bytes.len();
+        self.chunks.push(Arc::new(chunk));
+        let buffer = std::mem::take(&mut self.buffer);
+        // The memory stays for the next rows: a group that fills a chunk will fill another one.
+        self.buffer.timestamps = buffer.timestamps;
+        self.buffer.values = buffer.values;
+        self.buffer.timestamps.clear();
+        self.buffer.values.clear();
+        held as isize - freed as isize
+    }
+
+    /// Whether a sample may lie inside `range`.
+    pub(super) fn touches(&self, range: TimeRange) -> bool {
+        (!self.buffer.timestamps.is_empty() && self.buffer.range.overlaps(range))
+            || self.chunks.iter().any(|chunk| chunk.range.overlaps(range))
+    }
+
+    /// The time range of all rows.
+    pub(super) fn range(&self) -> TimeRange {
+        self.chunks.iter().fold(self.buffer.range, |range, chunk| range.union(chunk.range))
+    }
+
+    /// The chunks that overlap `range`, oldest write first.
+    pub(super) fn chunks(&self, range: TimeRange) -> impl Iterator<Item = &Arc<GroupChunk>> {
+        self.chunks.iter().filter(move |chunk| chunk.range.overlaps(range))
+    }
+
+    /// A copy of one column of the buffer, sorted; `None` when nothing of it is inside `range`.
+    pub(super) fn buffered(&self, column: usize, range: TimeRange) -> Option<Samples> {
+        if self.buffer.timestamps.is_empty() || !self.buffer.range.overlaps(range) {
+            return None;
+        }
+        let mut samples = Samples::default();
+        self.buffer.column(column, self.width.into(), &mut samples);
+        (!samples.timestamps.is_empty()).then_some(samples)
+    }
+}
+
+impl RowBuffer {
+    /// Collects a column's samples, sorted by time, the last write winning.
+    fn column(&self, column: usize, width: usize, out: &mut Samples) {
+        out.clear();
+        if self.sparse.is_empty() {
+            out.timestamps.extend_from_slice(&self.timestamps);
+            out.values.extend(self.values.iter().skip(column).step_by(width));
+        } else {
+            let mut sparse = self.sparse.iter().peekable();
+            for (row, &timestamp) in self.timestamps.iter().enumerate() {
+                let this = sparse.next_if(|s| s.row == row);
+                if this.is_none_or(|s| s.has(column)) {
+                    out.timestamps.push(timestamp);
+                    out.values.push(self.values[row * width + column]);
+                }
+            }
+        }
+        if !self.in_order {
+            sort_last_wins(out);
+        }
+    }
+
+    fn encode(&self, width: usize) -> GroupChunk {
+        let mut bytes = Vec::with_capacity(self.values.len() * 2 + 64);
+        let mut columns = Vec::with_capacity(width);
+        let mut samples = Samples::default();
+        let mut encoded_timestamps: Vec<i64> = Vec::new();
+        let mut timestamps = Span::default();
+        for column in 0..width {
+            self.column(column, width, &mut samples);
+            if column == 0 || samples.timestamps != encoded_timestamps {
+                let start = bytes.len() as u32;
+                encode_timestamps(&samples.timestamps, &mut bytes);
+                timestamps = Span { start, end: bytes.len() as u32 };
+                encoded_timestamps.clone_from(&samples.timestamps);
+            }
+            let start = bytes.len() as u32;
+            encode_values(&samples.values, &mut bytes);
+            let values = Span { start, end: bytes.len() as u32 };
+            columns.push(ChunkColumn { timestamps, values, samples: samples.timestamps.len() as u32 });
+        }
+        GroupChunk { range: self.range, bytes: bytes.into(), columns: columns.into() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ChunkColumn {
+    timestamps: Span,
+    values: Span,
+    samples: u32,
+}
+
+/// The chunks of a group's series over the same rows, in memory.
+#[derive(Debug)]
+pub struct GroupChunk {
+    range: TimeRange,
+    bytes: Box<[u8]>,
+    columns: Box<[ChunkColumn]>,
+}
+
+impl GroupChunk {
+    /// Appends one column's samples, sorted by time.
+    ///
+    /// # Errors
+    /// Never, unless memory is damaged.
+    pub fn decode(&self, column: usize, out: &mut Samples) -> Result<(), DecodeError> {
+        let ChunkColumn { timestamps, values, samples } = self.columns[column];
+        let slice = |span: Span| &self.bytes[span.start as usize..span.end as usize];
+        decode_timestamps(slice(timestamps), &mut out.timestamps)?;
+        decode_values(slice(values), samples as usize, &mut out.values)
+    }
+
+    /// The time range of the rows.
+    #[must_use]
+    pub fn range(&self) -> TimeRange {
+        self.range
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(group: &Group, column: usize) -> Samples {
+        let mut all = Samples::default();
+        for chunk in group.chunks(TimeRange::ALL) {
+            chunk.decode(column, &mut all).unwrap();
+        }
+        if let Some(samples) = group.buffered(column, TimeRange::ALL) {
+            all.timestamps.extend(samples.timestamps);
+            all.values.extend(samples.values);
+        }
+        sort_last_wins(&mut all);
+        all
+    }
+
+    #[test]
+    fn rows_come_back_across_chunks_sorted_with_the_last_write() {
+        let mut group = Group::new(0, 2);
+        let mut bytes = 0;
+        for i in 0..300 {
+            bytes += group.append(i * 10, &[i as f64, -(i as f64)], None).bytes;
+        }
+        assert!(group.append(50, &[7.0, 8.0], None).out_of_order);
+        assert_eq!(group.chunks(TimeRange::ALL).count(), 2);
+        assert!(bytes < 300 * 24);
+        let samples = read(&group, 1);
+        assert_eq!(samples.timestamps, (0..300).map(|i| i * 10).collect::<Vec<_>>());
+        assert_eq!((samples.values[5], samples.values[6]), (8.0, -6.0));
+        assert_eq!(group.range(), TimeRange::new(0, 2990));
+        assert!(!group.touches(TimeRange::new(2991, 5000)));
+    }
+
+    #[test]
+    fn absent_cells_give_columns_their_own_timestamps() {
+        let mut group = Group::new(0, 2);
+        for i in 0..CHUNK_ROWS_MAX as i64 {
+            let only_first = SparseRow { row: 0, present: Box::new([0b01]) };
+            group.append(i, &[1.0, 2.0], (i % 2 == 0).then_some(&only_first));
+        }
+        assert_eq!(group.chunks(TimeRange::ALL).count(), 1);
+        assert_eq!(read(&group, 0).timestamps.len(), CHUNK_ROWS_MAX);
+        assert_eq!(read(&group, 1).timestamps, (0..CHUNK_ROWS_MAX as i64).filter(|i| i % 2 == 1).collect::<Vec<_>>());
+    }
+}

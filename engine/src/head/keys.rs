@@ -1,0 +1,184 @@
+//! From the raw bytes of a row's key to the places of its series: one hash and one comparison a row.
+//!
+//! A *key* is whatever bytes a protocol uses to say which series a row belongs to; the engine never looks inside. Rows
+//! with the same key nearly always carry the same fields in the same order, and so do rows of other keys: the field
+//! names are a *layout* that keys share.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::hash_bytes;
+use crate::rows::Field;
+use crate::wal::GroupId;
+
+const KEY_SHARDS: usize = 16;
+
+/// Where a field's series is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) group: GroupId,
+    pub(super) column: u16,
+    pub(super) width: u16,
+}
+
+/// The fields of a key in the order in which they were first seen.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Each name behind its length as u16.
+    names: Vec<u8>,
+    len: usize,
+}
+
+impl Layout {
+    fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut layout = Self { names: Vec::new(), len: 0 };
+        for name in names {
+            layout.names.extend_from_slice(&(name.len() as u16).to_le_bytes());
+            layout.names.extend_from_slice(name);
+            layout.len += 1;
+        }
+        layout
+    }
+
+    fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.names[..];
+        std::iter::from_fn(move || {
+            let (len, tail) = rest.split_first_chunk::<2>()?;
+            let (name, tail) = tail.split_at_checked(u16::from_le_bytes(*len).into())?;
+            rest = tail;
+            Some(name)
+        })
+    }
+
+    /// Whether the fields are exactly these names in this order.
+    #[inline]
+    pub(super) fn is(&self, fields: &[Field<'_>]) -> bool {
+        if fields.len() != self.len {
+            return false;
+        }
+        let mut rest = &self.names[..];
+        for field in fields {
+            let len = field.name.len();
+            if rest.len() < len + 2 || rest[..2] != (len as u16).to_le_bytes() || rest[2..2 + len] != *field.name {
+                return false;
+            }
+            rest = &rest[2 + len..];
+        }
+        true
+    }
+}
+
+/// What is known of a key.
+#[derive(Debug)]
+pub(super) struct KeyEntry {
+    key: Box<[u8]>,
+    pub(super) layout: Arc<Layout>,
+    pub(super) fields: Places,
+}
+
+/// Where the fields of a key are.
+#[derive(Debug)]
+pub(super) enum Places {
+    /// They are the columns of one group, in order and all of them: the usual case.
+    Group(GroupId),
+    /// Anything else: one slot for each field.
+    Slots(Box<[Slot]>),
+}
+
+impl KeyEntry {
+    /// The slot of the field `name`; `guess` is where it stood in the row.
+    pub(super) fn slot(&self, name: &[u8], guess: usize) -> Option<Slot> {
+        let at = self.layout.names().enumerate().skip(guess).find(|(_, n)| *n == name);
+        let (at, _) = at.or_else(|| self.layout.names().enumerate().find(|(_, n)| *n == name))?;
+        Some(match &self.fields {
+            Places::Group(group) => Slot { group: *group, column: at as u16, width: self.layout.len as u16 },
+            Places::Slots(slots) => slots[at],
+        })
+    }
+
+    /// The names and slots of all fields.
+    pub(super) fn all(&self) -> Vec<(Box<[u8]>, Slot)> {
+        let names = self.layout.names();
+        names.enumerate().filter_map(|(i, name)| Some((name.into(), self.slot(name, i)?))).collect()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct KeyShard {
+    entries: Vec<KeyEntry>,
+    by_key: HashTable<u32>,
+}
+
+impl KeyShard {
+    #[inline]
+    pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<&KeyEntry> {
+        let index = self.by_key.find(hash, |i| *self.entries[*i as usize].key == *key)?;
+        self.entries.get(*index as usize)
+    }
+}
+
+/// All keys, in shards with a lock each.
+#[derive(Debug, Default)]
+pub(super) struct KeyTable {
+    shards: [RwLock<KeyShard>; KEY_SHARDS],
+    layouts: RwLock<HashTable<Arc<Layout>>>,
+}
+
+fn shard_of(hash: u64) -> usize {
+    (hash >> 32) as usize % KEY_SHARDS
+}
+
+impl KeyTable {
+    #[inline]
+    pub(super) fn read(&self, hash: u64) -> RwLockReadGuard<'_, KeyShard> {
+        self.shards[shard_of(hash)].read()
+    }
+
+    pub(super) fn write(&self, hash: u64) -> RwLockWriteGuard<'_, KeyShard> {
+        self.shards[shard_of(hash)].write()
+    }
+
+    /// Sets what is known of a key.
+    pub(super) fn set(&self, shard: &mut KeyShard, hash: u64, key: &[u8], fields: &[(Box<[u8]>, Slot)]) {
+        let layout = self.layout(Layout::new(fields.iter().map(|(name, _)| &**name)));
+        let places = Self::places(fields);
+        if let Some(index) = shard.by_key.find(hash, |i| *shard.entries[*i as usize].key == *key) {
+            let entry = &mut shard.entries[*index as usize];
+            (entry.layout, entry.fields) = (layout, places);
+            return;
+        }
+        let index = shard.entries.len() as u32;
+        shard.entries.push(KeyEntry { key: key.into(), layout, fields: places });
+        let entries = &shard.entries;
+        shard.by_key.insert_unique(hash, index, |i| hash_bytes(&entries[*i as usize].key));
+    }
+
+    fn places(fields: &[(Box<[u8]>, Slot)]) -> Places {
+        if let Some((_, Slot { group, width, .. })) = fields.first() {
+            let in_order = |(i, (_, slot)): (usize, &(_, Slot))| slot.group == *group && usize::from(slot.column) == i;
+            if usize::from(*width) == fields.len() && fields.iter().enumerate().all(in_order) {
+                return Places::Group(*group);
+            }
+        }
+        Places::Slots(fields.iter().map(|(_, slot)| *slot).collect())
+    }
+
+    fn layout(&self, layout: Layout) -> Arc<Layout> {
+        let hash = hash_bytes(&layout.names);
+        let mut layouts = self.layouts.write();
+        if let Some(known) = layouts.find(hash, |known| **known == layout) {
+            return Arc::clone(known);
+        }
+        let layout = Arc::new(layout);
+        layouts.insert_unique(hash, Arc::clone(&layout), |l| hash_bytes(&l.names));
+        layout
+    }
+
+    /// Bytes that the keys take, roughly.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let entry = |entry: &KeyEntry| entry.key.len() + size_of::<KeyEntry>() + 6;
+        self.shards.iter().map(|shard| shard.read().entries.iter().map(entry).sum::<usize>()).sum()
+    }
+}

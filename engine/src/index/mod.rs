@@ -1,0 +1,15 @@
+#![doc = include_str!("../../docs/format/index.md")]
+//!
+//! # The module
+//! [`builder`] writes the file, [`reader`] answers from its mapped bytes, [`layout`] is what both share, [`matching`] turns
+//! matchers into series ids over any index.
+
+mod builder;
+mod layout;
+mod matching;
+mod reader;
+
+pub use builder::IndexBuilder;
+pub use layout::{BlockMeta, ChunkRef, TimesEntry};
+pub use matching::{LabelIndex, matching};
+pub use reader::Index;

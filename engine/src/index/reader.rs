@@ -1,0 +1,301 @@
+//! Answers from the mapped bytes of an index file. Everything is verified when the file is opened; what is parsed later
+//! is still checked for bounds, so a file that was damaged before its checksum was made is an error, not a panic.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use croaring::{Bitmap, Portable};
+
+use super::layout::{
+    BlockMeta, ChunkRef, FOOTER_BYTES, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, TIMES_ENTRY_BYTES, TimesEntry,
+    VERSION,
+};
+use super::matching::LabelIndex;
+use crate::directory::Mapped;
+use crate::encoding::{DecodeError, Reader};
+use crate::error::{Error, Result};
+use crate::labels::{Labels, METRIC_NAME};
+
+/// A label name and the ids of its pairs.
+#[derive(Debug)]
+struct Name {
+    text: Box<str>,
+    pairs: Range<u32>,
+}
+
+/// An open index file.
+#[derive(Debug)]
+pub struct Index {
+    file: PathBuf,
+    bytes: Mapped,
+    sections: [Range<usize>; Section::COUNT],
+    meta: BlockMeta,
+    names: Vec<Name>,
+}
+
+impl Index {
+    /// Verifies and opens the index file `file`, which has these bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] or [`Error::NewerVersion`].
+    pub fn open(file: &Path, bytes: Mapped) -> Result<Self> {
+        let corrupt = |offset: usize, reason: &str| Error::corruption(file, offset as u64, reason);
+        if bytes.len() < HEADER_BYTES + FOOTER_BYTES {
+            return Err(corrupt(bytes.len(), "the file is too short for an index"));
+        }
+        if bytes[..8] != MAGIC {
+            return Err(corrupt(0, "not an index file: the magic bytes differ"));
+        }
+        let mut version = Reader::new(&bytes[8..]);
+        match version.u32_le() {
+            Ok(VERSION) => {}
+            Ok(found) if found > VERSION => {
+                return Err(Error::NewerVersion { file: file.to_owned(), found, supported: VERSION });
+            }
+            _ => return Err(corrupt(8, "the version is unknown")),
+        }
+        let sections = verified_sections(&bytes).map_err(|e| corrupt(e.offset, e.reason))?;
+        let at = |section: Section| sections[section as usize].clone();
+        let locate = |section: Section, e: DecodeError| corrupt(at(section).start + e.offset, e.reason);
+        let meta = BlockMeta::decode(&bytes[at(Section::Meta)]).map_err(|e| locate(Section::Meta, e))?;
+        let names = read_names(&bytes[at(Section::Names)]).map_err(|e| locate(Section::Names, e))?;
+        let index = Self { file: file.to_owned(), sections, bytes, meta, names };
+        index.check_counts()?;
+        Ok(index)
+    }
+
+    fn check_counts(&self) -> Result<()> {
+        let pairs = self.names.last().map_or(0, |name| name.pairs.end) as usize;
+        let counts = [
+            (Section::ValueEnds, pairs * 4, "the number of label values differs"),
+            (Section::PostingEnds, pairs * 4, "the number of postings differs"),
+            (Section::SeriesEnds, self.meta.series as usize * 4, "the number of series differs"),
+        ];
+        for (section, expected, reason) in counts {
+            if self.sections[section as usize].len() != expected {
+                return Err(self.corrupt(section, 0, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the block says of itself.
+    #[must_use]
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    /// The file's length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the block has no series.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.meta.series == 0
+    }
+
+    /// The label names, sorted, with the number of their values.
+    pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.names.iter().map(|name| (&*name.text, name.pairs.len()))
+    }
+
+    /// The values of a label, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn values(&self, name: &str) -> impl Iterator<Item = Result<&str>> {
+        self.pairs_of(name).map(|pair| self.value(pair))
+    }
+
+    /// The labels of a series.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn labels(&self, series: u32) -> Result<Labels> {
+        let mut reader = self.series_reader(series)?;
+        let fail = |e: DecodeError| self.corrupt(Section::Series, e.offset, e.reason);
+        let (metric, set) = (reader.varint().map_err(fail)?, reader.varint().map_err(fail)?);
+        let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(16);
+        let mut set = Reader::new(self.item(Section::SetEnds, Section::Sets, set as usize)?);
+        while !set.is_empty() {
+            let pair = set.varint().map_err(|e| self.corrupt(Section::Sets, e.offset, e.reason))?;
+            pairs.push(self.pair(pair)?);
+        }
+        if let Some(metric) = metric.checked_sub(1) {
+            let at = pairs.partition_point(|(name, _)| *name < METRIC_NAME);
+            pairs.insert(at, self.pair(metric)?);
+        }
+        Ok(Labels::from_sorted(pairs))
+    }
+
+    /// The chunks of a series, in order of time, into `out`.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn chunks(&self, series: u32, out: &mut Vec<(ChunkRef, TimesEntry)>) -> Result<()> {
+        let mut reader = self.series_reader(series)?;
+        let mut read = || -> Result<Vec<ChunkRef>, DecodeError> {
+            reader.varint()?;
+            reader.varint()?;
+            let count = reader.varint_at_most(reader.remaining().len(), "more chunks than bytes")?;
+            let mut previous = ChunkRef { times: 0, values: 0 };
+            (0..count)
+                .map(|_| {
+                    let times = i64::from(previous.times).wrapping_add(reader.zigzag()?);
+                    let times = u32::try_from(times).map_err(|_| reader.error("a chunk reference is out of range"))?;
+                    previous = ChunkRef { times, values: previous.values.wrapping_add(reader.varint()?) };
+                    Ok(previous)
+                })
+                .collect()
+        };
+        let chunks = read().map_err(|e| self.corrupt(Section::Series, e.offset, e.reason))?;
+        for chunk in chunks {
+            out.push((chunk, self.times(chunk.times)?));
+        }
+        Ok(())
+    }
+
+    /// A timestamp column.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn times(&self, position: u32) -> Result<TimesEntry> {
+        let start = position as usize * TIMES_ENTRY_BYTES;
+        let entry = self.section(Section::Times).get(start..).map(Reader::new);
+        entry
+            .and_then(|mut entry| TimesEntry::decode(&mut entry).ok())
+            .ok_or_else(|| self.corrupt(Section::Times, start, "a timestamp column is out of range"))
+    }
+
+    /// How many timestamp columns there are.
+    #[must_use]
+    pub fn times_count(&self) -> usize {
+        self.section(Section::Times).len() / TIMES_ENTRY_BYTES
+    }
+
+    fn series_reader(&self, series: u32) -> Result<Reader<'_>> {
+        Ok(Reader::new(self.item(Section::SeriesEnds, Section::Series, series as usize)?))
+    }
+
+    fn section(&self, section: Section) -> &[u8] {
+        &self.bytes[self.sections[section as usize].clone()]
+    }
+
+    /// The item at `index` of an array section.
+    fn item(&self, ends: Section, items: Section, index: usize) -> Result<&[u8]> {
+        let end_at = |index: usize| {
+            let bytes = self.section(ends).get(index * 4..)?.first_chunk::<4>()?;
+            Some(u32::from_le_bytes(*bytes) as usize)
+        };
+        let start = if index == 0 { Some(0) } else { end_at(index - 1) };
+        start
+            .zip(end_at(index))
+            .and_then(|(start, end)| self.section(items).get(start..end))
+            .ok_or_else(|| self.corrupt(ends, index * 4, "an item is out of range"))
+    }
+
+    fn value(&self, pair: u32) -> Result<&str> {
+        let bytes = self.item(Section::ValueEnds, Section::ValueText, pair as usize)?;
+        std::str::from_utf8(bytes).map_err(|_| self.corrupt(Section::ValueText, 0, "a label value is not UTF-8"))
+    }
+
+    fn pair(&self, pair: u64) -> Result<(&str, &str)> {
+        let pair = u32::try_from(pair).unwrap_or(u32::MAX);
+        let name = self.names.partition_point(|name| name.pairs.end <= pair);
+        let Some(name) = self.names.get(name) else {
+            return Err(self.corrupt(Section::Names, 0, "a label pair is out of range"));
+        };
+        Ok((&name.text, self.value(pair)?))
+    }
+
+    fn pairs_of(&self, name: &str) -> Range<u32> {
+        let found = self.names.binary_search_by(|n| (*n.text).cmp(name));
+        found.map_or(0..0, |at| self.names[at].pairs.clone())
+    }
+
+    fn postings(&self, pair: u32) -> Result<Bitmap> {
+        let bytes = self.item(Section::PostingEnds, Section::Postings, pair as usize)?;
+        Bitmap::try_deserialize::<Portable>(bytes)
+            .ok_or_else(|| self.corrupt(Section::Postings, 0, "postings cannot be read"))
+    }
+
+    fn corrupt(&self, section: Section, offset: usize, reason: &str) -> Error {
+        let offset = self.sections[section as usize].start + offset;
+        Error::corruption(&self.file, offset as u64, format!("{reason} (section {section:?})"))
+    }
+}
+
+impl LabelIndex for Index {
+    fn all(&self) -> Result<Bitmap> {
+        Ok(Bitmap::from_range(0..self.meta.series as u32))
+    }
+
+    fn with_value(&self, name: &str, value: &str) -> Result<Bitmap> {
+        let pairs = self.pairs_of(name);
+        let (mut low, mut high) = (pairs.start, pairs.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.value(middle)?.cmp(value) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return self.postings(middle),
+            }
+        }
+        Ok(Bitmap::new())
+    }
+
+    fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Result<Bitmap> {
+        let mut kept = Vec::new();
+        for pair in self.pairs_of(name) {
+            if keep(self.value(pair)?) {
+                kept.push(self.postings(pair)?);
+            }
+        }
+        Ok(Bitmap::fast_or(&kept.iter().collect::<Vec<_>>()))
+    }
+}
+
+fn verified_sections(bytes: &[u8]) -> Result<[Range<usize>; Section::COUNT], DecodeError> {
+    let footer = bytes.len() - FOOTER_BYTES;
+    let mut reader = Reader::new(&bytes[footer..]);
+    let at = |offset: usize, reason| DecodeError { offset, reason };
+    let table = reader.bytes(Section::COUNT * SECTION_ENTRY_BYTES)?;
+    let crc = reader.u32_le()?;
+    if reader.remaining() != MAGIC {
+        return Err(at(bytes.len() - MAGIC.len(), "the file does not end like an index: it is cut off or damaged"));
+    }
+    if crc32c::crc32c(table) != crc {
+        return Err(at(footer, "the section table's checksum differs"));
+    }
+    let mut sections = [const { 0..0 }; Section::COUNT];
+    let mut entries = Reader::new(table);
+    for section in &mut sections {
+        let (start, len, crc) = (entries.u64_le()?, entries.u64_le()?, entries.u32_le()?);
+        let range = usize::try_from(start).ok().zip(start.checked_add(len).and_then(|end| usize::try_from(end).ok()));
+        let (start, end) = range.filter(|(_, end)| *end <= footer).ok_or_else(|| at(footer, "a section is out of range"))?;
+        let content = bytes.get(start..end).ok_or_else(|| at(footer, "a section is out of range"))?;
+        if crc32c::crc32c(content) != crc {
+            return Err(at(start, "a section's checksum differs"));
+        }
+        *section = start..end;
+    }
+    Ok(sections)
+}
+
+fn read_names(bytes: &[u8]) -> Result<Vec<Name>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.varint_at_most(bytes.len(), "more label names than bytes")?;
+    let mut names = Vec::with_capacity(count);
+    let mut next = 0_u32;
+    for _ in 0..count {
+        let text = std::str::from_utf8(reader.prefixed_bytes()?).map_err(|_| reader.error("a label name is not UTF-8"))?;
+        let values = reader.varint_at_most(u32::MAX as usize, "too many label values")? as u32;
+        let end = next.checked_add(values).ok_or_else(|| reader.error("too many label values"))?;
+        names.push(Name { text: text.into(), pairs: next..end });
+        next = end;
+    }
+    Ok(names)
+}

@@ -1,0 +1,301 @@
+//! Says in words what a file of the engine holds, and verifies every checksum in it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::block::{Block, CHUNKS_FILE, INDEX_FILE, block_id, verify_units};
+use crate::chunk::{describe_timestamps, describe_values};
+use crate::directory::{Directory, Mapped, RealDirectory};
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::manifest::{MANIFEST_FILE, Manifest};
+use crate::samples::Samples;
+use crate::time::TimeRange;
+use crate::wal::{GroupDefinition, Item, Rows, SegmentError, SegmentReader, batch_rows};
+
+/// Writes a description of a WAL segment, a block (its folder, its index or its chunk file), a manifest, or a whole data
+/// directory. Returns how many damaged places it met, each of which it describes.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read or `out` not be written; [`Error::Corruption`] when it is none of ours.
+pub fn describe(path: &Path, out: &mut dyn Write) -> Result<u64> {
+    let mut inspector = Inspector { out, damaged: 0 };
+    inspector.path(path).map_err(|e| match e {
+        Failure::Engine(error) => error,
+        Failure::Output(error) => Error::io("write the description of", path, error),
+    })?;
+    Ok(inspector.damaged)
+}
+
+enum Failure {
+    Engine(Error),
+    Output(io::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+struct Inspector<'a> {
+    out: &'a mut dyn Write,
+    damaged: u64,
+}
+
+impl Inspector<'_> {
+    fn path(&mut self, path: &Path) -> Result<(), Failure> {
+        let absolute = std::path::absolute(path).map_err(|e| Error::io("find", path, e))?;
+        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+            return self.data_directory(path);
+        };
+        if !absolute.exists() {
+            return Err(Error::io("read", path, io::ErrorKind::NotFound.into()).into());
+        }
+        let name = name.to_string_lossy();
+        if absolute.is_dir() {
+            return match block_id(&name) {
+                Some(_) => self.block(&absolute),
+                None => self.data_directory(&absolute),
+            };
+        }
+        let bytes = open(parent)?.map(Path::new(&*name)).map_err(|e| Error::io("read", path, e))?;
+        match bytes.get(..8) {
+            Some(b"TMBRWAL\0") => self.segment(path, &bytes),
+            Some(b"TMBRIDX\0") => self.index(path, bytes),
+            Some(b"TMBRCHK\0") => self.chunks(path, &bytes),
+            Some(b"TMBRMAN\0") => self.manifest(path, &bytes),
+            _ => Err(Error::corruption(path, 0, "not a file of Timberline: the first bytes are those of no format").into()),
+        }
+    }
+
+    fn data_directory(&mut self, path: &Path) -> Result<(), Failure> {
+        let directory = open(path)?;
+        if directory.len(Path::new(MANIFEST_FILE)).is_err() {
+            return Err(Error::corruption(path, 0, "not a data directory: it has no MANIFEST").into());
+        }
+        let mut paths = vec![PathBuf::from(MANIFEST_FILE)];
+        for folder in [crate::wal::WAL_DIR, crate::block::BLOCKS_DIR] {
+            let names = directory.list(Path::new(folder)).map_err(|e| Error::io("list", path.join(folder), e))?;
+            paths.extend(names.into_iter().map(|name| Path::new(folder).join(name)));
+        }
+        for found in paths {
+            if let Err(failure) = self.path(&path.join(found)) {
+                self.damage(failure)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn damage(&mut self, failure: Failure) -> Result<(), Failure> {
+        match failure {
+            Failure::Engine(error) => {
+                self.damaged += 1;
+                Ok(writeln!(self.out, "  DAMAGED: {error}")?)
+            }
+            output @ Failure::Output(_) => Err(output),
+        }
+    }
+
+    fn segment(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let reader = SegmentReader::new(bytes).map_err(|e| match e {
+            SegmentError::Damaged(e) => Error::corruption(path, e.offset as u64, e.reason),
+            SegmentError::NewerVersion(found) => Error::NewerVersion { file: path.to_owned(), found, supported: 1 },
+        })?;
+        let header = reader.header();
+        writeln!(
+            self.out,
+            "{}: WAL segment {}, of head {}, {} bytes",
+            path.display(),
+            header.number,
+            header.generation,
+            bytes.len()
+        )?;
+        let (mut groups, mut series, mut batches, mut samples) = (0_u64, 0_u64, 0_u64, 0_u64);
+        let (mut range, mut torn) = (EMPTY, 0);
+        for item in reader {
+            match item {
+                Item::Frame(frame) => {
+                    if let Ok(definition) = GroupDefinition::decode(frame.payload)
+                        && frame.is_group()
+                    {
+                        groups += 1;
+                        series += definition.series.len() as u64;
+                        continue;
+                    }
+                    batches += 1;
+                    match batch_rows(frame.payload).collect::<Result<Vec<Rows>, _>>() {
+                        Ok(all) => {
+                            for rows in &all {
+                                samples += rows.samples() as u64;
+                                range = rows.timestamps.iter().fold(range, |r, t| r.union(TimeRange::new(*t, *t)));
+                            }
+                        }
+                        Err(e) => self.damage(Error::corruption(path, frame.offset as u64, e.reason).into())?,
+                    }
+                }
+                Item::Gap(gap) if gap.was_durable => {
+                    let lost = format!("{}; {} bytes are lost", gap.reason, gap.len);
+                    self.damage(Error::corruption(path, gap.offset as u64, lost).into())?;
+                }
+                Item::Gap(gap) => torn = gap.len,
+            }
+        }
+        writeln!(self.out, "  {series} series defined in {groups} groups; {samples} samples in {batches} batches")?;
+        self.range(range)?;
+        if torn > 0 {
+            writeln!(self.out, "  the last {torn} bytes are an unfinished write that was never answered")?;
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, path: &Path, bytes: Mapped) -> Result<(), Failure> {
+        let len = bytes.len();
+        let index = Index::open(path, bytes)?;
+        let meta = *index.meta();
+        writeln!(self.out, "{}: index of block {}, {len} bytes, all checksums hold", path.display(), meta.id)?;
+        writeln!(
+            self.out,
+            "  {} series, {} samples, level {}, heads {} to {}",
+            meta.series, meta.samples, meta.level, meta.generation_first, meta.generation_last
+        )?;
+        writeln!(self.out, "  {} columns of timestamps", index.times_count())?;
+        self.range(meta.range)?;
+        for (name, values) in index.names() {
+            writeln!(self.out, "  label {name}: {values} values")?;
+        }
+        Ok(())
+    }
+
+    fn chunks(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let units = verify_units(path, bytes)?;
+        writeln!(
+            self.out,
+            "{}: chunk file, {} bytes, {units} columns, all checksums hold",
+            path.display(),
+            bytes.len()
+        )?;
+        Ok(())
+    }
+
+    /// A whole block: index, chunks, and what encodings the columns have.
+    fn block(&mut self, path: &Path) -> Result<(), Failure> {
+        self.path(&path.join(INDEX_FILE))?;
+        self.path(&path.join(CHUNKS_FILE))?;
+        let index_path = path.join(INDEX_FILE);
+        let directory = open(path)?;
+        let index = Index::open(
+            &index_path,
+            directory.map(Path::new(INDEX_FILE)).map_err(|e| Error::io("read", &index_path, e))?,
+        )?;
+        let chunks = directory.map(Path::new(CHUNKS_FILE)).map_err(|e| Error::io("read", path, e))?;
+        let block = Block::from_parts(index, path.join(CHUNKS_FILE), chunks)?;
+        let mut encodings: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
+        let mut samples = Samples::default();
+        for id in 0..block.meta().series as u32 {
+            let mut chunks = Vec::new();
+            block.index().chunks(id, &mut chunks)?;
+            for (chunk, times) in chunks {
+                samples.clear();
+                if let Err(error) = block.decode(chunk, &times, &mut samples) {
+                    self.damage(error.into())?;
+                    continue;
+                }
+                let columns = block.encoded(chunk, &times)?;
+                let names = [
+                    (describe_timestamps(columns.timestamps), "timestamps", columns.timestamps.len()),
+                    (describe_values(columns.values, times.count as usize), "values", columns.values.len()),
+                ];
+                for (name, kind, bytes) in names {
+                    let name = name.unwrap_or_default();
+                    let encoding = name.split(',').next().unwrap_or_default();
+                    let entry = encodings.entry(format!("{kind}: {encoding}")).or_default();
+                    *entry = (entry.0 + 1, entry.1 + u64::from(times.count), entry.2 + bytes as u64);
+                }
+            }
+        }
+        for (encoding, (columns, samples, bytes)) in encodings {
+            writeln!(self.out, "  {encoding}: {columns} chunks, {samples} samples, {bytes} bytes")?;
+        }
+        Ok(())
+    }
+
+    fn manifest(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let manifest = Manifest::decode(path, bytes)?;
+        writeln!(
+            self.out,
+            "{}: manifest, checksum holds; the log begins at segment {}, the next head is {}",
+            path.display(),
+            manifest.wal_first,
+            manifest.next_generation
+        )?;
+        for block in manifest.blocks {
+            writeln!(self.out, "  block {block}")?;
+        }
+        Ok(())
+    }
+
+    fn range(&mut self, range: TimeRange) -> Result<(), Failure> {
+        if !range.is_empty() {
+            writeln!(self.out, "  from {} ns to {} ns", range.start, range.end)?;
+        }
+        Ok(())
+    }
+}
+
+const EMPTY: TimeRange = TimeRange { start: i64::MAX, end: i64::MIN };
+
+fn open(folder: &Path) -> Result<RealDirectory> {
+    RealDirectory::open(folder).map_err(|e| Error::io("open", folder, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Db;
+    use crate::labels::Labels;
+    use crate::options::Options;
+
+    fn describe_all(folder: &Path) -> (u64, String) {
+        let mut text = Vec::new();
+        let damaged = describe(folder, &mut text).unwrap();
+        (damaged, String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn every_kind_of_file_is_described_and_damage_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(folder.path(), Options { background: false, ..Options::default() }).unwrap();
+        let write = |start: i64| {
+            let labels = Labels::from_pairs([("__name__", "up"), ("job", "x")]).unwrap();
+            let mut batch = db.appender().unwrap();
+            batch.series(&labels, (start..start + 50).map(|i| (i * 1_000_000_000, i as f64))).unwrap();
+            batch.commit().unwrap();
+        };
+        write(0);
+        db.flush().unwrap();
+        write(50);
+        let (damaged, text) = describe_all(folder.path());
+        assert_eq!(damaged, 0, "{text}");
+        for expected in ["manifest", "index of block", "chunk file", "label job: 1 values", "1 series defined in 1 groups; 50 samples"] {
+            assert!(text.contains(expected), "{expected:?} is missing in {text}");
+        }
+        let block = db.snapshot().blocks[0].meta().id;
+        let chunks = folder.path().join(crate::block::block_path(block)).join(CHUNKS_FILE);
+        let mut bytes = std::fs::read(&chunks).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(&chunks, bytes).unwrap();
+        let (damaged, text) = describe_all(folder.path());
+        assert_eq!(damaged, 1, "{text}");
+        assert!(text.contains("chunks is corrupt at byte"), "{text}");
+        assert!(describe(&folder.path().join("LOCK"), &mut Vec::new()).is_err());
+    }
+}

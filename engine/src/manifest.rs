@@ -1,0 +1,127 @@
+#![doc = include_str!("../docs/format/manifest.md")]
+
+use std::path::Path;
+
+use ulid::Ulid;
+
+use crate::directory::Directory;
+use crate::encoding::{DecodeError, Reader, write_varint};
+use crate::error::{Error, Result};
+
+/// The manifest's file name.
+pub const MANIFEST_FILE: &str = "MANIFEST";
+const TEMPORARY_FILE: &str = "MANIFEST.tmp";
+const MAGIC: [u8; 8] = *b"TMBRMAN\0";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 12;
+
+/// What the database consists of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// The first WAL segment whose samples are not in blocks.
+    pub wal_first: u64,
+    /// The generation that the next head gets.
+    pub next_generation: u64,
+    /// The blocks.
+    pub blocks: Vec<Ulid>,
+}
+
+impl Manifest {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64 + self.blocks.len() * 16);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        write_varint(&mut bytes, self.wal_first);
+        write_varint(&mut bytes, self.next_generation);
+        write_varint(&mut bytes, self.blocks.len() as u64);
+        for block in &self.blocks {
+            bytes.extend_from_slice(&block.to_bytes());
+        }
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a manifest's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] or [`Error::NewerVersion`], naming `file`.
+    pub fn decode(file: &Path, bytes: &[u8]) -> Result<Self> {
+        let corrupt = |offset: usize, reason: &str| Error::corruption(file, offset as u64, reason);
+        if bytes.len() < HEADER_BYTES + 4 || bytes[..8] != MAGIC {
+            return Err(corrupt(0, "not a manifest: the magic bytes differ"));
+        }
+        let (content, crc) = bytes.split_at(bytes.len() - 4);
+        let mut reader = Reader::new(&content[8..]);
+        let located = |e: DecodeError| corrupt(8 + e.offset, e.reason);
+        let version = reader.u32_le().map_err(located)?;
+        if crc32c::crc32c(content).to_le_bytes() != crc {
+            return Err(corrupt(content.len(), "the checksum differs"));
+        }
+        if version != VERSION {
+            return Err(Error::NewerVersion { file: file.to_owned(), found: version, supported: VERSION });
+        }
+        let mut read = || -> Result<Self, DecodeError> {
+            let (wal_first, next_generation) = (reader.varint()?, reader.varint()?);
+            let count = reader.varint_at_most(bytes.len(), "more blocks than bytes")?;
+            let blocks = (0..count).map(|_| reader.array().map(Ulid::from_bytes)).collect::<Result<_, _>>()?;
+            Ok(Self { wal_first, next_generation, blocks })
+        };
+        read().map_err(located)
+    }
+
+    /// Reads the manifest of a data directory; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`], [`Error::NewerVersion`], [`Error::Io`].
+    pub fn load(directory: &dyn Directory) -> Result<Option<Self>> {
+        let path = Path::new(MANIFEST_FILE);
+        let shown = directory.display_path(path);
+        match directory.map(path) {
+            Ok(bytes) => Self::decode(&shown, &bytes).map(Some),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", shown, e)),
+        }
+    }
+
+    /// Replaces the manifest: durable when this returns, and the old one or the new one at any moment before.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn store(&self, directory: &dyn Directory) -> Result<()> {
+        let temporary = Path::new(TEMPORARY_FILE);
+        let swap = || -> std::io::Result<()> {
+            match directory.remove_file(temporary) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            let mut file = directory.create(temporary)?;
+            file.write_all(&self.encode())?;
+            file.sync()?;
+            directory.rename(temporary, Path::new(MANIFEST_FILE))?;
+            directory.sync_dir(Path::new(""))
+        };
+        swap().map_err(|e| Error::io("replace", directory.display_path(Path::new(MANIFEST_FILE)), e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_its_golden_bytes_and_finds_damage() {
+        let manifest = Manifest { wal_first: 3, next_generation: 300, blocks: vec![Ulid::from_bytes([7; 16])] };
+        let bytes = manifest.encode();
+        assert_eq!(bytes[..16], *b"TMBRMAN\0\x01\0\0\0\x03\xac\x02\x01");
+        assert_eq!(bytes[16..32], [7; 16]);
+        let file = Path::new("MANIFEST");
+        assert_eq!(Manifest::decode(file, &bytes).unwrap(), manifest);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Manifest::decode(file, &damaged).is_err(), "damage at {at}");
+            assert!(Manifest::decode(file, &bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Reading: one immutable view of blocks and heads, and the series that a selection finds in it.
+
+mod series;
+mod snapshot;
+
+pub use series::Series;
+pub use snapshot::{SealedHead, Snapshot};

@@ -1,0 +1,123 @@
+//! One immutable view of the database: the blocks, the heads that are being sealed, and the active head.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::series::{Part, Series};
+use crate::block::{Block, BlockSeries};
+use crate::error::Result;
+use crate::head::{Head, HeadSeries};
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+use crate::time::TimeRange;
+
+/// A head that takes no more rows, and is about to become blocks.
+#[derive(Clone, Debug)]
+pub struct SealedHead {
+    /// The head.
+    pub head: Arc<Head>,
+    /// The first WAL segment behind its own.
+    pub next_segment: u64,
+}
+
+/// One immutable view of the database. Cheap to take, and keeps what it sees alive.
+///
+/// The blocks and sealed heads never change. The active head goes on taking rows: a selection sees each row wholly or
+/// not at all, and once it has been made, it does not change.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Oldest writes first.
+    pub(crate) blocks: Vec<Arc<Block>>,
+    /// Oldest writes first.
+    pub(crate) sealed: Vec<SealedHead>,
+    pub(crate) active: Arc<Head>,
+}
+
+impl Snapshot {
+    fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
+        self.sealed.iter().map(|sealed| &sealed.head).chain([&self.active])
+    }
+
+    /// The series that satisfy all matchers and have a chunk that touches `range`, sorted by labels.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`](crate::Error::Corruption) when an index does not check out.
+    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>> {
+        let mut found: Vec<Series> = Vec::new();
+        for block in &self.blocks {
+            found.extend(block.select(matchers, range)?.into_iter().map(|s| from_block(block, s, range)));
+        }
+        for head in self.heads() {
+            found.extend(head.select(matchers, range)?.into_iter().map(|s| from_head(s, range)));
+        }
+        // Stable, so the parts of a series stay in the order of their writes.
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found.dedup_by(|later, earlier| {
+            let same = later.labels == earlier.labels;
+            if same {
+                earlier.parts.append(&mut later.parts);
+            }
+            same
+        });
+        Ok(found)
+    }
+
+    /// The labels of these series, sorted.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    pub fn series_labels(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
+        let mut found = Vec::new();
+        for block in &self.blocks {
+            found.extend(block.labels(matchers, range)?);
+        }
+        for head in self.heads() {
+            found.extend(head.labels(matchers, range)?);
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The names of the labels that these series carry, sorted.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
+        let mut names = BTreeSet::new();
+        self.blocks.iter().try_for_each(|block| block.label_names(matchers, range, &mut names))?;
+        self.heads().try_for_each(|head| head.label_names(matchers, range, &mut names))?;
+        Ok(names.into_iter().collect())
+    }
+
+    /// The values that these series have for the label `name`, sorted.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
+        let mut values = BTreeSet::new();
+        self.blocks.iter().try_for_each(|block| block.label_values(name, matchers, range, &mut values))?;
+        self.heads().try_for_each(|head| head.label_values(name, matchers, range, &mut values))?;
+        Ok(values.into_iter().collect())
+    }
+
+    /// The time range of all stored samples; `None` when there are none.
+    #[must_use]
+    pub fn time_range(&self) -> Option<TimeRange> {
+        let empty = TimeRange::new(i64::MAX, i64::MIN);
+        let blocks = self.blocks.iter().map(|block| block.meta().range);
+        let range = blocks.chain(self.heads().map(|head| head.range())).fold(empty, TimeRange::union);
+        (!range.is_empty()).then_some(range)
+    }
+}
+
+fn from_block(block: &Arc<Block>, series: BlockSeries, range: TimeRange) -> Series {
+    let part = |(chunk, times)| Part::Block(Arc::clone(block), chunk, times);
+    Series { labels: series.labels, parts: series.chunks.into_iter().map(part).collect(), range }
+}
+
+fn from_head(series: HeadSeries, range: TimeRange) -> Series {
+    let chunks = series.chunks.into_iter().map(|chunk| Part::Head(chunk, series.column));
+    let parts = chunks.chain(series.buffered.map(Part::Buffer)).collect();
+    Series { labels: series.labels, parts, range }
+}

@@ -1,0 +1,18 @@
+#![doc = include_str!("../../docs/format/wal.md")]
+//!
+//! # The module
+//! [`record`] says what a record holds, [`segment`] how records lie in a file, [`writer`] how concurrent writers share
+//! one sync, [`replay`] how a log is read back after a crash.
+
+mod record;
+mod replay;
+mod segment;
+mod writer;
+
+pub use record::{GROUP_WIDTH_MAX, GroupDefinition, GroupId, Rows, SparseRow, batch_rows, encode_batch};
+pub use replay::{Replay, ReplayReport, replay, segment_numbers};
+pub use segment::{Frame, Gap, Item, SegmentError, SegmentHeader, SegmentReader};
+pub use writer::{Wal, WalStats, segment_path};
+
+/// The folder of the segments below the data directory.
+pub const WAL_DIR: &str = "wal";

@@ -1,0 +1,370 @@
+//! What a WAL record holds: the definition of a group of series, or rows of samples as columns.
+
+use crate::encoding::{DecodeError, Reader, write_varint, write_zigzag};
+use crate::labels::Labels;
+
+/// Columns in one group at most; a row with more fields spans several groups.
+pub const GROUP_WIDTH_MAX: usize = 256;
+
+/// The number of a group within one head. The low [`SHARD_BITS`](Self::SHARD_BITS) bits are its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(pub u32);
+
+impl GroupId {
+    /// How many low bits name the shard.
+    pub const SHARD_BITS: u32 = 4;
+    /// How many shards there are.
+    pub const SHARDS: usize = 1 << Self::SHARD_BITS;
+
+    /// The group at `index` of `shard`; `None` when the shard is full.
+    #[must_use]
+    pub fn new(shard: usize, index: usize) -> Option<Self> {
+        let index = u32::try_from(index).ok().filter(|i| *i < 1 << (32 - Self::SHARD_BITS))?;
+        Some(Self(index << Self::SHARD_BITS | shard as u32))
+    }
+
+    /// The shard.
+    #[must_use]
+    pub fn shard(self) -> usize {
+        (self.0 as usize) & (Self::SHARDS - 1)
+    }
+
+    /// The position in the shard.
+    #[must_use]
+    pub fn index(self) -> usize {
+        (self.0 >> Self::SHARD_BITS) as usize
+    }
+}
+
+/// A group of series that are sampled together, and so share a timestamp column: the fields of one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDefinition {
+    /// Its number.
+    pub group: GroupId,
+    /// The labels of its series, one for each column.
+    pub series: Vec<Labels>,
+}
+
+impl GroupDefinition {
+    /// Appends the record's payload. Each series after the first gives only the bytes by which its packed labels
+    /// differ from those before it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        write_varint(out, u64::from(self.group.0));
+        write_varint(out, self.series.len() as u64);
+        let mut previous: &[u8] = &[];
+        for labels in &self.series {
+            let packed = labels.as_packed();
+            let shortest = packed.len().min(previous.len());
+            let prefix = packed.iter().zip(previous).take_while(|(a, b)| a == b).count();
+            let suffix = packed.iter().rev().zip(previous.iter().rev()).take_while(|(a, b)| a == b).count();
+            let suffix = suffix.min(shortest - prefix);
+            write_varint(out, prefix as u64);
+            write_varint(out, suffix as u64);
+            let middle = &packed[prefix..packed.len() - suffix];
+            write_varint(out, middle.len() as u64);
+            out.extend_from_slice(middle);
+            previous = packed;
+        }
+    }
+
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// Where the bytes do not fit.
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let group = GroupId(
+            u32::try_from(reader.varint()?).map_err(|_| reader.error("the group's number is too large"))?,
+        );
+        let count = reader.varint_at_most(GROUP_WIDTH_MAX, "the group has too many columns")?;
+        let mut series = Vec::with_capacity(count);
+        let mut packed: Vec<u8> = Vec::new();
+        for _ in 0..count {
+            let prefix = reader.varint_at_most(packed.len(), "the shared prefix is too long")?;
+            let suffix =
+                reader.varint_at_most(packed.len() - prefix, "the shared suffix is too long")?;
+            let middle = reader.prefixed_bytes()?;
+            let tail = packed.split_off(packed.len() - suffix);
+            packed.truncate(prefix);
+            packed.extend_from_slice(middle);
+            packed.extend_from_slice(&tail);
+            series.push(
+                Labels::from_packed(&packed).map_err(|_| reader.error("the labels are not well formed"))?,
+            );
+        }
+        if !reader.is_empty() {
+            return Err(reader.error("bytes follow the definition"));
+        }
+        Ok(Self { group, series })
+    }
+}
+
+/// A row in which some columns of the group have no sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SparseRow {
+    /// The row's position.
+    pub row: usize,
+    /// One bit for each column, lowest first: whether there is a sample.
+    pub present: Box<[u8]>,
+}
+
+impl SparseRow {
+    /// Whether the column has a sample.
+    #[must_use]
+    pub fn has(&self, column: usize) -> bool {
+        self.present.get(column / 8).is_some_and(|byte| byte >> (column % 8) & 1 == 1)
+    }
+}
+
+/// Rows of samples, as columns. A row is one timestamp and a value for each column of its group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// The group of each row.
+    pub groups: Vec<GroupId>,
+    /// The timestamp of each row, nanoseconds.
+    pub timestamps: Vec<i64>,
+    /// The number of columns of each row's group.
+    pub widths: Vec<u16>,
+    /// All values, row after row. A column without a sample holds a zero that means nothing.
+    pub values: Vec<f64>,
+    /// The rows that do not have a sample in every column, ascending.
+    pub sparse: Vec<SparseRow>,
+}
+
+impl Rows {
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Forgets all rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.groups.clear();
+        self.timestamps.clear();
+        self.widths.clear();
+        self.values.clear();
+        self.sparse.clear();
+    }
+
+    /// How many samples the rows hold.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        let absent: usize = self
+            .sparse
+            .iter()
+            .map(|sparse| {
+                let present: u32 = sparse.present.iter().map(|b| b.count_ones()).sum();
+                usize::from(self.widths[sparse.row]) - present as usize
+            })
+            .sum();
+        self.values.len() - absent
+    }
+
+    /// Adds a row with a sample in every column.
+    #[inline]
+    pub fn push(&mut self, group: GroupId, timestamp: i64, values: impl ExactSizeIterator<Item = f64>) {
+        self.groups.push(group);
+        self.timestamps.push(timestamp);
+        self.widths.push(values.len() as u16);
+        self.values.extend(values);
+    }
+
+    /// Adds a row with samples in some columns; `cells` gives column and value.
+    pub fn push_sparse(
+        &mut self,
+        group: GroupId,
+        timestamp: i64,
+        width: usize,
+        cells: impl IntoIterator<Item = (usize, f64)>,
+    ) {
+        let row = self.groups.len();
+        let start = self.values.len();
+        self.groups.push(group);
+        self.timestamps.push(timestamp);
+        self.widths.push(width as u16);
+        self.values.resize(start + width, 0.0);
+        let mut present = vec![0_u8; width.div_ceil(8)];
+        for (column, value) in cells {
+            self.values[start + column] = value;
+            present[column / 8] |= 1 << (column % 8);
+        }
+        self.sparse.push(SparseRow { row, present: present.into() });
+    }
+
+    /// Appends the rows' encoding: the columns one after the other.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(self.values.len() * 8 + self.groups.len() * 4 + 32);
+        write_varint(out, self.groups.len() as u64);
+        let mut previous = 0_i64;
+        for group in &self.groups {
+            write_zigzag(out, i64::from(group.0) - previous);
+            previous = i64::from(group.0);
+        }
+        let mut previous = 0_i64;
+        for &timestamp in &self.timestamps {
+            write_zigzag(out, timestamp.wrapping_sub(previous));
+            previous = timestamp;
+        }
+        for &width in &self.widths {
+            write_varint(out, u64::from(width));
+        }
+        write_varint(out, self.sparse.len() as u64);
+        let mut previous = 0;
+        for sparse in &self.sparse {
+            write_varint(out, (sparse.row - previous) as u64);
+            out.extend_from_slice(&sparse.present);
+            previous = sparse.row;
+        }
+        for value in &self.values {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    /// Reads an encoding.
+    ///
+    /// # Errors
+    /// Where the bytes do not fit.
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let count = reader.varint_at_most(payload.len(), "more rows than bytes")?;
+        let mut rows = Self {
+            groups: Vec::with_capacity(count),
+            timestamps: Vec::with_capacity(count),
+            widths: Vec::with_capacity(count),
+            ..Self::default()
+        };
+        let mut group = 0_i64;
+        for _ in 0..count {
+            group = group.wrapping_add(reader.zigzag()?);
+            let id = u32::try_from(group).map_err(|_| reader.error("a group's number is out of range"))?;
+            rows.groups.push(GroupId(id));
+        }
+        let mut timestamp = 0_i64;
+        for _ in 0..count {
+            timestamp = timestamp.wrapping_add(reader.zigzag()?);
+            rows.timestamps.push(timestamp);
+        }
+        let mut cells = 0;
+        for _ in 0..count {
+            let width = reader.varint_at_most(GROUP_WIDTH_MAX, "a row is too wide")?;
+            rows.widths.push(width as u16);
+            cells += width;
+        }
+        let sparse = reader.varint_at_most(count, "more sparse rows than rows")?;
+        let mut row = 0;
+        for i in 0..sparse {
+            let step = reader.varint_at_most(count, "a sparse row is out of range")?;
+            row += step;
+            if row >= count || (i > 0 && step == 0) {
+                return Err(reader.error("a sparse row is out of range"));
+            }
+            let width = usize::from(rows.widths[row]);
+            let present = reader.bytes(width.div_ceil(8))?;
+            if width % 8 > 0 && present.last().is_some_and(|byte| byte >> (width % 8) > 0) {
+                return Err(reader.error("a sparse row has a sample behind its last column"));
+            }
+            rows.sparse.push(SparseRow { row, present: present.into() });
+        }
+        let values = reader.bytes(cells * 8)?;
+        rows.values.extend(values.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)));
+        if !reader.is_empty() {
+            return Err(reader.error("bytes follow the rows"));
+        }
+        Ok(rows)
+    }
+}
+
+/// Encodes one batch: the rows of each shard, length-prefixed.
+#[must_use]
+pub fn encode_batch<'a>(shards: impl IntoIterator<Item = &'a Rows>) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let mut rows_bytes = Vec::new();
+    for rows in shards {
+        if !rows.is_empty() {
+            rows_bytes.clear();
+            rows.encode(&mut rows_bytes);
+            write_varint(&mut payload, rows_bytes.len() as u64);
+            payload.extend_from_slice(&rows_bytes);
+        }
+    }
+    payload
+}
+
+/// Reads the rows of each shard from a batch.
+pub fn batch_rows(payload: &[u8]) -> impl Iterator<Item = Result<Rows, DecodeError>> {
+    let mut reader = Reader::new(payload);
+    std::iter::from_fn(move || {
+        if reader.is_empty() {
+            return None;
+        }
+        let rows = reader.prefixed_bytes().and_then(Rows::decode);
+        if rows.is_err() {
+            // What follows cannot be told apart any more.
+            reader = Reader::new(&[]);
+        }
+        Some(rows)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::STALE_NAN;
+    use proptest::prelude::*;
+
+    fn example() -> Rows {
+        let mut rows = Rows::default();
+        rows.push(GroupId(0x21), 1_000_000_000, [1.5, -0.0].into_iter());
+        rows.push_sparse(GroupId(0x31), 2_000_000_000, 3, [(0, 1.0), (2, STALE_NAN)]);
+        rows
+    }
+
+    #[test]
+    fn rows_keep_their_golden_bytes() {
+        let mut bytes = Vec::new();
+        example().encode(&mut bytes);
+        let columns: &[u8] = &[
+            2, // rows
+            0x42, 0x20, // groups 0x21, +0x10
+            0x80, 0xa8, 0xd6, 0xb9, 0x07, 0x80, 0xa8, 0xd6, 0xb9, 0x07, // timestamps
+            2, 3, // widths
+            1, 1, 0b101, // one sparse row: row 1, columns 0 and 2
+        ];
+        assert_eq!(bytes[..columns.len()], *columns);
+        assert_eq!(bytes.len(), columns.len() + 5 * 8);
+        let decoded = Rows::decode(&bytes).unwrap();
+        assert_eq!(decoded.sparse, example().sparse);
+        assert_eq!(decoded.samples(), 4);
+        assert!(decoded.sparse[0].has(2) && !decoded.sparse[0].has(1) && !decoded.sparse[0].has(99));
+    }
+
+    #[test]
+    fn a_definition_keeps_its_golden_bytes() {
+        let of = |name| Labels::from_pairs([("__name__", name), ("host", "a")]).unwrap();
+        let definition = GroupDefinition { group: GroupId(5), series: vec![of("cpu_user"), of("cpu_idle")] };
+        let mut bytes = Vec::new();
+        definition.encode(&mut bytes);
+        assert_eq!(bytes[..5], [5, 2, 0, 0, 25]);
+        assert_eq!(bytes[bytes.len() - 7..], *b"\x0e\x07\x04idle");
+        assert_eq!(GroupDefinition::decode(&bytes).unwrap(), definition);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Rows::decode(&bytes);
+            let _ = GroupDefinition::decode(&bytes);
+        }
+
+        #[test]
+        fn damaged_rows_never_panic(at in 0_usize..58, with in any::<u8>()) {
+            let mut bytes = Vec::new();
+            example().encode(&mut bytes);
+            bytes[at] = with;
+            if let Ok(rows) = Rows::decode(&bytes) {
+                prop_assert!(rows.samples() <= 6);
+            }
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! How records lie in a segment file: a header, then frames. The reader finds its way past damage.
+
+use crate::encoding::{DecodeError, Reader};
+
+/// The first bytes of every segment.
+pub(super) const MAGIC: [u8; 8] = *b"TMBRWAL\0";
+/// The version that this program writes, and the newest that it reads.
+pub(super) const VERSION: u32 = 1;
+/// Bytes of the segment header.
+pub(super) const SEGMENT_HEADER_BYTES: usize = 32;
+/// Bytes in front of each frame's payload.
+pub(super) const FRAME_HEADER_BYTES: usize = 32;
+/// The first bytes of every frame, by which a reader finds the next one behind damage.
+pub(super) const FRAME_MAGIC: [u8; 3] = [0xd7, 0x1b, 0xe5];
+/// A payload is at most this long; a larger length is damage.
+pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+
+/// The record is a [`GroupDefinition`](super::GroupDefinition).
+pub(super) const KIND_GROUP: u8 = 1;
+/// The record is one batch: a sequence of length-prefixed [`Rows`](super::Rows).
+pub(super) const KIND_ROWS: u8 = 2;
+
+/// What a segment says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The segment's number; its file is named by it.
+    pub number: u64,
+    /// The head that its records belong to. Group numbers mean something only within one generation.
+    pub generation: u64,
+}
+
+impl SegmentHeader {
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.number.to_le_bytes());
+        bytes[20..28].copy_from_slice(&self.generation.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..28]);
+        bytes[28..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, SegmentError> {
+        let mut reader = Reader::new(bytes);
+        let header = reader.array::<28>()?;
+        let crc = reader.u32_le()?;
+        if header[..8] != MAGIC {
+            return Err(DecodeError { offset: 0, reason: "not a WAL segment: the magic bytes differ" }.into());
+        }
+        if crc32c::crc32c(&header) != crc {
+            return Err(DecodeError { offset: 28, reason: "the segment header's checksum differs" }.into());
+        }
+        let mut reader = Reader::new(&header[8..]);
+        let version = reader.u32_le()?;
+        if version > VERSION {
+            return Err(SegmentError::NewerVersion(version));
+        }
+        Ok(Self { number: reader.u64_le()?, generation: reader.u64_le()? })
+    }
+}
+
+/// Why a segment cannot be read at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentError {
+    /// The header is damaged or cut off.
+    Damaged(DecodeError),
+    /// A newer program wrote it.
+    NewerVersion(u32),
+}
+
+impl From<DecodeError> for SegmentError {
+    fn from(error: DecodeError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+/// Builds the header that stands in front of `payload`.
+#[must_use]
+pub(super) fn frame_header(kind: u8, payload: &[u8], sequence: u64, durable: u32) -> [u8; FRAME_HEADER_BYTES] {
+    let mut bytes = [0; FRAME_HEADER_BYTES];
+    bytes[..3].copy_from_slice(&FRAME_MAGIC);
+    bytes[3] = kind;
+    bytes[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    bytes[8..16].copy_from_slice(&sequence.to_le_bytes());
+    bytes[16..20].copy_from_slice(&durable.to_le_bytes());
+    bytes[20..24].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+    // Bytes 24..28 are reserved and zero.
+    let crc = crc32c::crc32c(&bytes[..28]);
+    bytes[28..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// One record that checks out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Where the frame starts in the segment.
+    pub offset: usize,
+    /// What the payload is.
+    pub kind: u8,
+    /// The record's number in the log; ascending.
+    pub sequence: u64,
+    /// How many bytes of the segment were known to be on disk when this frame was written.
+    pub durable: u32,
+    /// The record.
+    pub payload: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// Whether the record is a [`GroupDefinition`](super::GroupDefinition); else it is a batch of rows.
+    #[must_use]
+    pub fn is_group(&self) -> bool {
+        self.kind == KIND_GROUP
+    }
+
+    /// The offset behind the frame.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.offset + FRAME_HEADER_BYTES + self.payload.len()
+    }
+}
+
+/// Bytes that are no valid frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Where they start.
+    pub offset: usize,
+    /// How many there are.
+    pub len: usize,
+    /// What is wrong at the start.
+    pub reason: &'static str,
+    /// Whether these bytes had been on disk intact: a later frame says that they were synced before it was written.
+    /// Else they are what a crash leaves of an unfinished write.
+    pub was_durable: bool,
+}
+
+/// What stands next in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A record.
+    Frame(Frame<'a>),
+    /// Damage.
+    Gap(Gap),
+}
+
+/// Reads a segment front to back.
+#[derive(Debug)]
+pub struct SegmentReader<'a> {
+    bytes: &'a [u8],
+    header: SegmentHeader,
+    offset: usize,
+}
+
+impl<'a> SegmentReader<'a> {
+    /// A reader of a whole segment file.
+    ///
+    /// # Errors
+    /// When the header does not check out.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, SegmentError> {
+        let header = SegmentHeader::decode(bytes)?;
+        Ok(Self { bytes, header, offset: SEGMENT_HEADER_BYTES })
+    }
+
+    /// What the segment says of itself.
+    #[must_use]
+    pub fn header(&self) -> SegmentHeader {
+        self.header
+    }
+
+    fn frame_at(&self, offset: usize) -> Result<Frame<'a>, &'static str> {
+        let mut reader = Reader::new(&self.bytes[offset..]);
+        let header = reader.array::<28>().map_err(|_| "the frame header is cut off")?;
+        let crc = reader.u32_le().map_err(|_| "the frame header is cut off")?;
+        if header[..3] != FRAME_MAGIC {
+            return Err("no frame starts here");
+        }
+        if crc32c::crc32c(&header) != crc {
+            return Err("the frame header's checksum differs");
+        }
+        let mut fields = Reader::new(&header[4..]);
+        let (Ok(len), Ok(sequence), Ok(durable), Ok(payload_crc)) =
+            (fields.u32_le(), fields.u64_le(), fields.u32_le(), fields.u32_le())
+        else {
+            return Err("the frame header is cut off");
+        };
+        if len as usize > PAYLOAD_BYTES_MAX {
+            return Err("the payload's length is out of range");
+        }
+        let payload = reader.bytes(len as usize).map_err(|_| "the payload is cut off")?;
+        if crc32c::crc32c(payload) != payload_crc {
+            return Err("the payload's checksum differs");
+        }
+        Ok(Frame { offset, kind: header[3], sequence, durable, payload })
+    }
+
+    /// The offset of the next frame that checks out, from `from` on.
+    fn find_frame(&self, from: usize) -> Option<usize> {
+        let mut from = from;
+        while let Some(rest) = self.bytes.get(from..) {
+            let at = from + rest.windows(FRAME_MAGIC.len()).position(|w| w == FRAME_MAGIC)?;
+            if self.frame_at(at).is_ok() {
+                return Some(at);
+            }
+            from = at + 1;
+        }
+        None
+    }
+
+    /// Whether some frame from `from` on says that `offset` had been synced.
+    fn proves_durable(&self, from: usize, offset: usize) -> bool {
+        let mut from = from;
+        while let Some(at) = self.find_frame(from) {
+            let Ok(frame) = self.frame_at(at) else { return false };
+            if frame.durable as usize > offset {
+                return true;
+            }
+            from = frame.end();
+        }
+        false
+    }
+}
+
+impl<'a> Iterator for SegmentReader<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        let offset = self.offset;
+        if offset >= self.bytes.len() {
+            return None;
+        }
+        match self.frame_at(offset) {
+            Ok(frame) => {
+                self.offset = frame.end();
+                Some(Item::Frame(frame))
+            }
+            Err(reason) => {
+                let next = self.find_frame(offset + 1);
+                let was_durable = next.is_some_and(|next| self.proves_durable(next, offset));
+                // What lies behind an unfinished write was not answered either, so the log ends here.
+                let end = next.filter(|_| was_durable).unwrap_or(self.bytes.len());
+                self.offset = end;
+                Some(Item::Gap(Gap { offset, len: end - offset, reason, was_durable }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEADER: SegmentHeader = SegmentHeader { number: 7, generation: 3 };
+
+    /// A segment of frames, each written when all before it was on disk (`synced`) or when nothing was.
+    fn segment(payloads: &[&[u8]], synced: bool) -> Vec<u8> {
+        let mut bytes = HEADER.encode().to_vec();
+        for (i, payload) in payloads.iter().enumerate() {
+            let durable = if synced { bytes.len() as u32 } else { 0 };
+            bytes.extend_from_slice(&frame_header(KIND_ROWS, payload, i as u64, durable));
+            bytes.extend_from_slice(payload);
+        }
+        bytes
+    }
+
+    fn payloads(bytes: &[u8]) -> Vec<&[u8]> {
+        let items = SegmentReader::new(bytes).unwrap();
+        items
+            .filter_map(|item| match item {
+                Item::Frame(frame) => Some(frame.payload),
+                Item::Gap(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn frames_keep_their_golden_bytes() {
+        let bytes = segment(&[b"ab"], true);
+        assert_eq!(bytes[..12], *b"TMBRWAL\0\x01\0\0\0");
+        let frame = &bytes[SEGMENT_HEADER_BYTES..];
+        assert_eq!(frame[..8], [0xd7, 0x1b, 0xe5, 2, 2, 0, 0, 0]);
+        assert_eq!(frame[8..20], [0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0]);
+        assert_eq!(frame[20..24], crc32c::crc32c(b"ab").to_le_bytes());
+        assert_eq!(frame[FRAME_HEADER_BYTES..], *b"ab");
+    }
+
+    #[test]
+    fn a_torn_tail_ends_the_log() {
+        let bytes = segment(&[b"one", b"two", b"three"], true);
+        for cut in 1..=FRAME_HEADER_BYTES + 4 {
+            let torn = &bytes[..bytes.len() - cut];
+            assert_eq!(payloads(torn), [b"one", b"two"]);
+            let Some(Item::Gap(gap)) = SegmentReader::new(torn).unwrap().last() else { panic!("no gap") };
+            assert!(!gap.was_durable, "{gap:?}");
+        }
+    }
+
+    #[test]
+    fn damage_before_a_synced_frame_is_reported_and_the_rest_survives() {
+        let clean = segment(&[b"one", b"two", b"three", b"four"], true);
+        let second = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + 3;
+        for at in second..second + FRAME_HEADER_BYTES + 3 {
+            let mut bytes = clean.clone();
+            bytes[at] ^= 0x10;
+            assert_eq!(payloads(&bytes), [&b"one"[..], b"three", b"four"], "damage at {at}");
+            let gap = SegmentReader::new(&bytes).unwrap().find_map(|item| match item {
+                Item::Gap(gap) => Some(gap),
+                Item::Frame(_) => None,
+            });
+            let gap = gap.unwrap();
+            assert_eq!((gap.offset, gap.len, gap.was_durable), (second, FRAME_HEADER_BYTES + 3, true));
+        }
+    }
+
+    #[test]
+    fn a_hole_in_an_unsynced_write_cuts_what_follows() {
+        let mut bytes = segment(&[b"one", b"two", b"three"], false);
+        let second = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + 3;
+        bytes[second..second + 10].fill(0);
+        assert_eq!(payloads(&bytes), [b"one"]);
+    }
+
+    #[test]
+    fn a_newer_version_is_told_apart_from_damage() {
+        let mut bytes = HEADER.encode();
+        bytes[8] = 9;
+        let crc = crc32c::crc32c(&bytes[..28]);
+        bytes[28..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentReader::new(&bytes).unwrap_err(), SegmentError::NewerVersion(9));
+        bytes[9] = 1;
+        assert!(matches!(SegmentReader::new(&bytes), Err(SegmentError::Damaged(_))));
+        assert!(matches!(SegmentReader::new(&bytes[..10]), Err(SegmentError::Damaged(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut whole = HEADER.encode().to_vec();
+            whole.extend_from_slice(&bytes);
+            prop_assert_eq!(SegmentReader::new(&whole).unwrap().count().min(1), usize::from(!bytes.is_empty()));
+            let _ = SegmentReader::new(&bytes).map(Iterator::count);
+        }
+    }
+}

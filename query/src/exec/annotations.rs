@@ -1,0 +1,149 @@
+//! Annotations: what a query's author should know about a result that is not an error. The texts are Prometheus's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::ast::Span;
+
+/// How many annotations of each kind are listed before they are only counted.
+const LISTED_MAX: usize = 10;
+
+/// The annotations of one query. The same text is kept once.
+#[derive(Debug, Default)]
+pub(super) struct Annotations {
+    warnings: BTreeSet<String>,
+    infos: BTreeSet<String>,
+    monotonicity: BTreeMap<(String, String), MonotonicityFix>,
+}
+
+/// By how much the buckets of a classic histogram had to be corrected.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MonotonicityFix {
+    pub(super) bucket_min: f64,
+    pub(super) bucket_max: f64,
+    pub(super) difference_max: f64,
+    pub(super) first_ms: i64,
+    pub(super) last_ms: i64,
+    pub(super) samples: u64,
+}
+
+impl MonotonicityFix {
+    pub(super) fn merge(self, other: Self) -> Self {
+        Self {
+            bucket_min: self.bucket_min.min(other.bucket_min),
+            bucket_max: self.bucket_max.max(other.bucket_max),
+            difference_max: self.difference_max.max(other.difference_max),
+            first_ms: self.first_ms.min(other.first_ms),
+            last_ms: self.last_ms.max(other.last_ms),
+            samples: self.samples + other.samples,
+        }
+    }
+}
+
+impl Annotations {
+    pub(super) fn invalid_quantile(&mut self, quantile: f64, position: &str) {
+        let got = go_number(quantile);
+        let text = format!("quantile value should be between 0 and 1, got {got} ({position})");
+        self.warnings.insert(format!("PromQL warning: {text}"));
+    }
+
+    pub(super) fn bad_bucket_label(&mut self, value: &str, metric: &str, position: &str) {
+        let text = format!(r#"bucket label "le" is missing or has a malformed value of {value:?}"#);
+        self.warnings.insert(format!("PromQL warning: {text}{} ({position})", for_metric(metric)));
+    }
+
+    pub(super) fn possible_non_counter(&mut self, metric: &str, position: &str) {
+        let text = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
+        self.infos.insert(format!("PromQL info: {text} {metric:?} ({position})"));
+    }
+
+    pub(super) fn forced_monotonicity(&mut self, metric: &str, position: &str, fix: MonotonicityFix) {
+        let key = (metric.to_owned(), position.to_owned());
+        self.monotonicity.entry(key).and_modify(|known| *known = known.merge(fix)).or_insert(fix);
+    }
+
+    /// The texts of the warnings and of the infos.
+    pub(super) fn into_texts(mut self) -> (Vec<String>, Vec<String>) {
+        for ((metric, position), fix) in std::mem::take(&mut self.monotonicity) {
+            self.infos.insert(monotonicity_text(&metric, &position, &fix));
+        }
+        (listed(self.warnings, "warning"), listed(self.infos, "info"))
+    }
+}
+
+fn monotonicity_text(metric: &str, position: &str, fix: &MonotonicityFix) -> String {
+    const SEE: &str = "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile";
+    let (metric, count) = (for_metric(metric), fix.samples);
+    let (min, max, difference) =
+        (go_number(fix.bucket_min), go_number(fix.bucket_max), go_number(fix.difference_max));
+    let (first, last) = (rfc3339(fix.first_ms), rfc3339(fix.last_ms));
+    format!(
+        "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see {SEE}){metric}, \
+         from buckets {min} to {max}, with a max diff of {difference}, over {count} samples from {first} to {last} \
+         ({position})"
+    )
+}
+
+fn for_metric(metric: &str) -> String {
+    if metric.is_empty() { String::new() } else { format!(" for metric name {metric:?}") }
+}
+
+fn rfc3339(time_ms: i64) -> String {
+    Timestamp::from_millisecond(time_ms).map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
+}
+
+fn listed(texts: BTreeSet<String>, kind: &str) -> Vec<String> {
+    let omitted = texts.len().saturating_sub(LISTED_MAX);
+    let mut list: Vec<String> = texts.into_iter().take(LISTED_MAX).collect();
+    if omitted > 0 {
+        list.push(format!("{omitted} more {kind} annotations omitted"));
+    }
+    list
+}
+
+/// A number as Prometheus prints it in messages.
+fn go_number(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+    }
+    value.to_string()
+}
+
+/// Where `span` starts in `text`, as `line:column`, both counted from one, the column in bytes.
+pub(super) fn position(text: &str, span: Span) -> String {
+    let before = &text.as_bytes()[..span.start.min(text.len())];
+    let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+    let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    format!("{line}:{}", before.len() - line_start + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_lines_and_columns_from_one() {
+        let at = |start| position("sum(\n rate(x[5m]))", Span { start, end: start });
+        assert_eq!(at(0), "1:1");
+        assert_eq!(at(6), "2:2");
+        assert_eq!(at(1000), "2:14");
+    }
+
+    #[test]
+    fn lists_ten_and_counts_the_rest() {
+        let mut annotations = Annotations::default();
+        for i in 0..13 {
+            annotations.invalid_quantile(f64::from(i) + 2.0, "1:10");
+        }
+        let (warnings, infos) = annotations.into_texts();
+        assert_eq!(warnings.len(), 11);
+        assert_eq!(warnings[10], "3 more warning annotations omitted");
+        assert!(
+            warnings.contains(
+                &"PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)".to_owned()
+            )
+        );
+        assert!(infos.is_empty());
+    }
+}

@@ -1,0 +1,230 @@
+//! Vector matching: which series of the two sides meet, and what comes of it.
+//!
+//! Rows are grouped by their match labels once. Inside a group, each row of the "many" side meets each row of the "one"
+//! side, cell by cell; that at most one of them has a sample at a step is checked where a side has several rows.
+
+use hashbrown::HashMap;
+use rayon::prelude::*;
+use timberline_engine::{Labels, METRIC_NAME};
+
+use super::{Operator, operator, zero_or_one};
+use crate::ast::{BinaryOp, Cardinality, VectorMatching};
+use crate::error::{QueryError, Result};
+use crate::exec::context::Context;
+use crate::exec::finish::RowMerger;
+use crate::exec::row::{
+    ABSENT, Row, any_present, format_labels, is_metadata_label, is_present, retain_labels, write_key,
+};
+use crate::plan::BinaryPlan;
+
+/// The rows of both sides that have the same match labels.
+#[derive(Default)]
+pub(super) struct MatchGroup {
+    pub(super) many: Vec<usize>,
+    pub(super) one: Vec<usize>,
+}
+
+fn keeps(matching: &VectorMatching, name: &str) -> bool {
+    let listed = matching.labels.iter().any(|label| label == name);
+    if matching.on { listed } else { !listed && name != METRIC_NAME }
+}
+
+/// Groups the rows of both sides by their match labels, in the order in which the groups first appear.
+pub(super) fn match_groups(matching: &VectorMatching, many: &[Row], one: &[Row]) -> Vec<MatchGroup> {
+    let mut groups: Vec<MatchGroup> = Vec::new();
+    let mut known: HashMap<Vec<u8>, usize, foldhash::fast::RandomState> = HashMap::default();
+    let mut key = Vec::new();
+    let mut group_of = |labels: &Labels, groups: &mut Vec<MatchGroup>| {
+        key.clear();
+        write_key(labels, &mut key, |name| keeps(matching, name));
+        if let Some(&group) = known.get(&key) {
+            return group;
+        }
+        groups.push(MatchGroup::default());
+        known.insert(key.clone(), groups.len() - 1);
+        groups.len() - 1
+    };
+    for (at, row) in many.iter().enumerate() {
+        let group = group_of(&row.labels, &mut groups);
+        groups[group].many.push(at);
+    }
+    for (at, row) in one.iter().enumerate() {
+        let group = group_of(&row.labels, &mut groups);
+        groups[group].one.push(at);
+    }
+    groups
+}
+
+/// One operation, with its sides named by their part in the matching: with `group_right`, the left side is the "one".
+struct Operation<'a> {
+    plan: &'a BinaryPlan,
+    operator: Operator,
+    many: &'a [Row],
+    one: &'a [Row],
+}
+
+pub(super) fn evaluate(
+    context: &Context<'_>,
+    plan: &BinaryPlan,
+    lhs: &[Row],
+    rhs: &[Row],
+) -> Result<Vec<Row>> {
+    // As in Prometheus, a side without series means that nothing is looked at, not even whether the other side is ambiguous.
+    if lhs.is_empty() || rhs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let swapped = plan.matching.cardinality == Cardinality::OneToMany;
+    let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+    let operation = Operation { plan, operator: operator(plan.op), many, one };
+    let groups = match_groups(&plan.matching, many, one);
+    let evaluate_group = |group: &MatchGroup| {
+        context.check()?;
+        operation.check_one_side(group)?;
+        let pairs = group.many.len() * group.one.len();
+        context.charge_points(pairs, many[0].values.len())?;
+        operation.pairs(group)
+    };
+    let pairs: Result<Vec<Vec<(usize, Row)>>> = groups.par_iter().map(evaluate_group).collect();
+    let mut pairs: Vec<(usize, Row)> = pairs?.into_iter().flatten().collect();
+    pairs.sort_by_key(|(many, _)| *many);
+    let mut merger = RowMerger::with_capacity(pairs.len());
+    for (_, row) in pairs {
+        merger.add(row)?;
+    }
+    Ok(merger.into_rows())
+}
+
+impl Operation<'_> {
+    fn swapped(&self) -> bool {
+        self.plan.matching.cardinality == Cardinality::OneToMany
+    }
+
+    /// Fails when two series of the "one" side have a sample at the same step. Steps at which the "many" side has no series
+    /// at all are not looked at.
+    fn check_one_side(&self, group: &MatchGroup) -> Result<()> {
+        if group.one.len() < 2 {
+            return Ok(());
+        }
+        for step in 0..self.one[0].values.len() {
+            let mut present = group.one.iter().filter(|&&at| is_present(self.one[at].values[step]));
+            let (Some(&first), Some(&second)) = (present.next(), present.next()) else { continue };
+            if self.many.iter().any(|row| is_present(row.values[step])) {
+                return Err(self.duplicate(&self.one[first].labels, &self.one[second].labels)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn duplicate(&self, first: &Labels, second: &Labels) -> Result<QueryError> {
+        let side = if self.swapped() { "left" } else { "right" };
+        let matching = &self.plan.matching;
+        let group = format_labels(&retain_labels(first, |name| keeps(matching, name))?);
+        let mut series = [format_labels(first), format_labels(second)];
+        series.sort();
+        Ok(QueryError::execution(format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}]\
+             ;many-to-many matching not allowed: matching labels must be unique on one side",
+            series.join(", ")
+        )))
+    }
+
+    /// The results of a group, each with the index of its row of the "many" side.
+    fn pairs(&self, group: &MatchGroup) -> Result<Vec<(usize, Row)>> {
+        let mut results = Vec::new();
+        for &many in &group.many {
+            for &one in &group.one {
+                let values = self.combine(&self.many[many].values, &self.one[one].values);
+                if any_present(&values) {
+                    let row = self.result_row(&self.many[many], &self.one[one], values)?;
+                    results.push((many, row));
+                }
+            }
+        }
+        if group.many.len() > 1 {
+            self.check_many_side(&results)?;
+        }
+        Ok(results)
+    }
+
+    /// Fails when two results of one group would be the same series, or, one-to-one, are there at the same step at all.
+    fn check_many_side(&self, results: &[(usize, Row)]) -> Result<()> {
+        if self.plan.matching.cardinality != Cardinality::OneToOne {
+            return check_unique(results);
+        }
+        let Some((_, first)) = results.first() else { return Ok(()) };
+        for step in 0..first.values.len() {
+            if results.iter().filter(|(_, row)| is_present(row.values[step])).nth(1).is_some() {
+                return Err(QueryError::execution(
+                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn combine(&self, many: &[f64], one: &[f64]) -> Vec<f64> {
+        let swapped = self.swapped();
+        let cell = |(&many, &one): (&f64, &f64)| {
+            if !is_present(many) || !is_present(one) {
+                return ABSENT;
+            }
+            let (l, r) = if swapped { (one, many) } else { (many, one) };
+            match self.operator {
+                Operator::Arithmetic(f) => f(l, r),
+                Operator::Comparison(f) if self.plan.return_bool => zero_or_one(f(l, r)),
+                Operator::Comparison(f) if f(l, r) => l,
+                Operator::Comparison(_) => ABSENT,
+            }
+        };
+        many.iter().zip(one).map(cell).collect()
+    }
+
+    fn result_row(&self, many: &Row, one: &Row, values: Vec<f64>) -> Result<Row> {
+        let BinaryPlan { op, return_bool, matching, .. } = self.plan;
+        let labels = result_labels(&many.labels, &one.labels, *op, matching)?;
+        let keeps_name = op.is_comparison() && !return_bool;
+        Ok(Row { labels, drop_name: *return_bool || (keeps_name && many.drop_name), values })
+    }
+}
+
+/// Fails when two results with the same labels have a sample at the same step.
+fn check_unique(results: &[(usize, Row)]) -> Result<()> {
+    let mut by_labels: HashMap<&Labels, Vec<&Row>, foldhash::fast::RandomState> = HashMap::default();
+    for (_, row) in results {
+        let known = by_labels.entry(&row.labels).or_default();
+        let overlaps = |known: &&Row| {
+            known.values.iter().zip(&row.values).any(|(&a, &b)| is_present(a) && is_present(b))
+        };
+        if known.iter().any(overlaps) {
+            return Err(QueryError::execution(
+                "multiple matches for labels: grouping labels must ensure unique matches",
+            ));
+        }
+        known.push(row);
+    }
+    Ok(())
+}
+
+fn result_labels(many: &Labels, one: &Labels, op: BinaryOp, matching: &VectorMatching) -> Result<Labels> {
+    let one_to_one = matching.cardinality == Cardinality::OneToOne;
+    let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+    let keep = |name: &str| {
+        (op.is_comparison() || !is_metadata_label(name)) && (!one_to_one || listed(name) == matching.on)
+    };
+    if matching.include.is_empty() {
+        return if many.iter().all(|(name, _)| keep(name)) {
+            Ok(many.clone())
+        } else {
+            retain_labels(many, keep)
+        };
+    }
+    let mut builder = many.to_builder();
+    builder.retain(keep);
+    for name in &matching.include {
+        builder.set(name, one.get(name).unwrap_or_default());
+    }
+    Ok(builder.build()?)
+}
+
+#[cfg(test)]
+mod tests;

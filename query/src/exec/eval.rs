@@ -1,0 +1,205 @@
+//! Evaluates plan nodes on a grid: vectors to rows, scalars to one column.
+
+use rayon::prelude::*;
+use timberline_engine::{Labels, Matcher, Samples, Series};
+
+use super::context::Context;
+use super::grid::{Grid, Windows};
+use super::pipeline::{Pipeline, Source, Stage};
+use super::row::{ABSENT, Row, is_absent, is_present};
+use super::{aggregate, binary, finish, functions, histogram, select};
+use crate::error::Result;
+use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, Shift, VectorPlan};
+
+/// The value of a scalar expression: one number per step, none absent.
+pub(super) type Column = Vec<f64>;
+
+/// Evaluates expressions at the steps of one grid. A subquery has an evaluator of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Evaluator<'q> {
+    pub(super) context: &'q Context<'q>,
+    pub(super) grid: Grid,
+}
+
+impl<'q> Evaluator<'q> {
+    /// The rows of a vector expression; each has a sample at some step.
+    pub(super) fn rows(&self, plan: &'q VectorPlan) -> Result<Vec<Row>> {
+        self.context.check()?;
+        match plan {
+            VectorPlan::Select { .. }
+            | VectorPlan::SelectTimestamps { .. }
+            | VectorPlan::Rollup(_)
+            | VectorPlan::Map { .. } => self.pipeline(plan)?.collect(),
+            VectorPlan::FromScalar(scalar) => {
+                Ok(vec![Row { labels: Labels::empty(), drop_name: false, values: self.scalar(scalar)? }])
+            }
+            VectorPlan::Aggregate(plan) => aggregate::evaluate(self, plan),
+            VectorPlan::Binary(plan) => binary::evaluate(self, plan),
+            VectorPlan::Set { op, matching, lhs, rhs } => {
+                binary::evaluate_set(*op, matching, self.rows(lhs)?, self.rows(rhs)?)
+            }
+            VectorPlan::Absent { input, labels } => functions::absent(&self.pipeline(input)?, labels),
+            VectorPlan::LabelReplace { input, target, replacement, source, regex } => {
+                functions::label_replace(self.rows(input)?, target, replacement, source, regex)
+            }
+            VectorPlan::LabelJoin { input, target, separator, sources } => {
+                functions::label_join(self.rows(input)?, target, separator, sources)
+            }
+            VectorPlan::Sort { input, descending } => {
+                let mut rows = self.rows(input)?;
+                // A range query's series are sorted by labels, whatever their values.
+                if self.grid.steps == 1 {
+                    rows.sort_by(|a, b| aggregate::rank_order(a.values[0], b.values[0], !descending));
+                }
+                Ok(rows)
+            }
+            VectorPlan::HistogramQuantile { quantile, quantile_span, input, input_span } => {
+                let quantiles = self.scalar(quantile)?;
+                let rows = self.rows(input)?;
+                histogram::evaluate(self, &quantiles, *quantile_span, &rows, *input_span)
+            }
+            VectorPlan::Invariant(plan) => {
+                let mut rows = Self { grid: self.grid.first(), ..*self }.rows(plan)?;
+                self.context.charge_points(rows.len(), self.grid.steps)?;
+                for row in &mut rows {
+                    row.values.resize(self.grid.steps, row.values[0]);
+                }
+                Ok(rows)
+            }
+        }
+    }
+
+    /// The numbers of a scalar expression.
+    pub(super) fn scalar(&self, plan: &'q ScalarPlan) -> Result<Column> {
+        let steps = self.grid.steps;
+        Ok(match plan {
+            ScalarPlan::Constant(value) => vec![*value; steps],
+            ScalarPlan::Time => (0..steps).map(|step| self.grid.time_seconds(step)).collect(),
+            ScalarPlan::Of(vector) => single_values(&self.rows(vector)?, steps),
+            ScalarPlan::Negate(input) => self.scalar(input)?.into_iter().map(|value| -value).collect(),
+            ScalarPlan::Binary { op, lhs, rhs } => {
+                let (lhs, rhs) = (self.scalar(lhs)?, self.scalar(rhs)?);
+                lhs.into_iter().zip(rhs).map(|(l, r)| binary::scalar_binary(*op, l, r)).collect()
+            }
+            ScalarPlan::Invariant(plan) => {
+                let mut column = Self { grid: self.grid.first(), ..*self }.scalar(plan)?;
+                if let Some(&value) = column.first() {
+                    column.resize(steps, value);
+                }
+                column
+            }
+        })
+    }
+
+    /// The expression as work per series, fused as far as it goes.
+    pub(super) fn pipeline(&self, plan: &'q VectorPlan) -> Result<Pipeline<'q>> {
+        let source = match plan {
+            VectorPlan::Select { matchers, shift } => self.instant_source(matchers, *shift, false)?,
+            VectorPlan::SelectTimestamps { matchers, shift } => {
+                self.instant_source(matchers, *shift, true)?
+            }
+            VectorPlan::Rollup(plan) => self.rollup_source(plan)?,
+            VectorPlan::Map { input, op } => {
+                let mut pipeline = self.pipeline(input)?;
+                pipeline.push(self.stage(op)?);
+                return Ok(pipeline);
+            }
+            _ => Source::Rows(self.rows(plan)?),
+        };
+        Ok(Pipeline::new(self.context, self.grid, source))
+    }
+
+    fn windows(&self, range_ms: i64, shift: Shift) -> Windows {
+        Windows { grid: self.grid, range_ms, shift }
+    }
+
+    fn instant_source(&self, matchers: &[Matcher], shift: Shift, timestamps: bool) -> Result<Source<'q>> {
+        let windows = self.windows(self.context.lookback_ms, shift);
+        let series = self.context.select(matchers, windows.needed())?;
+        Ok(Source::Instant { series, windows, timestamps })
+    }
+
+    fn rollup_source(&self, plan: &'q RollupPlan) -> Result<Source<'q>> {
+        let param = plan.param.as_deref().map(|param| self.scalar(param)).transpose()?;
+        let windows = self.windows(plan.range.range_ms, plan.range.shift);
+        Ok(match &plan.range.input {
+            RangeInput::Series(matchers) => {
+                let series = self.context.select(matchers, windows.needed())?;
+                Source::Rollup { series, windows, plan, param }
+            }
+            RangeInput::Subquery { plan: inner, step_ms } => {
+                let (rows, grid) = self.subquery(&plan.range, inner, *step_ms)?;
+                Source::SubqueryRollup { rows, grid, windows, plan, param }
+            }
+        })
+    }
+
+    fn subquery(&self, range: &RangePlan, inner: &'q VectorPlan, step_ms: i64) -> Result<(Vec<Row>, Grid)> {
+        let grid = self.grid.subquery(range.range_ms, range.shift, step_ms);
+        if grid.steps == 0 {
+            return Ok((Vec::new(), grid));
+        }
+        self.context.charge_points(1, grid.steps)?;
+        Ok((Self { grid, ..*self }.rows(inner)?, grid))
+    }
+
+    fn stage(&self, op: &'q MapOp) -> Result<Stage> {
+        Ok(match op {
+            MapOp::Negate => Stage::Negate,
+            MapOp::Math(math) => Stage::Math(*math),
+            MapOp::Clamp { min, max } => Stage::Clamp { min: self.scalar(min)?, max: self.scalar(max)? },
+            MapOp::ClampMin(min) => Stage::ClampMin(self.scalar(min)?),
+            MapOp::ClampMax(max) => Stage::ClampMax(self.scalar(max)?),
+            MapOp::Round(to_nearest) => Stage::Round(self.scalar(to_nearest)?),
+            MapOp::Date(part) => Stage::Date(*part),
+            MapOp::StepTime => Stage::Replace(self.scalar(&ScalarPlan::Time)?),
+            MapOp::Binary { op, scalar, scalar_on_left, return_bool } => Stage::Binary {
+                op: *op,
+                scalar: self.scalar(scalar)?,
+                scalar_on_left: *scalar_on_left,
+                return_bool: *return_bool,
+            },
+        })
+    }
+
+    /// The samples of a range vector at the first step, for a query that asks for just them.
+    pub(super) fn samples(&self, plan: &'q RangePlan) -> Result<Vec<(Labels, Samples)>> {
+        match &plan.input {
+            RangeInput::Series(matchers) => {
+                let windows = self.windows(plan.range_ms, plan.shift);
+                let series = self.context.select(matchers, windows.needed())?;
+                let read = |series: &Series| {
+                    self.context.check()?;
+                    let mut samples = Samples::default();
+                    select::read_without_markers(self.context, series, &mut samples)?;
+                    Ok((series.labels().clone(), samples))
+                };
+                series.par_iter().map(read).collect()
+            }
+            RangeInput::Subquery { plan: inner, step_ms } => {
+                let (rows, grid) = self.subquery(plan, inner, *step_ms)?;
+                let rows = finish::remove_names(rows)?;
+                let to_samples = |row: Row| {
+                    let mut samples = Samples::default();
+                    select::samples_of_row(&row.values, grid, &mut samples);
+                    (row.labels, samples)
+                };
+                Ok(rows.into_iter().map(to_samples).collect())
+            }
+        }
+    }
+}
+
+/// `scalar()`: the sample of each step that has exactly one, NaN elsewhere.
+fn single_values(rows: &[Row], steps: usize) -> Column {
+    let mut column = vec![ABSENT; steps];
+    for row in rows {
+        for (cell, &value) in column.iter_mut().zip(&row.values) {
+            if is_present(value) {
+                *cell = if is_absent(*cell) { value } else { f64::NAN };
+            }
+        }
+    }
+    // A second sample made the cell a plain NaN, which a third sample leaves as it is.
+    column.into_iter().map(|cell| if is_absent(cell) { f64::NAN } else { cell }).collect()
+}

@@ -1,0 +1,157 @@
+//! The end of an evaluation: metric names are removed, and rows become the answer's value.
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use rayon::prelude::*;
+use timberline_engine::{Labels, Samples};
+
+use super::grid::{Grid, nanos_to_millis};
+use super::row::{Row, is_absent, is_metadata_label, is_present, retain_labels};
+use crate::error::{QueryError, Result};
+use crate::value::{MatrixSeries, Value, VectorSample};
+
+/// Collects rows and joins those with the same labels, which must not have a sample at the same step.
+pub(super) struct RowMerger {
+    rows: Vec<Row>,
+    by_labels: HashMap<Labels, usize, foldhash::fast::RandomState>,
+}
+
+impl RowMerger {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        let by_labels = HashMap::with_capacity_and_hasher(capacity, foldhash::fast::RandomState::default());
+        Self { rows: Vec::with_capacity(capacity), by_labels }
+    }
+
+    /// Adds a row, or fails when another with the same labels has a sample at the same step.
+    pub(super) fn add(&mut self, row: Row) -> Result<()> {
+        match self.by_labels.entry(row.labels.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(self.rows.len());
+                self.rows.push(row);
+            }
+            Entry::Occupied(entry) => {
+                let known = &mut self.rows[*entry.get()];
+                for (cell, value) in known.values.iter_mut().zip(row.values) {
+                    if is_present(value) {
+                        if is_present(*cell) {
+                            return Err(QueryError::same_labelset());
+                        }
+                        *cell = value;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+}
+
+/// Joins rows whose labels became equal.
+pub(super) fn merge(rows: Vec<Row>) -> Result<Vec<Row>> {
+    let mut merger = RowMerger::with_capacity(rows.len());
+    for row in rows {
+        merger.add(row)?;
+    }
+    Ok(merger.into_rows())
+}
+
+/// Removes the names of the rows whose name was dropped on the way, which only now can make series equal.
+pub(super) fn remove_names(mut rows: Vec<Row>) -> Result<Vec<Row>> {
+    if !rows.iter().any(|row| row.drop_name) {
+        return Ok(rows);
+    }
+    rows.par_iter_mut().filter(|row| row.drop_name).try_for_each(|row| {
+        row.drop_name = false;
+        if row.labels.iter().any(|(name, _)| is_metadata_label(name)) {
+            row.labels = retain_labels(&row.labels, |name| !is_metadata_label(name))?;
+        }
+        Ok::<_, QueryError>(())
+    })?;
+    merge(rows)
+}
+
+/// The value of a scalar expression.
+pub(super) fn scalar(column: Vec<f64>, grid: Grid, instant: bool) -> Value {
+    if instant {
+        let value = column.first().copied().unwrap_or(f64::NAN);
+        return Value::Scalar { timestamp_ms: grid.start_ms, value };
+    }
+    let timestamps_ms = (0..grid.steps).map(|step| grid.time_ms(step)).collect();
+    Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), timestamps_ms, values: column }])
+}
+
+/// The value of an instant query: the rows have one step. Their order stays.
+pub(super) fn vector(rows: Vec<Row>, grid: Grid) -> Value {
+    let samples = rows.into_iter().filter_map(|row| {
+        let value = row.values.first().copied().filter(|&value| is_present(value))?;
+        Some(VectorSample { labels: row.labels, timestamp_ms: grid.start_ms, value })
+    });
+    Value::Vector(samples.collect())
+}
+
+/// The value of a range query.
+pub(super) fn matrix(rows: Vec<Row>, grid: Grid) -> Value {
+    let mut series: Vec<MatrixSeries> =
+        rows.into_par_iter().filter_map(|row| matrix_series(row, grid)).collect();
+    series.par_sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    Value::Matrix(series)
+}
+
+fn matrix_series(row: Row, grid: Grid) -> Option<MatrixSeries> {
+    let mut values = row.values;
+    let timestamps_ms: Vec<i64> = if values.iter().any(|&value| is_absent(value)) {
+        let times =
+            (0..grid.steps).filter(|&step| is_present(values[step])).map(|step| grid.time_ms(step)).collect();
+        values.retain(|&value| is_present(value));
+        times
+    } else {
+        (0..grid.steps).map(|step| grid.time_ms(step)).collect()
+    };
+    (!values.is_empty()).then_some(MatrixSeries { labels: row.labels, timestamps_ms, values })
+}
+
+/// The value of an instant query of a range vector: the samples themselves.
+pub(super) fn raw_matrix(series: Vec<(Labels, Samples)>) -> Value {
+    let mut matrix: Vec<MatrixSeries> = series
+        .into_iter()
+        .filter(|(_, samples)| !samples.values.is_empty())
+        .map(|(labels, samples)| MatrixSeries {
+            labels,
+            timestamps_ms: samples.timestamps.into_iter().map(nanos_to_millis).collect(),
+            values: samples.values,
+        })
+        .collect();
+    matrix.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    Value::Matrix(matrix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::ABSENT;
+    use super::*;
+
+    fn row(name: &str, drop_name: bool, values: &[f64]) -> Row {
+        let labels = Labels::from_pairs([("__name__", name), ("env", "1")]).unwrap();
+        Row { labels, drop_name, values: values.to_vec() }
+    }
+
+    #[test]
+    fn names_are_removed_and_disjoint_rows_joined() {
+        let rows =
+            remove_names(vec![row("a", true, &[1.0, ABSENT]), row("b", true, &[ABSENT, 2.0])]).unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].labels.to_string(), r#"{env="1"}"#);
+        assert_eq!(rows[0].values, [1.0, 2.0]);
+        let kept = remove_names(vec![row("a", true, &[1.0]), row("b", false, &[2.0])]).unwrap();
+        assert_eq!(kept.len(), 2);
+    }
+
+    #[test]
+    fn two_samples_with_equal_labels_at_one_step_are_an_error() {
+        let error = remove_names(vec![row("a", true, &[1.0]), row("b", true, &[2.0])]).unwrap_err();
+        assert_eq!(error.to_string(), "vector cannot contain metrics with the same labelset");
+    }
+}

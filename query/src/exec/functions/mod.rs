@@ -1,0 +1,11 @@
+//! Functions of vectors that are not rollups.
+
+mod absent;
+mod date;
+mod label;
+mod math;
+
+pub(super) use absent::absent;
+pub(super) use date::apply_date;
+pub(super) use label::{label_join, label_replace};
+pub(super) use math::{apply_math, clamp, clamp_max, clamp_min, round};

@@ -1,0 +1,161 @@
+//! The steps that an expression is evaluated at, and the windows of time that a selector looks at from each step.
+
+use timberline_engine::TimeRange;
+
+use crate::plan::Shift;
+
+const NANOS_PER_MILLI: i64 = 1_000_000;
+
+/// Milliseconds as nanoseconds, clamped to what an `i64` holds.
+pub(super) fn millis_to_nanos(millis: i64) -> i64 {
+    millis.saturating_mul(NANOS_PER_MILLI)
+}
+
+/// Nanoseconds as milliseconds, rounded down.
+pub(super) fn nanos_to_millis(nanos: i64) -> i64 {
+    nanos.div_euclid(NANOS_PER_MILLI)
+}
+
+/// Evenly spaced evaluation times. There is at least one step, except in a subquery that covers none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    pub(super) start_ms: i64,
+    pub(super) step_ms: i64,
+    pub(super) steps: usize,
+}
+
+impl Grid {
+    /// The grid from `start_ms` to at most `end_ms`.
+    pub(super) fn new(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
+        let span = i128::from(end_ms) - i128::from(start_ms);
+        let step_ms = step_ms.max(1);
+        let steps =
+            if span < 0 { 0 } else { usize::try_from(span / i128::from(step_ms) + 1).unwrap_or(usize::MAX) };
+        Self { start_ms, step_ms, steps }
+    }
+
+    /// The first step alone.
+    pub(super) fn first(self) -> Self {
+        Self { steps: self.steps.min(1), ..self }
+    }
+
+    pub(super) fn time_ms(self, step: usize) -> i64 {
+        self.start_ms.saturating_add(self.step_ms.saturating_mul(step as i64))
+    }
+
+    pub(super) fn end_ms(self) -> i64 {
+        self.time_ms(self.steps.saturating_sub(1))
+    }
+
+    /// The step's time in seconds, as PromQL's functions see it.
+    pub(super) fn time_seconds(self, step: usize) -> f64 {
+        self.time_ms(step) as f64 / 1000.0
+    }
+
+    /// The grid of the absolute multiples of `step_ms` that the windows of a subquery over this grid cover.
+    pub(super) fn subquery(self, range_ms: i64, shift: Shift, step_ms: i64) -> Self {
+        let (first, last) = (shift.time_ms(self.start_ms), shift.time_ms(self.end_ms()));
+        let open_end = first.saturating_sub(range_ms);
+        let start = open_end.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
+        Self::new(start, last, step_ms)
+    }
+}
+
+impl Shift {
+    /// The time looked at from the step at `time_ms`.
+    pub(super) fn time_ms(self, time_ms: i64) -> i64 {
+        self.at_ms.unwrap_or(time_ms).saturating_sub(self.offset_ms)
+    }
+}
+
+/// For each step of a grid, the window `(end - range, end]` in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows {
+    pub(super) grid: Grid,
+    pub(super) range_ms: i64,
+    pub(super) shift: Shift,
+}
+
+/// One step's window over the samples of a series.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) step: usize,
+    /// The samples are those at `lo..hi`.
+    pub(super) lo: usize,
+    pub(super) hi: usize,
+    /// The window's closed end, nanoseconds.
+    pub(super) end: i64,
+}
+
+impl Windows {
+    fn end(&self, step: usize) -> i64 {
+        millis_to_nanos(self.shift.time_ms(self.grid.time_ms(step)))
+    }
+
+    pub(super) fn range_nanos(&self) -> i64 {
+        millis_to_nanos(self.range_ms)
+    }
+
+    /// All times that the windows cover.
+    pub(super) fn needed(&self) -> TimeRange {
+        let last = self.end(self.grid.steps.saturating_sub(1));
+        TimeRange::new(self.end(0).saturating_sub(self.range_nanos()).saturating_add(1), last)
+    }
+
+    /// Calls `each` with each step whose window holds a sample. `timestamps` ascend.
+    #[inline]
+    pub(super) fn walk(&self, timestamps: &[i64], mut each: impl FnMut(Window)) {
+        let range = self.range_nanos();
+        let (mut lo, mut hi) = (0, 0);
+        for step in 0..self.grid.steps {
+            let end = self.end(step);
+            let open_start = end.saturating_sub(range);
+            while hi < timestamps.len() && timestamps[hi] <= end {
+                hi += 1;
+            }
+            while lo < hi && timestamps[lo] <= open_start {
+                lo += 1;
+            }
+            if lo < hi {
+                each(Window { step, lo, hi, end });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNSHIFTED: Shift = Shift { offset_ms: 0, at_ms: None };
+
+    #[test]
+    fn a_subquery_grid_holds_the_multiples_inside_the_open_window() {
+        let at = |time_ms, range_ms, step_ms| {
+            Grid::new(time_ms, time_ms, 0).subquery(range_ms, UNSHIFTED, step_ms)
+        };
+        assert_eq!(at(100, 50, 10), Grid { start_ms: 60, step_ms: 10, steps: 5 });
+        assert_eq!(at(105, 50, 10), Grid { start_ms: 60, step_ms: 10, steps: 5 });
+        assert_eq!(at(0, 50, 10), Grid { start_ms: -40, step_ms: 10, steps: 5 });
+        assert_eq!(at(5, 3, 10).steps, 0);
+    }
+
+    #[test]
+    fn windows_are_open_on_the_left() {
+        let windows = Windows { grid: Grid::new(1000, 3000, 1000), range_ms: 1000, shift: UNSHIFTED };
+        let timestamps: Vec<i64> = [0, 1, 1000, 1001, 3000].iter().map(|&t| millis_to_nanos(t)).collect();
+        let mut seen = Vec::new();
+        windows.walk(&timestamps, |w| seen.push((w.step, w.lo, w.hi)));
+        assert_eq!(seen, [(0, 1, 3), (1, 3, 4), (2, 4, 5)]);
+        assert_eq!(windows.needed(), TimeRange::new(1, 3_000_000_000));
+    }
+
+    #[test]
+    fn a_fixed_time_gives_the_same_window_at_each_step() {
+        let shift = Shift { offset_ms: 500, at_ms: Some(2000) };
+        let windows = Windows { grid: Grid::new(0, 2, 1), range_ms: 1000, shift };
+        let mut seen = Vec::new();
+        windows.walk(&[millis_to_nanos(1000)], |w| seen.push((w.step, w.lo, w.hi, w.end)));
+        assert_eq!(seen, [(0, 0, 1, 1_500_000_000), (1, 0, 1, 1_500_000_000), (2, 0, 1, 1_500_000_000)]);
+    }
+}

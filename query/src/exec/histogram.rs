@@ -1,0 +1,256 @@
+//! `histogram_quantile` over classic histograms: series with the label `le`, whose values count what is at most that.
+
+use hashbrown::HashMap;
+use rayon::prelude::*;
+use timberline_engine::{Labels, METRIC_NAME};
+
+use super::annotations::MonotonicityFix;
+use super::eval::Evaluator;
+use super::pipeline::annotate_invalid_quantiles;
+use super::row::{ABSENT, Row, is_present, retain_labels, write_key};
+use crate::ast::Span;
+use crate::error::Result;
+
+const BUCKET_LABEL: &str = "le";
+/// Counts that differ by less than this, relatively, differ by a rounding error.
+const ROUNDING_TOLERANCE: f64 = 1e-12;
+
+/// A bucket: how many observations are at most `bound`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Bucket {
+    bound: f64,
+    count: f64,
+}
+
+/// One histogram: the rows of its buckets.
+struct Histogram {
+    labels: Labels,
+    /// Upper bound and row.
+    buckets: Vec<(f64, usize)>,
+}
+
+pub(super) fn evaluate(
+    evaluator: &Evaluator<'_>,
+    quantiles: &[f64],
+    quantile_span: Span,
+    rows: &[Row],
+    input_span: Span,
+) -> Result<Vec<Row>> {
+    let context = evaluator.context;
+    annotate_invalid_quantiles(context, quantiles, quantile_span);
+    let histograms = histograms(evaluator, rows, input_span)?;
+    context.charge_points(histograms.len(), quantiles.len())?;
+    let evaluate_one = |histogram: &Histogram| {
+        context.check()?;
+        let (values, fix) = evaluate_histogram(evaluator, quantiles, rows, histogram);
+        if let Some(fix) = fix {
+            let name = histogram.labels.get(METRIC_NAME).unwrap_or_default();
+            context.annotate(input_span, |annotations, position| {
+                annotations.forced_monotonicity(name, position, fix);
+            });
+        }
+        Ok(Row { labels: histogram.labels.clone(), drop_name: true, values })
+    };
+    let results: Result<Vec<Row>> = histograms.par_iter().map(evaluate_one).collect();
+    Ok(results?.into_iter().filter(|row| !row.is_empty()).collect())
+}
+
+fn histograms(evaluator: &Evaluator<'_>, rows: &[Row], input_span: Span) -> Result<Vec<Histogram>> {
+    let mut histograms: Vec<Histogram> = Vec::new();
+    let mut known: HashMap<Vec<u8>, usize, foldhash::fast::RandomState> = HashMap::default();
+    let mut key = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let text = row.labels.get(BUCKET_LABEL).unwrap_or_default();
+        let Ok(bound) = text.parse::<f64>() else {
+            let name = row.labels.get(METRIC_NAME).unwrap_or_default();
+            evaluator.context.annotate(input_span, |annotations, position| {
+                annotations.bad_bucket_label(text, name, position);
+            });
+            continue;
+        };
+        key.clear();
+        write_key(&row.labels, &mut key, |name| name != BUCKET_LABEL);
+        let histogram = match known.get(&key) {
+            Some(&histogram) => histogram,
+            None => {
+                let labels = retain_labels(&row.labels, |name| name != BUCKET_LABEL)?;
+                histograms.push(Histogram { labels, buckets: Vec::new() });
+                known.insert(key.clone(), histograms.len() - 1);
+                histograms.len() - 1
+            }
+        };
+        histograms[histogram].buckets.push((bound, at));
+    }
+    for histogram in &mut histograms {
+        histogram.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    }
+    Ok(histograms)
+}
+
+fn evaluate_histogram(
+    evaluator: &Evaluator<'_>,
+    quantiles: &[f64],
+    rows: &[Row],
+    histogram: &Histogram,
+) -> (Vec<f64>, Option<MonotonicityFix>) {
+    let mut fix: Option<MonotonicityFix> = None;
+    let mut buckets: Vec<Bucket> = Vec::with_capacity(histogram.buckets.len());
+    let cell = |(step, &quantile): (usize, &f64)| {
+        fill_buckets(&mut buckets, histogram, rows, step);
+        if buckets.is_empty() {
+            return ABSENT;
+        }
+        let (value, raised) = bucket_quantile(quantile, &mut buckets);
+        if let Some(raised) = raised {
+            let time_ms = evaluator.grid.time_ms(step);
+            let here = MonotonicityFix {
+                bucket_min: raised.first_bound,
+                bucket_max: raised.last_bound,
+                difference_max: raised.difference_max,
+                first_ms: time_ms,
+                last_ms: time_ms,
+                samples: 1,
+            };
+            fix = Some(fix.map_or(here, |fix| fix.merge(here)));
+        }
+        value
+    };
+    let values = quantiles.iter().enumerate().map(cell).collect();
+    (values, fix)
+}
+
+/// The buckets that have a sample at `step`. Bounds that are written differently may be the same number.
+fn fill_buckets(buckets: &mut Vec<Bucket>, histogram: &Histogram, rows: &[Row], step: usize) {
+    buckets.clear();
+    for &(bound, at) in &histogram.buckets {
+        let count = rows[at].values[step];
+        if !is_present(count) {
+            continue;
+        }
+        match buckets.last_mut() {
+            Some(last) if last.bound == bound => last.count += count,
+            _ => buckets.push(Bucket { bound, count }),
+        }
+    }
+}
+
+/// The quantile of a histogram, linear inside a bucket, and whether counts had to be raised for it. `buckets` ascend by bound and
+/// are not empty.
+fn bucket_quantile(quantile: f64, buckets: &mut [Bucket]) -> (f64, Option<Raised>) {
+    if quantile.is_nan() {
+        return (f64::NAN, None);
+    }
+    if quantile < 0.0 {
+        return (f64::NEG_INFINITY, None);
+    }
+    if quantile > 1.0 {
+        return (f64::INFINITY, None);
+    }
+    if buckets[buckets.len() - 1].bound != f64::INFINITY {
+        return (f64::NAN, None);
+    }
+    let raised = make_monotonic(buckets);
+    (interpolate(quantile, buckets), raised)
+}
+
+fn interpolate(quantile: f64, buckets: &[Bucket]) -> f64 {
+    let last = buckets.len() - 1;
+    let observations = buckets[last].count;
+    if last == 0 || observations == 0.0 {
+        return f64::NAN;
+    }
+    let rank = quantile * observations;
+    let reaches = |bucket: &Bucket| bucket.count >= rank;
+    let at = buckets[..last].partition_point(|bucket| !reaches(bucket));
+    if at == last {
+        return buckets[last - 1].bound;
+    }
+    let Bucket { bound: end, count } = buckets[at];
+    if at == 0 {
+        return if end <= 0.0 { end } else { end * (rank / count) };
+    }
+    let Bucket { bound: start, count: below } = buckets[at - 1];
+    start + (end - start) * ((rank - below) / (count - below))
+}
+
+/// The buckets whose counts were raised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Raised {
+    first_bound: f64,
+    last_bound: f64,
+    difference_max: f64,
+}
+
+/// Raises counts that are smaller than the one before. Scrapes are not atomic, and sums of rates carry rounding errors; what
+/// may be a rounding error is not reported.
+fn make_monotonic(buckets: &mut [Bucket]) -> Option<Raised> {
+    let mut previous = buckets[0].count;
+    let mut raised: Option<Raised> = None;
+    for bucket in &mut buckets[1..] {
+        if bucket.count == previous {
+            continue;
+        }
+        if nearly_equal(previous, bucket.count) {
+            bucket.count = previous;
+            continue;
+        }
+        if bucket.count < previous {
+            let first = Raised { first_bound: bucket.bound, last_bound: bucket.bound, difference_max: 0.0 };
+            let raised = raised.get_or_insert(first);
+            raised.last_bound = bucket.bound;
+            raised.difference_max = raised.difference_max.max(previous - bucket.count);
+            bucket.count = previous;
+            continue;
+        }
+        previous = bucket.count;
+    }
+    raised
+}
+
+fn nearly_equal(a: f64, b: f64) -> bool {
+    let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
+    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
+        return difference < ROUNDING_TOLERANCE * f64::MIN_POSITIVE;
+    }
+    difference / sum.min(f64::MAX) < ROUNDING_TOLERANCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantile(quantile: f64, buckets: &[(f64, f64)]) -> (f64, Option<Raised>) {
+        let mut buckets: Vec<Bucket> =
+            buckets.iter().map(|&(bound, count)| Bucket { bound, count }).collect();
+        bucket_quantile(quantile, &mut buckets)
+    }
+
+    const INF: f64 = f64::INFINITY;
+
+    #[test]
+    fn interpolates_inside_the_bucket() {
+        let buckets = [(0.0, 0.0), (2.0, 1.0), (4.0, 2.0), (6.0, 3.0), (INF, 3.0)];
+        assert_eq!(quantile(0.5, &buckets).0, 3.0);
+        assert!((quantile(1.0 / 6.0, &buckets).0 - 1.0).abs() < 1e-12);
+        assert_eq!(quantile(-1.0, &buckets).0, -INF);
+        assert_eq!(quantile(2.0, &buckets).0, INF);
+    }
+
+    #[test]
+    fn the_open_bucket_gives_its_lower_bound() {
+        assert_eq!(quantile(1.0, &[(1.0, 1.0), (INF, 2.0)]).0, 1.0);
+        assert!(quantile(0.5, &[(1.0, 1.0), (2.0, 2.0)]).0.is_nan());
+        assert!(quantile(0.5, &[(INF, 2.0)]).0.is_nan());
+        assert!(quantile(0.5, &[(1.0, 0.0), (INF, 0.0)]).0.is_nan());
+    }
+
+    #[test]
+    fn counts_that_go_down_are_raised_and_reported() {
+        let buckets = [(0.1, 20.0), (1.0, 10.0), (10.0, 50.0), (100.0, 40.0), (1000.0, 90.0), (INF, 80.0)];
+        let (value, raised) = quantile(0.5, &buckets);
+        assert!((value - 8.5).abs() < 1e-9, "{value}");
+        assert_eq!(raised, Some(Raised { first_bound: 1.0, last_bound: INF, difference_max: 10.0 }));
+        let rounding = [(1.0, 1.0), (2.0, 1.0 - 1e-14), (INF, 2.0)];
+        assert_eq!(quantile(0.4, &rounding).1, None);
+    }
+}

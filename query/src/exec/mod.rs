@@ -1,0 +1,212 @@
+//! Execution: a plan and a snapshot in, a value out.
+//!
+//! Column-wise and in parallel over series: a vector expression evaluates to [rows](row), and expressions that work on
+//! each series by itself are fused into [pipelines](pipeline) that need no rows in between. See `docs/execution.md`.
+
+mod aggregate;
+mod annotations;
+mod binary;
+mod context;
+mod eval;
+mod finish;
+mod functions;
+mod grid;
+mod histogram;
+mod pipeline;
+mod rollup;
+mod row;
+mod select;
+
+use std::time::Duration;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use timberline_engine::Snapshot;
+
+use crate::ast::Expr;
+use crate::error::{QueryError, Result};
+use crate::plan::{self, Bounds, Plan};
+use crate::value::{Outcome, Value};
+use context::Context;
+use eval::Evaluator;
+use grid::Grid;
+
+pub(crate) use binary::scalar_binary;
+pub use context::Cancel;
+
+/// Bounds on what one query may use. Exceeding one is a [`QueryError::Limit`] with the field's name.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Samples decoded.
+    pub query_samples_max: u64,
+    /// Series that one selector may select.
+    pub selector_series_max: u64,
+    /// Steps of a range query.
+    pub query_steps_max: u64,
+    /// Points evaluated, intermediate results included; a point takes 8 bytes of memory.
+    pub query_points_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            query_samples_max: 50_000_000,
+            selector_series_max: 1_000_000,
+            query_steps_max: 11_000,
+            query_points_max: 100_000_000,
+        }
+    }
+}
+
+/// How queries are executed.
+#[derive(Clone, Debug)]
+pub struct ExecutorOptions {
+    /// How far back an instant selector looks for a sample, milliseconds.
+    pub lookback_delta_ms: i64,
+    /// The step of a subquery that does not name one, milliseconds.
+    pub subquery_step_ms: i64,
+    /// Threads that all queries share; 0 takes one per core.
+    pub threads: usize,
+    /// How long a query may take.
+    pub timeout: Duration,
+    /// What a query may use.
+    pub limits: Limits,
+}
+
+impl Default for ExecutorOptions {
+    fn default() -> Self {
+        Self {
+            lookback_delta_ms: 5 * 60 * 1000,
+            subquery_step_ms: 60 * 1000,
+            threads: 0,
+            timeout: Duration::from_secs(120),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A parsed query and the times to evaluate it at.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The text that `expr` was parsed from; annotations point into it.
+    pub text: String,
+    /// The expression.
+    pub expr: Expr,
+    /// The first step, milliseconds since the epoch.
+    pub start_ms: i64,
+    /// The last step at most, milliseconds since the epoch. An instant query has it equal to `start_ms`.
+    pub end_ms: i64,
+    /// The distance between steps, milliseconds; 0 makes it an instant query.
+    pub step_ms: i64,
+    /// Replaces [`ExecutorOptions::lookback_delta_ms`].
+    pub lookback_delta_ms: Option<i64>,
+}
+
+impl Query {
+    /// An instant query at `time_ms`.
+    #[must_use]
+    pub fn instant(text: impl Into<String>, expr: Expr, time_ms: i64) -> Self {
+        let (start_ms, end_ms) = (time_ms, time_ms);
+        Self { text: text.into(), expr, start_ms, end_ms, step_ms: 0, lookback_delta_ms: None }
+    }
+
+    /// A range query.
+    #[must_use]
+    pub fn range(text: impl Into<String>, expr: Expr, start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
+        Self { text: text.into(), expr, start_ms, end_ms, step_ms, lookback_delta_ms: None }
+    }
+
+    fn is_instant(&self) -> bool {
+        self.step_ms == 0
+    }
+}
+
+/// Executes queries on threads of its own.
+#[derive(Debug)]
+pub struct Executor {
+    options: ExecutorOptions,
+    pool: ThreadPool,
+}
+
+impl Executor {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// [`QueryError::Threads`] when the operating system refuses them.
+    pub fn new(options: ExecutorOptions) -> Result<Self> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(options.threads)
+            .thread_name(|i| format!("query-{i}"))
+            .build()
+            .map_err(|error| QueryError::Threads(error.to_string()))?;
+        Ok(Self { options, pool })
+    }
+
+    /// The options it was made with.
+    #[must_use]
+    pub fn options(&self) -> &ExecutorOptions {
+        &self.options
+    }
+
+    /// Evaluates `query` over `snapshot`. Blocks until the result is there; `cancel` ends it early.
+    ///
+    /// # Errors
+    /// See [`QueryError`]; [`QueryError::kind`] says whose fault it is.
+    pub fn execute(&self, snapshot: &Snapshot, query: &Query, cancel: &Cancel) -> Result<Outcome> {
+        let grid = self.grid(query)?;
+        let bounds = Bounds {
+            start_ms: grid.start_ms,
+            end_ms: if query.is_instant() { grid.start_ms } else { query.end_ms },
+            subquery_step_ms: self.options.subquery_step_ms,
+        };
+        let plan = plan::build(&query.expr, bounds)?;
+        if !query.is_instant() && matches!(plan, Plan::Range(_) | Plan::String(_)) {
+            let kind = if matches!(plan, Plan::String(_)) { "string" } else { "range vector" };
+            return Err(QueryError::BadData(format!(
+                "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
+            )));
+        }
+        let lookback_ms = query.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
+        let cancel = cancel.with_timeout(self.options.timeout);
+        let context = Context::new(snapshot, &self.options.limits, lookback_ms, &query.text, cancel);
+        let value = self.pool.install(|| evaluate(&context, grid, plan, query.is_instant()))?;
+        let stats = context.stats();
+        let (warnings, infos) = context.into_annotations();
+        Ok(Outcome { value, warnings, infos, stats })
+    }
+
+    fn grid(&self, query: &Query) -> Result<Grid> {
+        if query.is_instant() {
+            return Ok(Grid::new(query.start_ms, query.start_ms, 0));
+        }
+        if query.step_ms < 0 {
+            return Err(QueryError::BadData(
+                "zero or negative query resolution step widths are not accepted".into(),
+            ));
+        }
+        if query.end_ms < query.start_ms {
+            return Err(QueryError::BadData("end timestamp must not be before start time".into()));
+        }
+        let grid = Grid::new(query.start_ms, query.end_ms, query.step_ms);
+        let (got, limit) = (grid.steps as u64, self.options.limits.query_steps_max);
+        if got > limit {
+            return Err(QueryError::Resolution { limit, got });
+        }
+        Ok(grid)
+    }
+}
+
+fn evaluate(context: &Context<'_>, grid: Grid, plan: Plan, instant: bool) -> Result<Value> {
+    let evaluator = Evaluator { context, grid };
+    match plan {
+        Plan::String(value) => Ok(Value::String { timestamp_ms: grid.start_ms, value }),
+        Plan::Scalar(plan) => Ok(finish::scalar(evaluator.scalar(&plan)?, grid, instant)),
+        Plan::Vector(plan) => {
+            let rows = finish::remove_names(evaluator.rows(&plan)?)?;
+            Ok(if instant { finish::vector(rows, grid) } else { finish::matrix(rows, grid) })
+        }
+        Plan::Range(plan) => Ok(finish::raw_matrix(evaluator.samples(&plan)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Pipelines: expressions that work on each series by itself, fused. A series is decoded into a thread's own buffer,
+//! becomes one row of cells, and passes through the stages; an aggregation adds it up without keeping it.
+
+use rayon::prelude::*;
+use timberline_engine::{Labels, METRIC_NAME, Samples, Series};
+
+use super::context::Context;
+use super::eval::Column;
+use super::functions::{apply_date, apply_math, clamp, clamp_max, clamp_min, round};
+use super::grid::{Grid, Windows};
+use super::row::{ABSENT, Row, any_present, is_present};
+use super::{binary, rollup, select};
+use crate::ast::{BinaryOp, Span};
+use crate::error::Result;
+use crate::plan::{DatePart, Math, Rollup, RollupPlan};
+
+/// Where the rows of a pipeline come from.
+pub(super) enum Source<'q> {
+    /// Evaluated before.
+    Rows(Vec<Row>),
+    /// An instant selector: values, or the samples' times.
+    Instant { series: Vec<Series>, windows: Windows, timestamps: bool },
+    /// A function of windows of a selector's samples.
+    Rollup { series: Vec<Series>, windows: Windows, plan: &'q RollupPlan, param: Option<Column> },
+    /// A function of windows of a subquery's rows, which were evaluated on `grid`.
+    SubqueryRollup {
+        rows: Vec<Row>,
+        grid: Grid,
+        windows: Windows,
+        plan: &'q RollupPlan,
+        param: Option<Column>,
+    },
+}
+
+/// A function of each cell.
+pub(super) enum Stage {
+    Negate,
+    Math(Math),
+    Clamp {
+        min: Column,
+        max: Column,
+    },
+    ClampMin(Column),
+    ClampMax(Column),
+    Round(Column),
+    Date(DatePart),
+    /// Each present cell becomes the column's value.
+    Replace(Column),
+    Binary {
+        op: BinaryOp,
+        scalar: Column,
+        scalar_on_left: bool,
+        return_bool: bool,
+    },
+}
+
+impl Stage {
+    fn drops_name(&self) -> bool {
+        match self {
+            Self::Binary { op, return_bool, .. } => *return_bool || !op.is_comparison(),
+            _ => true,
+        }
+    }
+
+    fn apply(&self, cells: &mut [f64]) {
+        match self {
+            Self::Negate => {
+                cells.iter_mut().filter(|cell| is_present(**cell)).for_each(|cell| *cell = -*cell);
+            }
+            Self::Math(math) => apply_math(*math, cells),
+            Self::Clamp { min, max } => clamp(cells, min, max),
+            Self::ClampMin(min) => clamp_min(cells, min),
+            Self::ClampMax(max) => clamp_max(cells, max),
+            Self::Round(to_nearest) => round(cells, to_nearest),
+            Self::Date(part) => apply_date(*part, cells),
+            Self::Replace(column) => {
+                cells
+                    .iter_mut()
+                    .zip(column)
+                    .filter(|(cell, _)| is_present(**cell))
+                    .for_each(|(cell, &v)| *cell = v);
+            }
+            Self::Binary { op, scalar, scalar_on_left, return_bool } => {
+                binary::vector_scalar(*op, cells, scalar, *scalar_on_left, *return_bool);
+            }
+        }
+    }
+}
+
+/// What a thread reuses from series to series.
+#[derive(Default)]
+pub(super) struct Scratch {
+    samples: Samples,
+    rollup: rollup::Buffers,
+    /// The metric that an annotation was last added for: series of one metric follow each other.
+    annotated: Option<String>,
+}
+
+pub(super) struct Pipeline<'q> {
+    context: &'q Context<'q>,
+    grid: Grid,
+    source: Source<'q>,
+    stages: Vec<Stage>,
+}
+
+impl<'q> Pipeline<'q> {
+    pub(super) fn new(context: &'q Context<'q>, grid: Grid, source: Source<'q>) -> Self {
+        let pipeline = Self { context, grid, source, stages: Vec::new() };
+        pipeline.annotate_quantiles();
+        pipeline
+    }
+
+    pub(super) fn push(&mut self, stage: Stage) {
+        self.stages.push(stage);
+    }
+
+    /// How many rows there are at most.
+    pub(super) fn len(&self) -> usize {
+        match &self.source {
+            Source::Rows(rows) | Source::SubqueryRollup { rows, .. } => rows.len(),
+            Source::Instant { series, .. } | Source::Rollup { series, .. } => series.len(),
+        }
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.grid.steps
+    }
+
+    pub(super) fn context(&self) -> &'q Context<'q> {
+        self.context
+    }
+
+    pub(super) fn labels(&self, at: usize) -> &Labels {
+        match &self.source {
+            Source::Rows(rows) | Source::SubqueryRollup { rows, .. } => &rows[at].labels,
+            Source::Instant { series, .. } | Source::Rollup { series, .. } => series[at].labels(),
+        }
+    }
+
+    pub(super) fn drop_name(&self, at: usize) -> bool {
+        let by_source = match &self.source {
+            Source::Rows(rows) => rows[at].drop_name,
+            Source::Instant { timestamps, .. } => *timestamps,
+            Source::Rollup { plan, .. } => !plan.function.keeps_name(),
+            Source::SubqueryRollup { rows, plan, .. } => rows[at].drop_name || !plan.function.keeps_name(),
+        };
+        by_source || self.stages.iter().any(Stage::drops_name)
+    }
+
+    /// Computes row `at` into `cells`; whether it has a sample at some step.
+    pub(super) fn fill(&self, at: usize, scratch: &mut Scratch, cells: &mut [f64]) -> Result<bool> {
+        self.context.check()?;
+        match &self.source {
+            Source::Rows(rows) => cells.copy_from_slice(&rows[at].values),
+            Source::Instant { series, windows, timestamps } => {
+                cells.fill(ABSENT);
+                select::read(self.context, &series[at], &mut scratch.samples)?;
+                if *timestamps {
+                    select::newest_timestamps(windows, &scratch.samples, cells);
+                } else {
+                    select::newest_values(windows, &scratch.samples, cells);
+                }
+            }
+            Source::Rollup { series, windows, plan, param } => {
+                cells.fill(ABSENT);
+                select::read_without_markers(self.context, &series[at], &mut scratch.samples)?;
+                let Scratch { samples, rollup, .. } = scratch;
+                rollup::evaluate(plan.function, windows, param.as_deref(), samples, rollup, cells);
+                self.annotate_counter(plan, at, scratch, cells);
+            }
+            Source::SubqueryRollup { rows, grid, windows, plan, param } => {
+                cells.fill(ABSENT);
+                select::samples_of_row(&rows[at].values, *grid, &mut scratch.samples);
+                self.context.charge_samples(scratch.samples.values.len())?;
+                let Scratch { samples, rollup, .. } = scratch;
+                rollup::evaluate(plan.function, windows, param.as_deref(), samples, rollup, cells);
+                self.annotate_counter(plan, at, scratch, cells);
+            }
+        }
+        for stage in &self.stages {
+            stage.apply(cells);
+        }
+        Ok(any_present(cells))
+    }
+
+    /// Computes all rows.
+    pub(super) fn collect(mut self) -> Result<Vec<Row>> {
+        if let Source::Rows(rows) = &mut self.source {
+            let mut rows = std::mem::take(rows);
+            let drops_name = self.stages.iter().any(Stage::drops_name);
+            rows.par_iter_mut().for_each(|row| {
+                row.drop_name |= drops_name;
+                self.stages.iter().for_each(|stage| stage.apply(&mut row.values));
+            });
+            rows.retain(|row| !row.is_empty());
+            return Ok(rows);
+        }
+        self.context.charge_points(self.len(), self.steps())?;
+        let rows: Result<Vec<Option<Row>>> = (0..self.len())
+            .into_par_iter()
+            .map_init(Scratch::default, |scratch, at| {
+                let mut values = vec![ABSENT; self.steps()];
+                let any = self.fill(at, scratch, &mut values)?;
+                Ok(any.then(|| Row {
+                    labels: self.labels(at).clone(),
+                    drop_name: self.drop_name(at),
+                    values,
+                }))
+            })
+            .collect();
+        Ok(rows?.into_iter().flatten().collect())
+    }
+
+    /// `rate` and `increase` of something that is not called like a counter are likely a mistake.
+    fn annotate_counter(&self, plan: &RollupPlan, at: usize, scratch: &mut Scratch, cells: &[f64]) {
+        if !plan.function.wants_counter() {
+            return;
+        }
+        let Some(name) = self.labels(at).get(METRIC_NAME) else { return };
+        let is_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+        if is_counter || scratch.annotated.as_deref() == Some(name) || !any_present(cells) {
+            return;
+        }
+        self.context.annotate(plan.range.span, |annotations, position| {
+            annotations.possible_non_counter(name, position);
+        });
+        scratch.annotated = Some(name.to_owned());
+    }
+
+    fn annotate_quantiles(&self) {
+        let (Source::Rollup { plan, param: Some(quantiles), .. }
+        | Source::SubqueryRollup { plan, param: Some(quantiles), .. }) = &self.source
+        else {
+            return;
+        };
+        if plan.function == Rollup::Quantile && self.len() > 0 {
+            annotate_invalid_quantiles(self.context, quantiles, plan.param_span);
+        }
+    }
+}
+
+/// Warns of each quantile that is not one.
+pub(super) fn annotate_invalid_quantiles(context: &Context<'_>, quantiles: &[f64], span: Span) {
+    let mut warned: Option<u64> = None;
+    for &quantile in quantiles.iter().filter(|quantile| !(0.0..=1.0).contains(*quantile)) {
+        if warned.replace(quantile.to_bits()) != Some(quantile.to_bits()) {
+            context.annotate(span, |annotations, position| annotations.invalid_quantile(quantile, position));
+        }
+    }
+}

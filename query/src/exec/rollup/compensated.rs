@@ -1,0 +1,133 @@
+//! Sums and means that keep the rounding error of each addition, so that they are as good as if computed in twice the
+//! precision. Source: Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen" (1974).
+
+/// A sum and the error that it carries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::exec) struct CompensatedSum {
+    pub(in crate::exec) sum: f64,
+    pub(in crate::exec) error: f64,
+}
+
+impl CompensatedSum {
+    #[inline]
+    pub(in crate::exec) fn add(&mut self, value: f64) {
+        let total = self.sum + value;
+        if total.is_infinite() {
+            self.error = 0.0;
+        } else if self.sum.abs() >= value.abs() {
+            self.error += (self.sum - total) + value;
+        } else {
+            self.error += (value - total) + self.sum;
+        }
+        self.sum = total;
+    }
+
+    #[inline]
+    pub(in crate::exec) fn merge(&mut self, other: Self) {
+        self.add(other.sum);
+        if self.sum.is_finite() {
+            self.error += other.error;
+        }
+    }
+
+    #[inline]
+    pub(in crate::exec) fn total(self) -> f64 {
+        if self.sum.is_infinite() { self.sum } else { self.sum + self.error }
+    }
+}
+
+impl FromIterator<f64> for CompensatedSum {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        let mut sum = Self::default();
+        values.into_iter().for_each(|value| sum.add(value));
+        sum
+    }
+}
+
+/// A mean: the sum over the count, until the sum would overflow; from then on a running mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::exec) struct Mean {
+    /// The sum, or the mean once `running`.
+    value: CompensatedSum,
+    count: f64,
+    running: bool,
+}
+
+impl Mean {
+    #[inline]
+    pub(in crate::exec) fn add(&mut self, value: f64) {
+        if !self.running {
+            let mut sum = self.value;
+            sum.add(value);
+            if !sum.sum.is_infinite() || self.count == 0.0 {
+                self.value = sum;
+                self.count += 1.0;
+                return;
+            }
+            self.run();
+        }
+        self.count += 1.0;
+        self.weigh((self.count - 1.0) / self.count, CompensatedSum { sum: value / self.count, error: 0.0 });
+    }
+
+    pub(in crate::exec) fn merge(&mut self, mut other: Self) {
+        if other.count == 0.0 {
+            return;
+        }
+        if self.count == 0.0 {
+            *self = other;
+            return;
+        }
+        if !self.running && !other.running {
+            let mut sum = self.value;
+            sum.merge(other.value);
+            if !sum.sum.is_infinite() {
+                self.value = sum;
+                self.count += other.count;
+                return;
+            }
+        }
+        self.run();
+        other.run();
+        let count = self.count + other.count;
+        let weight = other.count / count;
+        let share = CompensatedSum { sum: other.value.sum * weight, error: other.value.error * weight };
+        let kept = self.count / count;
+        self.count = count;
+        self.weigh(kept, share);
+    }
+
+    pub(in crate::exec) fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
+    pub(in crate::exec) fn value(&self) -> f64 {
+        if self.running {
+            return self.value.sum + self.value.error;
+        }
+        self.value.sum / self.count + self.value.error / self.count
+    }
+
+    fn run(&mut self) {
+        if !self.running {
+            self.value.sum /= self.count;
+            self.value.error /= self.count;
+            self.running = true;
+        }
+    }
+
+    /// Keeps `weight` of the running mean and adds `share`.
+    fn weigh(&mut self, weight: f64, share: CompensatedSum) {
+        self.value.sum *= weight;
+        self.value.error *= weight;
+        self.value.merge(share);
+    }
+}
+
+impl FromIterator<f64> for Mean {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        let mut mean = Self::default();
+        values.into_iter().for_each(|value| mean.add(value));
+        mean
+    }
+}

@@ -1,0 +1,118 @@
+//! Counters: `rate`, `increase`, `delta`, `irate`, `idelta`, `resets`, `changes`.
+
+use timberline_engine::Samples;
+
+use crate::exec::grid::{Window, Windows};
+use crate::plan::Rollup;
+
+/// A gap between the samples and the window's end is bridged when it is at most this many average intervals long.
+const EXTRAPOLATION_INTERVALS_MAX: f64 = 1.1;
+
+fn seconds(nanos: i64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// `rate`, `increase` and `delta`: the change between the first and the last sample of a window, extrapolated to the
+/// window's ends as Prometheus does it. `resets` is a buffer.
+pub(super) fn extrapolated(
+    function: Rollup,
+    windows: &Windows,
+    samples: &Samples,
+    resets: &mut Vec<usize>,
+    cells: &mut [f64],
+) {
+    let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
+    let is_counter = function != Rollup::Delta;
+    resets.clear();
+    if is_counter {
+        resets.extend((1..values.len()).filter(|&i| values[i] < values[i - 1]));
+    }
+    let range = windows.range_nanos();
+    let per_second = if function == Rollup::Rate { seconds(range) } else { 1.0 };
+    let mut first_reset = 0;
+    windows.walk(timestamps, |window| {
+        let (first, last) = (window.lo, window.hi - 1);
+        if first == last {
+            return;
+        }
+        let mut change = values[last] - values[first];
+        while first_reset < resets.len() && resets[first_reset] <= first {
+            first_reset += 1;
+        }
+        for &reset in resets[first_reset..].iter().take_while(|&&reset| reset <= last) {
+            change += values[reset - 1];
+        }
+        let sampled = seconds(timestamps[last] - timestamps[first]);
+        let to_start = seconds(timestamps[first] - window.end.saturating_sub(range));
+        let to_end = seconds(window.end - timestamps[last]);
+        let zero_after =
+            (is_counter && change > 0.0 && values[first] >= 0.0).then(|| sampled * values[first] / change);
+        let covered = extrapolate(sampled, last - first, to_start, to_end, zero_after);
+        cells[window.step] = change * (covered / sampled / per_second);
+    });
+}
+
+/// The seconds that the change is taken to stand for: those sampled, and the gaps to the window's ends as far as the series
+/// is likely to have been there. A counter is not extrapolated to before it was zero, `zero_after` seconds before
+/// its first sample.
+fn extrapolate(
+    sampled: f64,
+    intervals: usize,
+    mut to_start: f64,
+    mut to_end: f64,
+    zero_after: Option<f64>,
+) -> f64 {
+    let interval = sampled / intervals as f64;
+    let threshold = interval * EXTRAPOLATION_INTERVALS_MAX;
+    if to_start >= threshold {
+        to_start = interval / 2.0;
+    }
+    if let Some(zero_after) = zero_after.filter(|&zero_after| zero_after < to_start) {
+        to_start = zero_after;
+    }
+    if to_end >= threshold {
+        to_end = interval / 2.0;
+    }
+    sampled + to_start + to_end
+}
+
+/// `irate` (`per_second`) and `idelta`: the change between the last two samples of a window.
+pub(super) fn instantaneous(per_second: bool, windows: &Windows, samples: &Samples, cells: &mut [f64]) {
+    let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
+    windows.walk(timestamps, |window| {
+        if window.hi - window.lo < 2 {
+            return;
+        }
+        let (before, last) = (window.hi - 2, window.hi - 1);
+        let mut change = values[last] - values[before];
+        if per_second {
+            if values[last] < values[before] {
+                change = values[last];
+            }
+            change /= seconds(timestamps[last] - timestamps[before]);
+        }
+        cells[window.step] = change;
+    });
+}
+
+/// How many neighbours in each window satisfy `counts(before, after)`.
+pub(super) fn transitions(
+    windows: &Windows,
+    samples: &Samples,
+    cells: &mut [f64],
+    counts: impl Fn(f64, f64) -> bool,
+) {
+    let values = samples.values.as_slice();
+    let is_transition = |at: usize| counts(values[at - 1], values[at]);
+    let (mut lo, mut hi, mut count) = (0_usize, 0_usize, 0_usize);
+    windows.walk(&samples.timestamps, |Window { step, lo: new_lo, hi: new_hi, .. }| {
+        if new_lo >= hi {
+            // Nothing is left of the window before.
+            (lo, hi, count) = (new_lo, new_lo + 1, 0);
+        }
+        count += (hi..new_hi).filter(|&at| is_transition(at)).count();
+        count -= (lo + 1..=new_lo).filter(|&at| is_transition(at)).count();
+        (lo, hi) = (new_lo, new_hi);
+        cells[step] = count as f64;
+    });
+}

@@ -1,0 +1,81 @@
+//! Functions of a window of samples, evaluated for all steps of a series in one pass.
+//!
+//! Each function walks the grid with two indexes into the samples. What can be kept up to date while the window slides
+//! (counts, sums, extremes, counter resets) costs the same for a window of any length; see [`fold`] for how that is
+//! done without ever subtracting. The rest looks at each window anew.
+
+mod compensated;
+mod counter;
+mod fold;
+mod quantile;
+mod regression;
+
+use timberline_engine::Samples;
+
+use super::grid::Windows;
+use crate::plan::Rollup;
+
+pub(super) use compensated::{CompensatedSum, Mean};
+pub(super) use quantile::quantile_of;
+
+/// Memory that is reused from series to series.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    /// The indexes of the samples before which a counter was reset.
+    resets: Vec<usize>,
+    sums: fold::Suffixes<CompensatedSum>,
+    extremes: fold::Suffixes<f64>,
+    /// A window's values, to be put in order.
+    ordered: Vec<f64>,
+}
+
+/// Sets the cell of each step whose window gives a value. `param` has a number per step for the functions with a scalar argument.
+pub(super) fn evaluate(
+    function: Rollup,
+    windows: &Windows,
+    param: Option<&[f64]>,
+    samples: &Samples,
+    buffers: &mut Buffers,
+    cells: &mut [f64],
+) {
+    let values = samples.values.as_slice();
+    match function {
+        Rollup::Rate | Rollup::Increase | Rollup::Delta => {
+            counter::extrapolated(function, windows, samples, &mut buffers.resets, cells);
+        }
+        Rollup::Irate | Rollup::Idelta => {
+            counter::instantaneous(function == Rollup::Irate, windows, samples, cells);
+        }
+        Rollup::Resets => counter::transitions(windows, samples, cells, |before, after| after < before),
+        Rollup::Changes => counter::transitions(windows, samples, cells, |before, after| {
+            after != before && !(after.is_nan() && before.is_nan())
+        }),
+        Rollup::Count => windows.walk(&samples.timestamps, |w| cells[w.step] = (w.hi - w.lo) as f64),
+        Rollup::Last => windows.walk(&samples.timestamps, |w| cells[w.step] = values[w.hi - 1]),
+        Rollup::Present => windows.walk(&samples.timestamps, |w| cells[w.step] = 1.0),
+        Rollup::Sum => fold::sums(windows, samples, &mut buffers.sums, cells),
+        Rollup::Avg => fold::averages(windows, samples, &mut buffers.sums, cells),
+        Rollup::Min => fold::extremes(windows, samples, &mut buffers.extremes, cells, |a, b| b < a),
+        Rollup::Max => fold::extremes(windows, samples, &mut buffers.extremes, cells, |a, b| b > a),
+        Rollup::Stddev => {
+            windows.walk(&samples.timestamps, |w| cells[w.step] = fold::variance(&values[w.lo..w.hi]).sqrt());
+        }
+        Rollup::Stdvar => {
+            windows.walk(&samples.timestamps, |w| cells[w.step] = fold::variance(&values[w.lo..w.hi]));
+        }
+        Rollup::Quantile => {
+            let quantiles = param.unwrap_or_default();
+            windows.walk(&samples.timestamps, |w| {
+                buffers.ordered.clear();
+                buffers.ordered.extend_from_slice(&values[w.lo..w.hi]);
+                let quantile = quantiles.get(w.step).copied().unwrap_or(f64::NAN);
+                cells[w.step] = quantile_of(quantile, &mut buffers.ordered);
+            });
+        }
+        Rollup::Deriv => regression::derivatives(windows, samples, cells),
+        Rollup::PredictLinear => regression::predictions(windows, samples, param.unwrap_or_default(), cells),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Reading series: an instant selector's cells, and the samples that range functions work on.
+
+use timberline_engine::{Samples, Series, is_stale};
+
+use super::context::Context;
+use super::grid::{Grid, Windows, millis_to_nanos};
+use super::row::is_present;
+use crate::error::Result;
+
+/// Reads the samples of `series` and counts them.
+pub(super) fn read(context: &Context<'_>, series: &Series, samples: &mut Samples) -> Result<()> {
+    series.read(samples)?;
+    context.charge_samples(samples.values.len())
+}
+
+/// The same without staleness markers, which range vectors do not contain.
+pub(super) fn read_without_markers(
+    context: &Context<'_>,
+    series: &Series,
+    samples: &mut Samples,
+) -> Result<()> {
+    read(context, series, samples)?;
+    remove_markers(samples);
+    Ok(())
+}
+
+fn remove_markers(samples: &mut Samples) {
+    let Some(first) = samples.values.iter().position(|&value| is_stale(value)) else { return };
+    let mut kept = first;
+    for i in first..samples.values.len() {
+        if !is_stale(samples.values[i]) {
+            samples.values[kept] = samples.values[i];
+            samples.timestamps[kept] = samples.timestamps[i];
+            kept += 1;
+        }
+    }
+    samples.values.truncate(kept);
+    samples.timestamps.truncate(kept);
+}
+
+/// A subquery's row as the samples that the range function around it sees.
+pub(super) fn samples_of_row(values: &[f64], grid: Grid, samples: &mut Samples) {
+    samples.timestamps.clear();
+    samples.values.clear();
+    for (step, &value) in values.iter().enumerate() {
+        if is_present(value) {
+            samples.timestamps.push(millis_to_nanos(grid.time_ms(step)));
+            samples.values.push(value);
+        }
+    }
+}
+
+/// Sets each cell to the newest sample of its window. A staleness marker ends the series, which is just
+/// what its bits mean in a row: [`ABSENT`](super::row::ABSENT).
+pub(super) fn newest_values(windows: &Windows, samples: &Samples, cells: &mut [f64]) {
+    windows.walk(&samples.timestamps, |window| cells[window.step] = samples.values[window.hi - 1]);
+}
+
+/// Sets each cell to the time, in seconds, of the newest sample of its window.
+pub(super) fn newest_timestamps(windows: &Windows, samples: &Samples, cells: &mut [f64]) {
+    windows.walk(&samples.timestamps, |window| {
+        let newest = window.hi - 1;
+        if !is_stale(samples.values[newest]) {
+            cells[window.step] = timestamp_seconds(samples.timestamps[newest]);
+        }
+    });
+}
+
+/// Nanoseconds as the nearest number of seconds. An `f64` holds no nanoseconds of today, so the parts are converted apart.
+fn timestamp_seconds(nanos: i64) -> f64 {
+    const NANOS_PER_SECOND: i64 = 1_000_000_000;
+    (nanos / NANOS_PER_SECOND) as f64 + (nanos % NANOS_PER_SECOND) as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use timberline_engine::STALE_NAN;
+
+    use super::super::row::{ABSENT, is_absent};
+    use super::*;
+    use crate::plan::Shift;
+
+    fn samples() -> Samples {
+        let seconds = [0, 10, 20, 30];
+        let timestamps = seconds.iter().map(|&s| millis_to_nanos(s * 1000)).collect();
+        Samples { timestamps, values: vec![0.0, 1.0, STALE_NAN, 2.0] }
+    }
+
+    #[test]
+    fn a_marker_ends_a_series_until_the_next_sample() {
+        let shift = Shift { offset_ms: 0, at_ms: None };
+        let windows = Windows { grid: Grid::new(10_000, 330_000, 10_000), range_ms: 300_000, shift };
+        let mut cells = vec![ABSENT; windows.grid.steps];
+        newest_values(&windows, &samples(), &mut cells);
+        assert_eq!(cells[0], 1.0);
+        assert!(is_absent(cells[1]));
+        assert_eq!(cells[2], 2.0);
+        assert_eq!(cells[31], 2.0);
+        assert!(is_absent(cells[32]));
+    }
+
+    #[test]
+    fn a_timestamp_in_seconds_is_what_its_milliseconds_give() {
+        for millis in (1_700_000_000_000..1_700_000_002_000).chain([-1, -1500]) {
+            assert_eq!(timestamp_seconds(millis_to_nanos(millis)), millis as f64 / 1000.0);
+        }
+    }
+
+    #[test]
+    fn range_vectors_have_no_markers() {
+        let mut samples = samples();
+        remove_markers(&mut samples);
+        assert_eq!(samples.values, [0.0, 1.0, 2.0]);
+        assert_eq!(samples.timestamps[2], millis_to_nanos(30_000));
+    }
+}

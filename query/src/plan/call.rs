@@ -1,0 +1,278 @@
+//! Planning of function calls.
+
+use regex::Regex;
+use timberline_engine::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
+
+use super::build::{Builder, Built, mistyped, selector_matchers, string, unparen, within};
+use super::{DatePart, MapOp, Math, Rollup, RollupPlan, ScalarPlan, VectorPlan};
+use crate::ast::{Call, Expr, Span};
+use crate::error::{QueryError, Result};
+
+impl Builder {
+    pub(super) fn scalar_call(&self, call: &Call) -> Result<Built<ScalarPlan>> {
+        match call.function.name {
+            "pi" => Ok(Built::new(ScalarPlan::Constant(std::f64::consts::PI), true)),
+            "time" => Ok(Built::new(ScalarPlan::Time, false)),
+            "scalar" => {
+                let input = self.vector(argument(call, 0)?)?;
+                Ok(Built::new(ScalarPlan::Of(Box::new(input.plan)), input.invariant))
+            }
+            _ => Err(unsupported(call)),
+        }
+    }
+
+    pub(super) fn vector_call(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let name = call.function.name;
+        if let Some(function) = Rollup::from_name(name) {
+            return self.rollup(function, call);
+        }
+        if let Some(math) = Math::from_name(name) {
+            return self.map(argument(call, 0)?, MapOp::Math(math));
+        }
+        if let Some(part) = DatePart::from_name(name) {
+            return self.date(part, call);
+        }
+        match name {
+            "absent" => self.absent(call),
+            "absent_over_time" => self.absent_over_time(call),
+            "clamp" | "clamp_min" | "clamp_max" | "round" => self.bounded(call),
+            "histogram_quantile" => self.histogram_quantile(call),
+            "label_join" => self.label_join(call),
+            "label_replace" => self.label_replace(call),
+            "sort" | "sort_desc" => {
+                let input = self.vector(argument(call, 0)?)?;
+                let plan = VectorPlan::Sort { input: Box::new(input.plan), descending: name == "sort_desc" };
+                Ok(Built::new(plan, input.invariant))
+            }
+            "timestamp" => self.timestamp(call),
+            "vector" => {
+                let input = self.scalar(argument(call, 0)?)?;
+                Ok(Built::new(VectorPlan::FromScalar(input.plan), input.invariant))
+            }
+            _ => Err(unsupported(call)),
+        }
+    }
+
+    fn map(&self, input: &Expr, op: MapOp) -> Result<Built<VectorPlan>> {
+        let input = self.vector(input)?;
+        Ok(Built::new(VectorPlan::Map { input: Box::new(input.plan), op }, input.invariant))
+    }
+
+    fn rollup(&self, function: Rollup, call: &Call) -> Result<Built<VectorPlan>> {
+        let (range_at, param_at) = match function {
+            Rollup::Quantile => (1, Some(0)),
+            Rollup::PredictLinear => (0, Some(1)),
+            _ => (0, None),
+        };
+        let range = self.range(argument(call, range_at)?)?;
+        let mut invariant = range.invariant && !function.uses_step_time();
+        let (mut param, mut param_span) = (None, Span::default());
+        if let Some(at) = param_at {
+            let expr = argument(call, at)?;
+            let scalar = self.scalar(expr)?;
+            invariant &= scalar.invariant;
+            param_span = expr.span();
+            param = Some(Box::new(within(scalar, invariant)));
+        }
+        let plan = RollupPlan { function, range: range.plan, param, param_span };
+        Ok(Built::new(VectorPlan::Rollup(plan), invariant))
+    }
+
+    fn date(&self, part: DatePart, call: &Call) -> Result<Built<VectorPlan>> {
+        let input = match call.args.first() {
+            // Without an argument it is the date of the step.
+            None => VectorPlan::FromScalar(ScalarPlan::Time),
+            Some(expr) => {
+                let input = self.vector(expr)?;
+                within(input, false)
+            }
+        };
+        Ok(Built::new(VectorPlan::Map { input: Box::new(input), op: MapOp::Date(part) }, false))
+    }
+
+    fn timestamp(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let expr = argument(call, 0)?;
+        if let Expr::Selector(selector) = unparen(expr) {
+            let shift = self.shift(selector.offset_ms, selector.at);
+            let plan = VectorPlan::SelectTimestamps { matchers: selector.matchers.clone(), shift };
+            return Ok(Built::new(plan, shift.at_ms.is_some()));
+        }
+        let input = Box::new(within(self.vector(expr)?, false));
+        Ok(Built::new(VectorPlan::Map { input, op: MapOp::StepTime }, false))
+    }
+
+    /// `clamp`, `clamp_min`, `clamp_max` and `round`: a vector and scalars.
+    fn bounded(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let input = self.vector(argument(call, 0)?)?;
+        let mut scalars = Vec::new();
+        for expr in &call.args[1..] {
+            scalars.push(self.scalar(expr)?);
+        }
+        let invariant = input.invariant && scalars.iter().all(|s| s.invariant);
+        let mut scalars = scalars.into_iter().map(|scalar| within(scalar, invariant));
+        let mut next = || scalars.next().ok_or_else(|| mistyped("scalar"));
+        let op = match call.function.name {
+            "clamp" => MapOp::Clamp { min: next()?, max: next()? },
+            "clamp_min" => MapOp::ClampMin(next()?),
+            "clamp_max" => MapOp::ClampMax(next()?),
+            _ => MapOp::Round(next().unwrap_or(ScalarPlan::Constant(1.0))),
+        };
+        Ok(Built::new(VectorPlan::Map { input: Box::new(within(input, invariant)), op }, invariant))
+    }
+
+    fn absent(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let expr = argument(call, 0)?;
+        let input = self.vector(expr)?;
+        let labels = absent_labels(selector_matchers(expr))?;
+        Ok(Built::new(VectorPlan::Absent { input: Box::new(input.plan), labels }, input.invariant))
+    }
+
+    fn absent_over_time(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let labels = absent_labels(selector_matchers(argument(call, 0)?))?;
+        let input = self.rollup(Rollup::Present, call)?;
+        Ok(Built::new(VectorPlan::Absent { input: Box::new(input.plan), labels }, input.invariant))
+    }
+
+    fn histogram_quantile(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let (quantile_expr, input_expr) = (argument(call, 0)?, argument(call, 1)?);
+        let (quantile, input) = (self.scalar(quantile_expr)?, self.vector(input_expr)?);
+        let invariant = quantile.invariant && input.invariant;
+        let plan = VectorPlan::HistogramQuantile {
+            quantile: within(quantile, invariant),
+            quantile_span: quantile_expr.span(),
+            input: Box::new(within(input, invariant)),
+            input_span: input_expr.span(),
+        };
+        Ok(Built::new(plan, invariant))
+    }
+
+    fn label_replace(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let input = self.vector(argument(call, 0)?)?;
+        let text = |at| string(argument(call, at)?);
+        let (target, replacement, source, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
+        let regex = Regex::new(&format!("^(?s:{pattern})$")).map_err(|error| {
+            QueryError::execution(format!(
+                "invalid regular expression in label_replace(): {pattern}: {error}"
+            ))
+        })?;
+        if target.is_empty() {
+            return Err(QueryError::execution("invalid destination label name in label_replace(): "));
+        }
+        let plan =
+            VectorPlan::LabelReplace { input: Box::new(input.plan), target, replacement, source, regex };
+        Ok(Built::new(plan, input.invariant))
+    }
+
+    fn label_join(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let input = self.vector(argument(call, 0)?)?;
+        let (target, separator) = (string(argument(call, 1)?)?, string(argument(call, 2)?)?);
+        let sources = call.args[3..].iter().map(string).collect::<Result<Vec<_>>>()?;
+        if sources.iter().any(String::is_empty) {
+            return Err(QueryError::execution("invalid source label name in label_join(): "));
+        }
+        if target.is_empty() {
+            return Err(QueryError::execution("invalid destination label name in label_join(): "));
+        }
+        let plan = VectorPlan::LabelJoin { input: Box::new(input.plan), target, separator, sources };
+        Ok(Built::new(plan, input.invariant))
+    }
+}
+
+/// The labels that a missing series would have had: those with exactly one matcher, an `=`.
+fn absent_labels(matchers: Option<&[Matcher]>) -> Result<Labels> {
+    let mut labels = LabelsBuilder::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in matchers.unwrap_or_default().iter().filter(|m| m.name() != METRIC_NAME) {
+        if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
+            labels.set(matcher.name(), matcher.value());
+            seen.push(matcher.name());
+        } else {
+            labels.remove(matcher.name());
+        }
+    }
+    Ok(labels.build()?)
+}
+
+fn argument(call: &Call, at: usize) -> Result<&Expr> {
+    let name = call.function.name;
+    call.args.get(at).ok_or_else(|| {
+        QueryError::execution(format!("expected at least {} argument(s) in call to {name:?}", at + 1))
+    })
+}
+
+fn unsupported(call: &Call) -> QueryError {
+    QueryError::execution(format!("function {} is not supported", call.function.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Bounds, Plan, build};
+    use super::*;
+    use crate::ast::ValueType;
+    use crate::signature::SIGNATURES;
+
+    fn plan(text: &str) -> Result<Plan> {
+        let bounds = Bounds { start_ms: 1000, end_ms: 9000, subquery_step_ms: 60_000 };
+        build(&crate::parse(text).unwrap(), bounds)
+    }
+
+    #[test]
+    fn every_function_has_a_plan() {
+        for signature in SIGNATURES {
+            let args: Vec<&str> = signature
+                .args
+                .iter()
+                .map(|arg| match arg {
+                    ValueType::Scalar => "1",
+                    ValueType::Vector => "x",
+                    ValueType::Matrix => "x[5m]",
+                    ValueType::String => "\"a\"",
+                })
+                .collect();
+            let text = format!("{}({})", signature.name, args.join(", "));
+            assert!(plan(&text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn constants_are_folded() {
+        assert!(matches!(plan("-(1 + 2 * pi()) < bool 0"), Ok(Plan::Scalar(ScalarPlan::Constant(1.0)))));
+    }
+
+    #[test]
+    fn what_does_not_depend_on_the_step_is_evaluated_once() {
+        let invariant = |text: &str| matches!(plan(text), Ok(Plan::Vector(VectorPlan::Invariant(_))));
+        for text in ["x @ 5", "rate(x[5m] @ end())", "sum(x @ start()) + vector(1)", "vector(2)"] {
+            assert!(invariant(text), "{text}");
+        }
+        for text in [
+            "x",
+            "x @ 5 + x",
+            "predict_linear(x[5m] @ 5, 1)",
+            "hour()",
+            "quantile_over_time(time(), x[5m] @ 5)",
+        ] {
+            assert!(!invariant(text), "{text}");
+        }
+        let Ok(Plan::Vector(VectorPlan::Binary(binary))) = plan("x @ end() + x") else {
+            panic!("not a binary")
+        };
+        let VectorPlan::Invariant(lhs) = *binary.lhs else { panic!("not invariant") };
+        assert!(matches!(*lhs, VectorPlan::Select { shift, .. } if shift.at_ms == Some(9000)));
+    }
+
+    #[test]
+    fn bad_label_arguments_are_refused() {
+        let message = |text: &str| plan(text).unwrap_err().to_string();
+        let text = r#"label_replace(x, "a", "$1", "b", "(")"#;
+        assert!(message(text).starts_with("invalid regular expression in label_replace(): ("));
+        assert!(
+            message(r#"label_replace(x, "", "", "b", "")"#).starts_with("invalid destination label name")
+        );
+        assert!(
+            message(r#"label_join(x, "a", "-", "")"#)
+                .starts_with("invalid source label name in label_join()")
+        );
+        assert!(message(r#"count_values("", x)"#).starts_with("invalid label name"));
+    }
+}

@@ -1,0 +1,228 @@
+//! Plans: a query with everything decided that does not need data.
+//!
+//! A plan is typed (scalars, vectors and range vectors are different types), names are resolved to enums,
+//! `@ start()` and `@ end()` to times, constants are folded, regular expressions compiled, and parts that do not
+//! depend on the evaluation time are marked to be evaluated once ([`VectorPlan::Invariant`]).
+
+mod build;
+mod call;
+mod function;
+
+use regex::Regex;
+use timberline_engine::{Labels, Matcher};
+
+use crate::ast::{BinaryOp, Grouping, Span, VectorMatching};
+
+pub(crate) use build::{Bounds, build};
+pub(crate) use function::{DatePart, Math, Rollup};
+
+/// A planned query.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    Scalar(ScalarPlan),
+    Vector(VectorPlan),
+    Range(RangePlan),
+    String(String),
+}
+
+/// An expression with one number per step.
+#[derive(Debug)]
+pub(crate) enum ScalarPlan {
+    Constant(f64),
+    /// `time()`: the step's time in seconds.
+    Time,
+    /// `scalar(v)`.
+    Of(Box<VectorPlan>),
+    Negate(Box<ScalarPlan>),
+    /// Comparisons give 0 or 1.
+    Binary {
+        op: BinaryOp,
+        lhs: Box<ScalarPlan>,
+        rhs: Box<ScalarPlan>,
+    },
+    /// The same at each step: evaluated once.
+    Invariant(Box<ScalarPlan>),
+}
+
+/// When a selector looks at the data: at the step, moved by `offset` and `@`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shift {
+    pub(crate) offset_ms: i64,
+    /// The fixed time that replaces the step's.
+    pub(crate) at_ms: Option<i64>,
+}
+
+/// An expression with at most one sample per series and step.
+#[derive(Debug)]
+pub(crate) enum VectorPlan {
+    /// An instant selector.
+    Select {
+        matchers: Vec<Matcher>,
+        shift: Shift,
+    },
+    /// `timestamp(selector)`: the times of the selected samples.
+    SelectTimestamps {
+        matchers: Vec<Matcher>,
+        shift: Shift,
+    },
+    /// A function of a window of samples.
+    Rollup(RollupPlan),
+    /// A function of each cell.
+    Map {
+        input: Box<VectorPlan>,
+        op: MapOp,
+    },
+    /// `vector(s)`.
+    FromScalar(ScalarPlan),
+    Aggregate(AggregatePlan),
+    Binary(BinaryPlan),
+    /// `and`, `or`, `unless`.
+    Set {
+        op: SetOp,
+        matching: VectorMatching,
+        lhs: Box<VectorPlan>,
+        rhs: Box<VectorPlan>,
+    },
+    /// One sample with `labels` where `input` has none.
+    Absent {
+        input: Box<VectorPlan>,
+        labels: Labels,
+    },
+    LabelReplace {
+        input: Box<VectorPlan>,
+        target: String,
+        replacement: String,
+        source: String,
+        regex: Regex,
+    },
+    LabelJoin {
+        input: Box<VectorPlan>,
+        target: String,
+        separator: String,
+        sources: Vec<String>,
+    },
+    Sort {
+        input: Box<VectorPlan>,
+        descending: bool,
+    },
+    HistogramQuantile {
+        quantile: ScalarPlan,
+        quantile_span: Span,
+        input: Box<VectorPlan>,
+        input_span: Span,
+    },
+    /// The same at each step: evaluated once.
+    Invariant(Box<VectorPlan>),
+}
+
+/// A function of a window of samples.
+#[derive(Debug)]
+pub(crate) struct RollupPlan {
+    pub(crate) function: Rollup,
+    pub(crate) range: RangePlan,
+    /// The scalar argument of `quantile_over_time` and `predict_linear`.
+    pub(crate) param: Option<Box<ScalarPlan>>,
+    /// Where that argument stands.
+    pub(crate) param_span: Span,
+}
+
+/// A range vector: for each step, the samples in `(end - range, end]`.
+#[derive(Debug)]
+pub(crate) struct RangePlan {
+    pub(crate) input: RangeInput,
+    pub(crate) range_ms: i64,
+    pub(crate) shift: Shift,
+    pub(crate) span: Span,
+}
+
+/// Where the samples of a range vector come from.
+#[derive(Debug)]
+pub(crate) enum RangeInput {
+    Series(Vec<Matcher>),
+    /// An expression evaluated at the multiples of `step_ms`.
+    Subquery {
+        plan: Box<VectorPlan>,
+        step_ms: i64,
+    },
+}
+
+/// A function of each cell. All but the filtering comparisons drop the metric name.
+#[derive(Debug)]
+pub(crate) enum MapOp {
+    Negate,
+    Math(Math),
+    Clamp {
+        min: ScalarPlan,
+        max: ScalarPlan,
+    },
+    ClampMin(ScalarPlan),
+    ClampMax(ScalarPlan),
+    Round(ScalarPlan),
+    Date(DatePart),
+    /// `timestamp(v)` where `v` is not a selector: the step's time.
+    StepTime,
+    /// An arithmetic operator or comparison with a scalar.
+    Binary {
+        op: BinaryOp,
+        scalar: ScalarPlan,
+        scalar_on_left: bool,
+        return_bool: bool,
+    },
+}
+
+/// An aggregation.
+#[derive(Debug)]
+pub(crate) struct AggregatePlan {
+    pub(crate) kind: AggregateKind,
+    pub(crate) grouping: Grouping,
+    pub(crate) input: Box<VectorPlan>,
+}
+
+/// What an aggregation does with the samples of a group.
+#[derive(Debug)]
+pub(crate) enum AggregateKind {
+    Fold(FoldOp),
+    /// `topk` and `bottomk`.
+    Rank {
+        bottom: bool,
+        k: ScalarPlan,
+    },
+    Quantile {
+        quantile: ScalarPlan,
+        span: Span,
+    },
+    CountValues {
+        label: String,
+    },
+}
+
+/// An aggregation that keeps a fixed-size accumulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoldOp {
+    Sum,
+    Avg,
+    Count,
+    Min,
+    Max,
+    Group,
+    Stddev,
+    Stdvar,
+}
+
+/// An arithmetic operator or comparison between two vectors.
+#[derive(Debug)]
+pub(crate) struct BinaryPlan {
+    pub(crate) op: BinaryOp,
+    pub(crate) return_bool: bool,
+    pub(crate) matching: VectorMatching,
+    pub(crate) lhs: Box<VectorPlan>,
+    pub(crate) rhs: Box<VectorPlan>,
+}
+
+/// A set operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetOp {
+    And,
+    Or,
+    Unless,
+}

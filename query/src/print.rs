@@ -1,0 +1,314 @@
+//! Canonical text of an expression, as Prometheus prints it. Parsing the text gives the same tree again, spans apart.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use timberline_engine::{METRIC_NAME, MatchOp, Matcher};
+
+use crate::ast::{
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Expr, MatrixSelector, NumberLiteral, Subquery,
+    VectorMatching, VectorSelector,
+};
+use crate::parser::{format_duration, is_bare_grouping_label, is_bare_matcher_label, is_bare_metric_name};
+
+impl Display for Expr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write_number(f, number),
+            Self::String(string) => write!(f, "{}", Quoted(&string.value)),
+            Self::Selector(selector) => {
+                write_series(f, selector)?;
+                write_modifiers(f, selector.at, selector.offset_ms)
+            }
+            Self::Matrix(matrix) => write_matrix(f, matrix),
+            Self::Subquery(subquery) => write_subquery(f, subquery),
+            Self::Unary(unary) => {
+                f.write_char(if unary.negative { '-' } else { '+' })?;
+                write!(f, "{}", unary.expr)
+            }
+            Self::Binary(binary) => write_binary(f, binary),
+            Self::Aggregate(aggregate) => write_aggregate(f, aggregate),
+            Self::Call(call) => {
+                write!(f, "{}(", call.function.name)?;
+                write_list(f, &call.args, |f, arg| write!(f, "{arg}"))?;
+                f.write_char(')')
+            }
+            Self::Paren(paren) => write!(f, "({})", paren.expr),
+        }
+    }
+}
+
+impl BinaryOp {
+    /// The operator as PromQL writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Sub => "-",
+            Self::Mul => "*",
+            Self::Div => "/",
+            Self::Mod => "%",
+            Self::Pow => "^",
+            Self::Atan2 => "atan2",
+            Self::Eql => "==",
+            Self::Neq => "!=",
+            Self::Gtr => ">",
+            Self::Lss => "<",
+            Self::Gte => ">=",
+            Self::Lte => "<=",
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Unless => "unless",
+        }
+    }
+}
+
+impl Display for BinaryOp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl AggregateOp {
+    /// All aggregations.
+    pub const ALL: [Self; 14] = [
+        Self::Sum,
+        Self::Avg,
+        Self::Count,
+        Self::Min,
+        Self::Max,
+        Self::Group,
+        Self::Stddev,
+        Self::Stdvar,
+        Self::Topk,
+        Self::Bottomk,
+        Self::CountValues,
+        Self::Quantile,
+        Self::Limitk,
+        Self::LimitRatio,
+    ];
+
+    /// The aggregation as PromQL writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Count => "count",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Group => "group",
+            Self::Stddev => "stddev",
+            Self::Stdvar => "stdvar",
+            Self::Topk => "topk",
+            Self::Bottomk => "bottomk",
+            Self::CountValues => "count_values",
+            Self::Quantile => "quantile",
+            Self::Limitk => "limitk",
+            Self::LimitRatio => "limit_ratio",
+        }
+    }
+
+    /// Whether the aggregation takes a parameter before the vector.
+    #[must_use]
+    pub fn has_param(self) -> bool {
+        matches!(
+            self,
+            Self::Topk | Self::Bottomk | Self::CountValues | Self::Quantile | Self::Limitk | Self::LimitRatio
+        )
+    }
+}
+
+impl Display for AggregateOp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn write_list<T>(
+    f: &mut Formatter<'_>,
+    items: &[T],
+    mut write_item: impl FnMut(&mut Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        write_item(f, item)?;
+    }
+    Ok(())
+}
+
+fn write_number(f: &mut Formatter<'_>, number: &NumberLiteral) -> fmt::Result {
+    let value = number.value;
+    if number.is_duration {
+        let sign = if value.is_sign_negative() { "-" } else { "" };
+        return write!(f, "{sign}{}", format_duration((value.abs() * 1000.0).round() as i64));
+    }
+    if value.is_nan() {
+        return f.write_str("NaN");
+    }
+    if value.is_infinite() {
+        return f.write_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    }
+    write!(f, "{value}")
+}
+
+/// The name and the matchers.
+fn write_series(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
+    let name = selector.name.as_deref();
+    let is_name = |matcher: &Matcher| {
+        matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal && Some(matcher.value()) == name
+    };
+    let bare_name = name.filter(|name| is_bare_metric_name(name));
+    let quoted_name = name.filter(|_| bare_name.is_none());
+    let mut items: Vec<String> = selector
+        .matchers
+        .iter()
+        .filter(|matcher| !is_name(matcher))
+        .map(|matcher| {
+            let label = Label(matcher.name(), is_bare_matcher_label(matcher.name()));
+            format!("{label}{}{}", matcher.op().as_str(), Quoted(matcher.value()))
+        })
+        .collect();
+    // The order of matchers means nothing.
+    items.sort_unstable();
+    if let Some(name) = quoted_name {
+        items.insert(0, Quoted(name).to_string());
+    }
+    f.write_str(bare_name.unwrap_or_default())?;
+    if bare_name.is_some() && items.is_empty() {
+        return Ok(());
+    }
+    write!(f, "{{{}}}", items.join(","))
+}
+
+/// A label's name, in quotes unless it is bare.
+struct Label<'a>(&'a str, bool);
+
+impl Display for Label<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.1 { f.write_str(self.0) } else { write!(f, "{}", Quoted(self.0)) }
+    }
+}
+
+fn write_labels(f: &mut Formatter<'_>, labels: &[String]) -> fmt::Result {
+    f.write_char('(')?;
+    write_list(f, labels, |f, label| write!(f, "{}", Label(label, is_bare_grouping_label(label))))?;
+    f.write_char(')')
+}
+
+fn write_modifiers(f: &mut Formatter<'_>, at: Option<At>, offset_ms: i64) -> fmt::Result {
+    match at {
+        None => {}
+        Some(At::Start) => f.write_str(" @ start()")?,
+        Some(At::End) => f.write_str(" @ end()")?,
+        Some(At::Time(ms)) => {
+            let (sign, ms) = (if ms < 0 { "-" } else { "" }, ms.unsigned_abs());
+            write!(f, " @ {sign}{}.{:03}", ms / 1000, ms % 1000)?;
+        }
+    }
+    if offset_ms != 0 {
+        write!(f, " offset {}", format_duration(offset_ms))?;
+    }
+    Ok(())
+}
+
+fn write_matrix(f: &mut Formatter<'_>, matrix: &MatrixSelector) -> fmt::Result {
+    write_series(f, &matrix.selector)?;
+    write!(f, "[{}]", format_duration(matrix.range_ms))?;
+    write_modifiers(f, matrix.selector.at, matrix.selector.offset_ms)
+}
+
+fn write_subquery(f: &mut Formatter<'_>, subquery: &Subquery) -> fmt::Result {
+    write!(f, "{}[{}:", subquery.expr, format_duration(subquery.range_ms))?;
+    if let Some(step_ms) = subquery.step_ms {
+        f.write_str(&format_duration(step_ms))?;
+    }
+    f.write_char(']')?;
+    write_modifiers(f, subquery.at, subquery.offset_ms)
+}
+
+fn write_binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
+    match &*binary.lhs {
+        // A sign binds looser than `^`: `+Inf ^ 2` is `+(Inf ^ 2)`.
+        Expr::Number(number) if binary.op == BinaryOp::Pow && number.value == f64::INFINITY => {
+            f.write_str("Inf")?;
+        }
+        lhs => write!(f, "{lhs}")?,
+    }
+    write!(f, " {}", binary.op)?;
+    if binary.return_bool {
+        f.write_str(" bool")?;
+    }
+    if let Some(matching) = &binary.matching {
+        write_matching(f, matching)?;
+    }
+    write!(f, " {}", binary.rhs)
+}
+
+fn write_matching(f: &mut Formatter<'_>, matching: &VectorMatching) -> fmt::Result {
+    let group = match matching.cardinality {
+        Cardinality::ManyToOne => Some("group_left"),
+        Cardinality::OneToMany => Some("group_right"),
+        Cardinality::OneToOne | Cardinality::ManyToMany => None,
+    };
+    if matching.on || !matching.labels.is_empty() || group.is_some() {
+        f.write_str(if matching.on { " on " } else { " ignoring " })?;
+        write_labels(f, &matching.labels)?;
+    }
+    if let Some(group) = group {
+        write!(f, " {group} ")?;
+        write_labels(f, &matching.include)?;
+    }
+    Ok(())
+}
+
+fn write_aggregate(f: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
+    write!(f, "{}", aggregate.op)?;
+    let grouping = &aggregate.grouping;
+    if grouping.without || !grouping.labels.is_empty() {
+        f.write_str(if grouping.without { " without " } else { " by " })?;
+        write_labels(f, &grouping.labels)?;
+        f.write_char(' ')?;
+    }
+    f.write_char('(')?;
+    if let Some(param) = &aggregate.param {
+        write!(f, "{param}, ")?;
+    }
+    write!(f, "{})", aggregate.expr)
+}
+
+/// Displays a text in double quotes, escaped as Go's `%q` does it, which PromQL's string syntax is made after.
+pub(crate) struct Quoted<T>(pub(crate) T);
+
+impl<T: AsRef<str>> Display for Quoted<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.as_ref().chars() {
+            match c {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\x07' => f.write_str("\\a")?,
+                '\x08' => f.write_str("\\b")?,
+                '\x0c' => f.write_str("\\f")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                '\x0b' => f.write_str("\\v")?,
+                _ if is_printable(c) => f.write_char(c)?,
+                '\0'..='\x7f' => write!(f, "\\x{:02x}", u32::from(c))?,
+                '\u{80}'..='\u{ffff}' => write!(f, "\\u{:04x}", u32::from(c))?,
+                _ => write!(f, "\\U{:08x}", u32::from(c))?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+/// Whether the character is a letter, mark, number, punctuation, symbol or the space. `str::escape_debug` escapes exactly the
+/// others, and the quotes and the backslash; it would also escape a mark at the beginning, hence the letter before it.
+fn is_printable(c: char) -> bool {
+    let mut text = String::from("a");
+    text.push(c);
+    c == '\'' || text.escape_debug().nth(1) == Some(c)
+}

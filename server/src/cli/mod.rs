@@ -1,0 +1,129 @@
+//! The command line.
+
+mod client;
+mod export;
+mod import;
+mod query;
+mod serve;
+mod table;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::SettingFlags;
+
+/// Where the client commands find a server.
+const DEFAULT_URL: &str = "http://127.0.0.1:8086";
+
+/// A time-series database in one binary: line protocol in, PromQL out.
+#[derive(Debug, Parser)]
+#[command(name = "timberline", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(SettingFlags),
+    /// Run the server together with a collector of this machine's CPU, memory, disk and network numbers
+    Demo(SettingFlags),
+    /// Ask a server a PromQL query
+    Query(query::Args),
+    /// Send files of line protocol, Prometheus text or JSON lines to a server
+    Import(import::Args),
+    /// Write series of a server to stdout, as JSON lines
+    Export(export::Args),
+    /// Say what a file of a data directory holds, and check it
+    Inspect {
+        /// A WAL segment, block or index file, or a directory of them
+        path: PathBuf,
+    },
+}
+
+/// Why a command failed; its text is shown to the user as it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
+    #[error(transparent)]
+    Server(#[from] crate::server::Error),
+    #[error(transparent)]
+    Engine(#[from] timberline_engine::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Message(String),
+}
+
+impl Error {
+    fn message(text: impl Into<String>) -> Self {
+        Self::Message(text.into())
+    }
+
+    /// Whether stdout was closed by its reader, as `head` does: no reason to complain.
+    fn is_broken_pipe(&self) -> bool {
+        match self {
+            Self::Io(error) | Self::Engine(timberline_engine::Error::Io { source: error, .. }) => {
+                error.kind() == io::ErrorKind::BrokenPipe
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Runs the command that the process arguments name. Failures are told on stderr: exit code 1, or 2 when the arguments
+/// are wrong.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(flags) => serve::serve(&flags),
+        Command::Demo(flags) => serve::demo(&flags),
+        Command::Query(args) => query::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Inspect { path } => inspect(&path),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("timberline: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn inspect(path: &Path) -> Result<(), Error> {
+    match timberline_engine::inspect::describe(path, &mut io::stdout().lock())? {
+        0 => Ok(()),
+        damaged => Err(Error::message(format!("{damaged} damaged places in {}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_are_flags_of_serve() {
+        let cli =
+            Cli::try_parse_from(["timberline", "serve", "--retention", "30d", "--config", "x.toml"]).unwrap();
+        let Command::Serve(flags) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(flags.file, Some("x.toml".into()));
+        assert_eq!(flags.values.len(), 1);
+        assert_eq!((flags.values[0].0.name, flags.values[0].1.as_str()), ("retention", "30d"));
+        assert!(Cli::try_parse_from(["timberline", "serve", "--unknown", "1"]).is_err());
+    }
+}

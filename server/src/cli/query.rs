@@ -1,0 +1,222 @@
+//! `timberline query`: a PromQL query, and its answer as a table.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::client::{Client, Refusal};
+use super::table::{Align, Table, sparkline};
+use super::{DEFAULT_URL, Error};
+use crate::state::now_ns;
+
+/// Columns of a sparkline.
+const SPARKLINE_WIDTH: usize = 40;
+/// Points of a range whose step is not given.
+const DEFAULT_POINTS: f64 = 60.0;
+
+/// Ask a server a PromQL query.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The PromQL expression
+    #[arg(value_name = "EXPR")]
+    expression: String,
+    /// The server
+    #[arg(long, default_value = DEFAULT_URL)]
+    url: String,
+    /// Evaluate at this time: seconds since the epoch, RFC 3339, or a duration ago such as 5m [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["start", "end", "step"])]
+    time: Option<String>,
+    /// Evaluate over a range from this time on
+    #[arg(long, value_name = "TIME")]
+    start: Option<String>,
+    /// Last time of the range [default: now]
+    #[arg(long, value_name = "TIME", requires = "start")]
+    end: Option<String>,
+    /// Distance of the points of the range: a duration [default: a 60th of the range]
+    #[arg(long, value_name = "DURATION", requires = "start")]
+    step: Option<String>,
+    /// Print the server's JSON as it is
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Error> {
+    let (path, parameters) = request(args)?;
+    let parameters: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    let answer = Client::new(&args.url).post_form(path, &parameters)?;
+    let response = answer.map_err(|refusal| explain(&refusal, &args.expression))?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        io::copy(&mut response.into_body().into_reader(), &mut out)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let answer: Value = serde_json::from_reader(io::BufReader::new(response.into_body().into_reader()))
+        .map_err(|error| Error::message(format!("the server's answer is not JSON: {error}")))?;
+    for (kind, name) in [("warning", "warnings"), ("info", "infos")] {
+        for text in answer[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            eprintln!("{kind}: {text}");
+        }
+    }
+    out.write_all(render(&answer["data"]).as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+fn request(args: &Args) -> Result<(&'static str, Vec<(&'static str, String)>), Error> {
+    let mut parameters = vec![("query", args.expression.clone())];
+    let Some(start) = &args.start else {
+        if let Some(time) = &args.time {
+            parameters.push(("time", seconds(time)?.to_string()));
+        }
+        return Ok(("/api/v1/query", parameters));
+    };
+    let start = seconds(start)?;
+    let end = args.end.as_deref().map_or(Ok(now_ns() as f64 / 1e9), seconds)?;
+    let step =
+        args.step.clone().unwrap_or_else(|| ((end - start) / DEFAULT_POINTS).ceil().max(1.0).to_string());
+    parameters.extend([("start", start.to_string()), ("end", end.to_string()), ("step", step)]);
+    Ok(("/api/v1/query_range", parameters))
+}
+
+/// A time in seconds: as the server reads it, or a duration before now.
+fn seconds(text: &str) -> Result<f64, Error> {
+    let nanoseconds = match timberline_query::parse_duration(text) {
+        Ok(ago_ms) if text.parse::<f64>().is_err() => {
+            now_ns().saturating_sub(ago_ms.saturating_mul(1_000_000))
+        }
+        _ => crate::http::time_ns(text).map_err(|_| {
+            Error::message(format!(
+                "{text:?} is not a time: give seconds since the epoch, RFC 3339, or a duration such as 5m"
+            ))
+        })?,
+    };
+    Ok(nanoseconds as f64 / 1e9)
+}
+
+/// The server's sentence; for a parse error, with the query and a caret under the place.
+fn explain(refusal: &Refusal, expression: &str) -> Error {
+    let Some((line, column)) = position(&refusal.message) else {
+        return Error::message(refusal.message.clone());
+    };
+    let text = expression.lines().nth(line - 1).unwrap_or_default();
+    let indent: String = text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    Error::message(format!("{}\n  {text}\n  {indent}^", refusal.message))
+}
+
+/// Line and column of `invalid parameter "query": 1:5: parse error: …`.
+fn position(message: &str) -> Option<(usize, usize)> {
+    let (before, _) = message.split_once(": parse error")?;
+    let mut parts = before.rsplit([':', ' ']);
+    let column = parts.next()?.parse().ok().filter(|column| *column > 0)?;
+    let line = parts.next()?.parse().ok().filter(|line| *line > 0)?;
+    Some((line, column))
+}
+
+fn render(data: &Value) -> String {
+    let result = &data["result"];
+    match data["resultType"].as_str() {
+        Some("scalar" | "string") => format!("{}\n", text(&result[1])),
+        Some("vector") => render_vector(result),
+        Some("matrix") => render_matrix(result),
+        _ => format!("{data}\n"),
+    }
+}
+
+fn render_vector(result: &Value) -> String {
+    let mut table = Table::new(&[("SERIES", Align::Left), ("VALUE", Align::Right)]);
+    for series in result.as_array().into_iter().flatten() {
+        table.row(vec![name(&series["metric"]), text(&series["value"][1])]);
+    }
+    table.render()
+}
+
+fn render_matrix(result: &Value) -> String {
+    let all: Vec<(String, Vec<(f64, f64)>)> = result
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|series| (name(&series["metric"]), points(&series["values"])))
+        .collect();
+    let times = all.iter().flat_map(|(_, points)| points.iter().map(|(time, _)| *time));
+    let (first, last) =
+        times.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), time| (low.min(time), high.max(time)));
+    let mut table = Table::new(&[
+        ("SERIES", Align::Left),
+        ("POINTS", Align::Right),
+        ("MIN", Align::Right),
+        ("MAX", Align::Right),
+        ("LAST", Align::Right),
+        ("TREND", Align::Left),
+    ]);
+    for (name, points) in &all {
+        let values = points.iter().map(|(_, value)| *value);
+        let low = values.clone().fold(f64::NAN, f64::min);
+        let high = values.fold(f64::NAN, f64::max);
+        let newest = points.last().map_or(f64::NAN, |(_, value)| *value);
+        table.row(vec![
+            name.clone(),
+            points.len().to_string(),
+            low.to_string(),
+            high.to_string(),
+            newest.to_string(),
+            sparkline(points, first, last, SPARKLINE_WIDTH),
+        ]);
+    }
+    table.render()
+}
+
+fn points(values: &Value) -> Vec<(f64, f64)> {
+    let point = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_str()?.parse().ok()?));
+    values.as_array().into_iter().flatten().filter_map(point).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A metric as PromQL writes it.
+fn name(metric: &Value) -> String {
+    let labels = metric.as_object().into_iter().flatten();
+    let pairs = labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+    timberline_engine::Labels::from_pairs(pairs)
+        .map_or_else(|_| metric.to_string(), |labels| labels.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parse_errors_point_at_the_query() {
+        let message = "invalid parameter \"query\": 2:5: parse error: unexpected \")\"".to_owned();
+        let error = explain(&Refusal { status: 400, message }, "sum(\nrate)x").to_string();
+        assert!(error.ends_with("\n  rate)x\n      ^"), "{error}");
+        assert_eq!(position("query timed out"), None);
+    }
+
+    #[test]
+    fn vectors_and_matrices_are_tables() {
+        let vector = json!({"resultType": "vector", "result": [
+            {"metric": {"__name__": "up", "job": "a"}, "value": [1, "1"]},
+            {"metric": {}, "value": [1, "12.5"]},
+        ]});
+        assert_eq!(render(&vector), "SERIES       VALUE\nup{job=\"a\"}      1\n{}            12.5\n");
+        let matrix = json!({"resultType": "matrix", "result": [
+            {"metric": {"__name__": "up"}, "values": [[0, "0"], [10, "1"]]},
+        ]});
+        let lines = render(&matrix);
+        assert!(lines.lines().nth(1).is_some_and(|l| l.contains('▁') && l.ends_with('█')), "{lines}");
+        assert_eq!(render(&json!({"resultType": "scalar", "result": [1, "2"]})), "2\n");
+    }
+
+    #[test]
+    fn times_may_be_durations_ago() {
+        assert_eq!(seconds("12.5").unwrap(), 12.5);
+        let ago = now_ns() as f64 / 1e9 - seconds("1h").unwrap();
+        assert!((ago - 3600.0).abs() < 5.0, "{ago}");
+        assert!(seconds("soon").is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! The server's configuration: one table of settings ([`settings::SETTINGS`]), three places they come from.
+//!
+//! Precedence, highest first: command-line flag, `TIMBERLINE_…` environment variable, TOML file, default.
+//! The flags, the variables, the TOML keys, the checks and the table in `docs/configuration.md` all follow
+//! from the one table.
+
+mod file;
+mod flags;
+mod settings;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use timberline_engine::{Options, WalSync};
+use timberline_query::{ExecutorOptions, Limits};
+
+use crate::ingest;
+
+pub use flags::SettingFlags;
+pub use settings::{SETTINGS, Setting};
+
+/// Names the configuration file; has a flag and a variable but, being what finds the file, no TOML key.
+pub const CONFIG_FILE_VARIABLE: &str = "TIMBERLINE_CONFIG";
+
+/// What `serve` and `demo` run with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the database lives.
+    pub data_dir: PathBuf,
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Age at which data is dropped; `None` keeps everything.
+    pub retention: Option<Duration>,
+    /// When a write is answered.
+    pub wal_sync: WalSync,
+    /// Time that one unmerged block spans.
+    pub block_span: Duration,
+    /// Memory that samples may take before the head is sealed early, bytes.
+    pub head_bytes_max: usize,
+    /// Largest request body, compressed or not, bytes.
+    pub body_bytes_max: usize,
+    /// How long a client may take to send a body.
+    pub body_timeout: Duration,
+    /// Writes parsed and committed at once.
+    pub write_concurrency_max: usize,
+    /// Request bodies held in memory at once, bytes.
+    pub write_bytes_max: usize,
+    /// What one line or series may be.
+    pub ingest: ingest::Limits,
+    /// Queries evaluated at once.
+    pub query_concurrency_max: usize,
+    /// Queries that may wait for their turn.
+    pub query_queue_max: usize,
+    /// Longest evaluation.
+    pub query_timeout: Duration,
+    /// Samples one query may hold in memory.
+    pub query_samples_max: u64,
+    /// Points a series of a range query may have.
+    pub query_steps_max: u64,
+    /// Series that one selector may select.
+    pub selector_series_max: u64,
+    /// Points that one query may evaluate, intermediate results included.
+    pub query_points_max: u64,
+    /// How far an instant selector looks back.
+    pub query_lookback: Duration,
+    /// What is logged: a `tracing` filter.
+    pub log: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("timberline-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8086)),
+            retention: None,
+            wal_sync: WalSync::Always,
+            block_span: Duration::from_secs(2 * 3600),
+            head_bytes_max: 1 << 30,
+            body_bytes_max: 64 << 20,
+            body_timeout: Duration::from_secs(30),
+            write_concurrency_max: 32,
+            write_bytes_max: 512 << 20,
+            ingest: ingest::Limits::DEFAULT,
+            query_concurrency_max: 20,
+            query_queue_max: 200,
+            query_timeout: Duration::from_secs(120),
+            query_samples_max: 50_000_000,
+            query_steps_max: 11_000,
+            selector_series_max: 1_000_000,
+            query_points_max: 100_000_000,
+            query_lookback: Duration::from_secs(300),
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The configuration file is not what it should be.
+    #[error("{}:{line}: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A flag or variable has a value that does not fit.
+    #[error("{origin}: {reason}")]
+    Value {
+        /// The flag or the variable.
+        origin: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Puts `flags` over the environment over the configuration file over `self`.
+    ///
+    /// `environment` looks a variable up. The file is the one that `flags` name, else the one that
+    /// [`CONFIG_FILE_VARIABLE`] names, else none.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a key it does not know, a value that does not fit: each says where.
+    pub fn load(
+        mut self,
+        flags: &SettingFlags,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let file = flags.file.clone().or_else(|| environment(CONFIG_FILE_VARIABLE).map(PathBuf::from));
+        if let Some(file) = file {
+            self.apply_file(&file)?;
+        }
+        for setting in SETTINGS {
+            let variable = setting.variable();
+            if let Some(text) = environment(&variable) {
+                setting.set(&mut self, &text).map_err(|reason| Error::Value { origin: variable, reason })?;
+            }
+        }
+        for (setting, text) in &flags.values {
+            let origin = format!("--{}", setting.name);
+            setting.set(&mut self, text).map_err(|reason| Error::Value { origin, reason })?;
+        }
+        Ok(self)
+    }
+
+    fn apply_file(&mut self, path: &Path) -> Result<(), Error> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Read { file: path.to_owned(), source })?;
+        file::apply(self, &text).map_err(|(line, reason)| Error::File { file: path.to_owned(), line, reason })
+    }
+
+    /// How the engine is opened.
+    #[must_use]
+    pub fn engine_options(&self) -> Options {
+        Options {
+            wal_sync: self.wal_sync,
+            retention: self.retention,
+            block_span: self.block_span,
+            head_bytes_max: self.head_bytes_max,
+            ..Options::default()
+        }
+    }
+
+    /// How queries are executed.
+    #[must_use]
+    pub fn executor_options(&self) -> ExecutorOptions {
+        ExecutorOptions {
+            lookback_delta_ms: i64::try_from(self.query_lookback.as_millis()).unwrap_or(i64::MAX),
+            timeout: self.query_timeout,
+            limits: Limits {
+                query_samples_max: self.query_samples_max,
+                selector_series_max: self.selector_series_max,
+                query_steps_max: self.query_steps_max,
+                query_points_max: self.query_points_max,
+            },
+            ..ExecutorOptions::default()
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The table of settings. Whoever adds one adds a field to [`Config`], an entry here, and a row to
+//! `docs/configuration.md`; tests hold the three together.
+
+use std::path::PathBuf;
+
+use super::{Config, units};
+
+/// One setting: its name in all three spellings, its default as text, and how its text is understood.
+#[derive(Debug)]
+pub struct Setting {
+    /// The flag without `--`; words joined by `-`.
+    pub name: &'static str,
+    /// What stands for the value in help texts.
+    pub value_name: &'static str,
+    /// The default, written as a user would.
+    pub default: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    apply: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+impl Setting {
+    /// The environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("TIMBERLINE_{}", self.key().to_uppercase())
+    }
+
+    /// The TOML key.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// Sets the field of `config` from text.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and what would be right.
+    pub fn set(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        (self.apply)(config, text.trim())
+    }
+}
+
+impl PartialEq for Setting {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// Every setting there is, in the order help texts show them.
+pub static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "data-dir",
+        value_name: "DIR",
+        default: "timberline-data",
+        help: "Directory of the database; created when it is missing",
+        apply: |config, text| {
+            if text.is_empty() {
+                return Err("a directory is needed".to_owned());
+            }
+            config.data_dir = PathBuf::from(text);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "listen",
+        value_name: "ADDR",
+        default: "127.0.0.1:8086",
+        help: "Address and port to serve HTTP on; admin endpoints answer on loopback addresses only",
+        apply: |config, text| units::address(text).map(|value| config.listen = value),
+    },
+    Setting {
+        name: "retention",
+        value_name: "AGE",
+        default: "none",
+        help: "Age at which data is dropped, such as 30d; `none` keeps everything",
+        apply: |config, text| units::optional_duration(text).map(|value| config.retention = value),
+    },
+    Setting {
+        name: "wal-sync",
+        value_name: "WHEN",
+        default: "always",
+        help: "When a write is answered: `always` after it is on disk, `interval:100ms` at once while the \
+               disk is synced that often, `off` at once while the operating system decides",
+        apply: |config, text| units::wal_sync(text).map(|value| config.wal_sync = value),
+    },
+    Setting {
+        name: "block-span",
+        value_name: "DURATION",
+        default: "2h",
+        help: "Time that one block spans before blocks are merged",
+        apply: |config, text| units::duration(text).map(|value| config.block_span = value),
+    },
+    Setting {
+        name: "head-bytes-max",
+        value_name: "SIZE",
+        default: "1GiB",
+        help: "Memory that the newest samples may take before they are sealed into a block early",
+        apply: |config, text| units::bytes(text).map(|value| config.head_bytes_max = value),
+    },
+    Setting {
+        name: "body-bytes-max",
+        value_name: "SIZE",
+        default: "64MiB",
+        help: "Largest request body, as sent and as decompressed; larger ones get 413",
+        apply: |config, text| units::bytes(text).map(|value| config.body_bytes_max = value),
+    },
+    Setting {
+        name: "body-timeout",
+        value_name: "DURATION",
+        default: "30s",
+        help: "How long a client may take to send a request body; slower ones get 408",
+        apply: |config, text| units::duration(text).map(|value| config.body_timeout = value),
+    },
+    Setting {
+        name: "write-concurrency-max",
+        value_name: "N",
+        default: "32",
+        help: "Writes that are parsed and committed at once; others wait",
+        apply: |config, text| units::count(text).map(|value| config.write_concurrency_max = value),
+    },
+    Setting {
+        name: "write-bytes-max",
+        value_name: "SIZE",
+        default: "512MiB",
+        help: "Request bodies held in memory at once; beyond that writes get 503 and retry",
+        apply: |config, text| units::bytes(text).map(|value| config.write_bytes_max = value),
+    },
+    Setting {
+        name: "line-bytes-max",
+        value_name: "SIZE",
+        default: "1MiB",
+        help: "Longest line of line protocol; longer ones are refused",
+        apply: |config, text| units::bytes(text).map(|value| config.ingest.line_bytes_max = value),
+    },
+    Setting {
+        name: "labels-max",
+        value_name: "N",
+        default: "256",
+        help: "Labels of a series, the metric name included; lines with more are refused",
+        apply: |config, text| units::count(text).map(|value| config.ingest.labels_max = value),
+    },
+    Setting {
+        name: "label-name-bytes-max",
+        value_name: "SIZE",
+        default: "1KiB",
+        help: "Longest label name; lines with longer ones are refused",
+        apply: |config, text| units::bytes(text).map(|value| config.ingest.label_name_bytes_max = value),
+    },
+    Setting {
+        name: "label-value-bytes-max",
+        value_name: "SIZE",
+        default: "4KiB",
+        help: "Longest label value or metric name; lines with longer ones are refused",
+        apply: |config, text| units::bytes(text).map(|value| config.ingest.label_value_bytes_max = value),
+    },
+    Setting {
+        name: "series-key-bytes-max",
+        value_name: "SIZE",
+        default: "65535",
+        help: "All label names and values of a series together; lines with longer ones are refused",
+        apply: |config, text| units::bytes(text).map(|value| config.ingest.series_key_bytes_max = value),
+    },
+    Setting {
+        name: "query-concurrency-max",
+        value_name: "N",
+        default: "20",
+        help: "Queries evaluated at once; others wait",
+        apply: |config, text| units::count(text).map(|value| config.query_concurrency_max = value),
+    },
+    Setting {
+        name: "query-queue-max",
+        value_name: "N",
+        default: "200",
+        help: "Queries that may wait for their turn; beyond that they get 503",
+        apply: |config, text| units::count(text).map(|value| config.query_queue_max = value),
+    },
+    Setting {
+        name: "query-timeout",
+        value_name: "DURATION",
+        default: "2m",
+        help: "Longest evaluation of a query; a request's `timeout` can only shorten it",
+        apply: |config, text| units::duration(text).map(|value| config.query_timeout = value),
+    },
+    Setting {
+        name: "query-samples-max",
+        value_name: "N",
+        default: "50000000",
+        help: "Samples that one query may hold in memory; larger queries get 422",
+        apply: |config, text| units::count(text).map(|value| config.query_samples_max = value as u64),
+    },
+    Setting {
+        name: "query-steps-max",
+        value_name: "N",
+        default: "11000",
+        help: "Points a series of a range query may have",
+        apply: |config, text| units::count(text).map(|value| config.query_steps_max = value as u64),
+    },
+    Setting {
+        name: "selector-series-max",
+        value_name: "N",
+        default: "1000000",
+        help: "Series that one selector of a query may select; larger queries get 422",
+        apply: |config, text| units::count(text).map(|value| config.selector_series_max = value as u64),
+    },
+    Setting {
+        name: "query-points-max",
+        value_name: "N",
+        default: "100000000",
+        help: "Points that one query may evaluate, intermediate results included; larger queries get 422",
+        apply: |config, text| units::count(text).map(|value| config.query_points_max = value as u64),
+    },
+    Setting {
+        name: "query-lookback",
+        value_name: "DURATION",
+        default: "5m",
+        help: "How far back an instant selector looks for the newest sample",
+        apply: |config, text| units::duration(text).map(|value| config.query_lookback = value),
+    },
+    Setting {
+        name: "log",
+        value_name: "FILTER",
+        default: "info",
+        help: "What is logged to stderr: error, warn, info, debug, or a filter such as `info,timberline_engine=debug`",
+        apply: |config, text| units::log_filter(text).map(|value| config.log = value),
+    },
+];

@@ -1,0 +1,113 @@
+//! What the demo shows: commands to try, and a status line.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use timberline_engine::Stats;
+
+use super::{INTERVAL, wait_until};
+use crate::state::AppState;
+
+/// Time between two status lines where they cannot replace each other.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Prints what to try.
+pub(super) fn print_introduction(url: &str, data_dir: &Path) {
+    let text = format!(
+        r#"Timberline demo: this machine's CPU, memory, disk, network and load, once a second.
+Data directory: {data_dir}. Stop with Ctrl-C; started again, the history is there.
+
+Write a point:
+  curl -i '{url}/write' --data-binary 'room,name=attic temperature=21.5'
+Ask for the newest values:
+  curl -s '{url}/api/v1/query' --data-urlencode 'query=sort_desc(cpu_usage_percent)'
+Ask for the last five minutes, a point every 15 seconds:
+  curl -s '{url}/api/v1/query_range' --data-urlencode 'query=sum by (interface) (rate(net_received_bytes_total[1m]))' \
+    -d "start=$(($(date +%s) - 300))" -d "end=$(date +%s)" -d step=15
+Poll a threshold; what is over it is in the answer:
+  while sleep 5; do curl -s '{url}/api/v1/query' --data-urlencode 'query=avg_over_time(cpu_usage_percent[30s]) > 80'; echo; done
+See it in this terminal:
+  timberline query 'cpu_usage_percent' --start 5m --url {url}
+
+"#,
+        data_dir = data_dir.display(),
+    );
+    // Nobody reading is no reason to stop measuring.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Shows the status until asked to stop: in place on a terminal, else a line now and then.
+pub(super) fn run(state: &AppState, stop: &Receiver<()>) {
+    let in_place = io::stdout().is_terminal();
+    let interval = if in_place { INTERVAL } else { LOG_INTERVAL };
+    let mut next = Instant::now() + INTERVAL;
+    while wait_until(next, stop) {
+        next = Instant::now() + interval;
+        let text = state.db().map_or_else(
+            || "opening the database …".to_owned(),
+            |db| describe(&db.stats(), state.metrics.queries.total()),
+        );
+        // As above.
+        let _ = show(&text, in_place);
+    }
+    if in_place {
+        let _ = writeln!(io::stdout());
+    }
+}
+
+fn show(text: &str, in_place: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if in_place {
+        // Back to the line's start, and clear it.
+        write!(out, "\r\x1b[K{text}")?;
+    } else {
+        writeln!(out, "{text}")?;
+    }
+    out.flush()
+}
+
+fn describe(stats: &Stats, queries: u64) -> String {
+    let points = stats.head_samples + stats.block_samples;
+    let bytes = (stats.head_bytes + stats.block_bytes) as f64 / points.max(1) as f64;
+    let series = stats.head_series.max(stats.block_series);
+    let refused = if stats.writes_refused { " | WRITES REFUSED, see the log" } else { "" };
+    format!(
+        "{} points stored | {} series | {bytes:.2} bytes a point | {} queries{refused}",
+        grouped(points),
+        grouped(series),
+        grouped(queries),
+    )
+}
+
+/// A number with a comma between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_names_what_is_stored() {
+        let stats = Stats {
+            head_samples: 1_000,
+            head_bytes: 1_500,
+            block_samples: 234_567,
+            head_series: 64,
+            ..Stats::default()
+        };
+        assert_eq!(describe(&stats, 7), "235,567 points stored | 64 series | 0.01 bytes a point | 7 queries");
+        assert_eq!(grouped(1_000_000), "1,000,000");
+    }
+}

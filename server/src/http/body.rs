@@ -1,0 +1,352 @@
+//! Request bodies: read within limits, decompressed within limits.
+//!
+//! A body is collected before any of it is parsed, so one that is cut off in the middle stores nothing. Three bounds
+//! keep a client from taking the memory: the size of one body as sent, its size once decompressed, and
+//! the bytes of all bodies held at once.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+use parking_lot::Mutex;
+
+use crate::state::AppState;
+
+/// A buffer that grew beyond this is not kept for the next request.
+const KEPT_BUFFER_BYTES_MAX: usize = 16 << 20;
+/// Decompressed in steps of this.
+const INFLATE_STEP_BYTES: usize = 64 << 10;
+/// How much of a refused body is still read, and for how long.
+const DISCARD_BYTES_MAX: usize = 64 << 20;
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Why a body was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// 413.
+    #[error("the body is larger than body-bytes-max = {limit} bytes: send smaller batches")]
+    TooLarge {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// 415.
+    #[error("Content-Encoding {encoding:?} is not supported: send {supported}")]
+    Encoding {
+        /// What the client sent.
+        encoding: String,
+        /// What this endpoint takes.
+        supported: &'static str,
+    },
+    /// 400: nothing of it is stored.
+    #[error("the body is not complete, nothing of it was stored: {reason}")]
+    Cut {
+        /// What the connection or the decompression said.
+        reason: String,
+    },
+    /// 408.
+    #[error("the body did not arrive within body-timeout = {limit:?}")]
+    Slow {
+        /// The limit.
+        limit: Duration,
+    },
+    /// 503.
+    #[error("too many writes are waiting (write-bytes-max = {limit} bytes of bodies): try again")]
+    Busy {
+        /// The limit, bytes.
+        limit: usize,
+    },
+}
+
+impl BodyError {
+    /// The status code to answer with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Cut { .. } => StatusCode::BAD_REQUEST,
+            Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for BodyError {
+    fn into_response(self) -> Response {
+        super::observe::all_dialects(self.status(), "bad_data", &self.to_string())
+    }
+}
+
+/// The encodings of line protocol and JSON bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+}
+
+/// A body in memory.
+#[derive(Debug)]
+pub struct Received {
+    bytes: Buffer,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Received {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes.0
+    }
+}
+
+/// Reads a body as it was sent, whatever its encoding.
+///
+/// # Errors
+/// All but [`BodyError::Encoding`].
+pub async fn receive(state: &AppState, headers: &HeaderMap, mut body: Body) -> Result<Received, BodyError> {
+    let timeout = state.config.body_timeout;
+    let received = tokio::time::timeout(timeout, collect(state, headers, &mut body)).await;
+    let received = received.unwrap_or(Err(BodyError::Slow { limit: timeout }));
+    if let Err(BodyError::TooLarge { .. } | BodyError::Busy { .. }) = received {
+        discard(&mut body).await;
+    }
+    received
+}
+
+async fn collect(state: &AppState, headers: &HeaderMap, body: &mut Body) -> Result<Received, BodyError> {
+    let limit = state.config.body_bytes_max;
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(BodyError::TooLarge { limit });
+    }
+    let mut held = Budget::hold(&state.write_budget);
+    let mut bytes = Buffers::take(&state.buffers);
+    held.grow(length.unwrap_or(0))?;
+    bytes.0.reserve(length.unwrap_or(0));
+    while let Some(part) = next(body).await {
+        let part = part.map_err(|error| BodyError::Cut { reason: error.to_string() })?;
+        let total = bytes.0.len() + part.len();
+        if total > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        held.grow(total)?;
+        bytes.0.extend_from_slice(&part);
+    }
+    Ok(Received { bytes, _held: held })
+}
+
+async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
+    loop {
+        let frame =
+            std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context)).await?;
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(data)) => return Some(Ok(data)),
+            // Trailers carry nothing for us.
+            Ok(Err(_)) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// Reads what is left of a body that was refused and throws it away, within limits. Without it the connection is closed
+/// under a client that is still sending, which then may not see the answer.
+pub async fn discard(body: &mut Body) {
+    let reading = async {
+        let mut discarded = 0;
+        while let Some(Ok(part)) = next(body).await {
+            discarded += part.len();
+            if discarded > DISCARD_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Whether it ended or time ran out, the answer goes out now.
+    let _ = tokio::time::timeout(DISCARD_TIME_MAX, reading).await;
+}
+
+/// What a plain or gzip body holds once decompressed. Takes CPU time: call it on a blocking thread.
+///
+/// # Errors
+/// [`BodyError::Encoding`], [`BodyError::TooLarge`] and [`BodyError::Cut`].
+pub fn decode(state: &AppState, headers: &HeaderMap, mut received: Received) -> Result<Received, BodyError> {
+    if encoding(headers)? == Encoding::Gzip {
+        let mut decoded = Buffers::take(&state.buffers);
+        inflate(&received.bytes.0, &mut decoded.0, state.config.body_bytes_max)?;
+        received.bytes = decoded;
+    }
+    Ok(received)
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
+    let text = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
+    match text.as_str() {
+        "" | "identity" => Ok(Encoding::Identity),
+        "gzip" | "x-gzip" => Ok(Encoding::Gzip),
+        _ => Err(BodyError::Encoding { encoding: text, supported: "gzip or identity" }),
+    }
+}
+
+fn inflate(compressed: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), BodyError> {
+    let mut decoder = MultiGzDecoder::new(compressed);
+    loop {
+        let filled = out.len();
+        let step = INFLATE_STEP_BYTES.min(limit + 1 - filled);
+        out.resize(filled + step, 0);
+        let read = decoder.read(&mut out[filled..]);
+        let read = read.map_err(|error| BodyError::Cut { reason: format!("its gzip stream: {error}") })?;
+        out.truncate(filled + read);
+        if out.len() > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// The bytes of request bodies that may be held at once.
+#[derive(Debug)]
+pub struct Budget {
+    held: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { held: AtomicUsize::new(0), limit }
+    }
+
+    /// Bytes held now.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn hold(budget: &Arc<Self>) -> Held {
+        Held { budget: Arc::clone(budget), bytes: 0 }
+    }
+}
+
+/// A share of a [`Budget`], given back when dropped.
+#[derive(Debug)]
+struct Held {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Grows the share to `total` bytes, if it is smaller.
+    fn grow(&mut self, total: usize) -> Result<(), BodyError> {
+        let more = total.saturating_sub(self.bytes);
+        let before = self.budget.held.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        if before + more > self.budget.limit {
+            return Err(BodyError::Busy { limit: self.budget.limit });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Buffers that requests take and give back, so that large bodies do not fault in fresh pages each time.
+#[derive(Debug)]
+pub struct Buffers {
+    idle: Mutex<Vec<Vec<u8>>>,
+    idle_max: usize,
+}
+
+impl Buffers {
+    /// Keeps up to `idle_max` buffers.
+    #[must_use]
+    pub fn new(idle_max: usize) -> Self {
+        Self { idle: Mutex::default(), idle_max }
+    }
+
+    fn take(buffers: &Arc<Self>) -> Buffer {
+        Buffer(buffers.idle.lock().pop().unwrap_or_default(), Arc::clone(buffers))
+    }
+}
+
+/// A buffer on loan.
+#[derive(Debug)]
+struct Buffer(Vec<u8>, Arc<Buffers>);
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut buffer = std::mem::take(&mut self.0);
+        buffer.clear();
+        let mut idle = self.1.idle.lock();
+        if idle.len() < self.1.idle_max && buffer.capacity() <= KEPT_BUFFER_BYTES_MAX {
+            idle.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn inflates_up_to_the_limit_and_no_further() {
+        let text = b"x".repeat(200_000);
+        let compressed = gzip(&text);
+        let mut out = Vec::new();
+        inflate(&compressed, &mut out, text.len()).unwrap();
+        assert_eq!(out, text);
+        let mut out = Vec::new();
+        let error = inflate(&compressed, &mut out, text.len() - 1).unwrap_err();
+        assert!(matches!(error, BodyError::TooLarge { .. }));
+        assert!(out.len() <= text.len(), "stops right behind the limit");
+    }
+
+    #[test]
+    fn inflates_all_members_and_notices_a_cut() {
+        let two = [gzip(b"a 1\n"), gzip(b"b 2\n")].concat();
+        let mut out = Vec::new();
+        inflate(&two, &mut out, 100).unwrap();
+        assert_eq!(out, b"a 1\nb 2\n");
+        for cut in 1..two.len() {
+            let result = inflate(&two[..cut], &mut Vec::new(), 100);
+            let whole_first_member = cut == two.len() / 2;
+            assert_eq!(result.is_ok(), whole_first_member, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn budget_refuses_what_does_not_fit_and_takes_back() {
+        let budget = Arc::new(Budget::new(100));
+        let mut first = Budget::hold(&budget);
+        first.grow(60).unwrap();
+        first.grow(50).unwrap();
+        assert_eq!(budget.held(), 60);
+        let mut second = Budget::hold(&budget);
+        assert!(matches!(second.grow(41), Err(BodyError::Busy { limit: 100 })));
+        drop(second);
+        drop(first);
+        assert_eq!(budget.held(), 0);
+    }
+}

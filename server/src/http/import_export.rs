@@ -1,0 +1,104 @@
+//! `/api/v1/import` and `/api/v1/export`: series as JSON lines, in and out.
+
+use std::collections::HashSet;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use timberline_engine::{Labels, Matcher, Samples, Snapshot, TimeRange};
+
+use super::params::Params;
+use super::prometheus::{ApiError, ErrorType};
+use super::stream::{self, Writer};
+use super::write::{self, Counts, RefusedRows, WriteError};
+use super::{body, influx, open_db};
+use crate::ingest::{Precision, jsonl};
+use crate::metrics::Protocol;
+use crate::state::SharedState;
+
+/// A series with more samples than this is exported as several lines, so that no line is too long to be imported.
+const LINE_SAMPLES_MAX: usize = 65_536;
+
+/// `POST /api/v1/import?precision=ms`
+pub(super) async fn import(State(state): State<SharedState>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let precision = match precision(&Params::of_url(&parts)) {
+        Ok(precision) => precision,
+        Err(reason) => {
+            body::discard(&mut body).await;
+            return influx::error_v1(&WriteError::Request(reason));
+        }
+    };
+    let written = write::write(
+        state,
+        Protocol::JsonLines,
+        parts.headers,
+        body,
+        move |state, headers, received, appender| {
+            let text = body::decode(state, headers, received)?;
+            let report = jsonl::write_lines(text.as_ref(), precision, &state.config.ingest, appender)?;
+            let rows = report.lines - report.errors.total;
+            Ok(Counts {
+                rows,
+                samples: report.samples,
+                refused: RefusedRows::lines(rows, &report.errors),
+                ..Counts::default()
+            })
+        },
+    );
+    match written.await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => influx::error_v1(&error),
+    }
+}
+
+/// `GET|POST /api/v1/export?match[]=&start=&end=&precision=ms`
+pub(super) async fn export(State(state): State<SharedState>, params: Params) -> Result<Response, ApiError> {
+    let selectors = params.required_selectors()?;
+    let range = params.time_range()?;
+    let precision = precision(&params).map_err(|reason| ApiError::parameter("precision", reason))?;
+    let place = state.query_gate.enter().await.map_err(|_| {
+        ApiError::new(
+            ErrorType::Unavailable,
+            "limit query_queue_max reached: too many queries are waiting, try again",
+        )
+    })?;
+    let snapshot = open_db(&state)?.snapshot();
+    Ok(stream::respond("application/stream+json; charset=utf-8", move |writer| {
+        let _place = place;
+        write_series(writer, &snapshot, &selectors, range, precision)
+    })
+    .await)
+}
+
+/// Writes the series that satisfy any of the selectors, each once.
+fn write_series(
+    writer: &mut Writer,
+    snapshot: &Snapshot,
+    selectors: &[Vec<Matcher>],
+    range: TimeRange,
+    precision: Precision,
+) -> Result<(), ApiError> {
+    let mut written: HashSet<Labels> = HashSet::new();
+    let mut samples = Samples::default();
+    for selector in selectors {
+        for series in snapshot.select(selector, range)? {
+            if selectors.len() > 1 && !written.insert(series.labels().clone()) {
+                continue;
+            }
+            series.read(&mut samples)?;
+            let lines =
+                samples.timestamps.chunks(LINE_SAMPLES_MAX).zip(samples.values.chunks(LINE_SAMPLES_MAX));
+            for (timestamps, values) in lines {
+                jsonl::append_line(&mut writer.buffer, series.labels(), timestamps, values, precision);
+                writer.checkpoint()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn precision(params: &Params) -> Result<Precision, String> {
+    let text = params.get("precision").unwrap_or("ms");
+    text.parse().map_err(|error| format!("{error}"))
+}

@@ -1,0 +1,105 @@
+//! Answers of the Prometheus API: the envelope, and errors with their codes.
+
+use axum::Json;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::http::body::BodyError;
+use crate::http::stream::Gone;
+
+/// The types of error that clients tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum ErrorType {
+    /// 400: the request is wrong.
+    BadData,
+    /// 422: the query cannot be evaluated.
+    Execution,
+    /// 499: the client went away.
+    Canceled,
+    /// 503: the query took too long.
+    Timeout,
+    /// 503: there is no room now.
+    Unavailable,
+    /// 500: the storage failed.
+    Internal,
+}
+
+impl ErrorType {
+    /// As `errorType` and metrics have it.
+    pub(in crate::http) fn as_str(self) -> &'static str {
+        match self {
+            Self::BadData => "bad_data",
+            Self::Execution => "execution",
+            Self::Canceled => "canceled",
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::BadData => StatusCode::BAD_REQUEST,
+            Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
+            Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// An error of the Prometheus API.
+#[derive(Debug)]
+pub(in crate::http) struct ApiError {
+    pub(in crate::http) kind: ErrorType,
+    pub(in crate::http) message: String,
+    status: StatusCode,
+}
+
+impl ApiError {
+    pub(in crate::http) fn new(kind: ErrorType, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), status: kind.status() }
+    }
+
+    /// 400 for a parameter, in Prometheus's words.
+    pub(in crate::http) fn parameter(name: &str, reason: impl std::fmt::Display) -> Self {
+        Self::new(ErrorType::BadData, format!("invalid parameter {name:?}: {reason}"))
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self { kind: ErrorType::BadData, message: error.to_string(), status: error.status() }
+    }
+}
+
+impl From<Gone> for ApiError {
+    fn from(_: Gone) -> Self {
+        Self::new(ErrorType::Canceled, "the client went away")
+    }
+}
+
+impl From<timberline_engine::Error> for ApiError {
+    fn from(error: timberline_engine::Error) -> Self {
+        use timberline_engine::Error;
+        let kind = match error {
+            Error::Limit { .. } => ErrorType::Execution,
+            Error::Closed => ErrorType::Unavailable,
+            _ => ErrorType::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({"status": "error", "errorType": self.kind.as_str(), "error": self.message});
+        let mut response = (self.status, Json(body)).into_response();
+        if self.kind == ErrorType::Unavailable {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

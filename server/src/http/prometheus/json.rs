@@ -1,0 +1,233 @@
+//! JSON of the Prometheus API, written byte by byte: a generic serializer would cost more than the query.
+
+use timberline_engine::Labels;
+
+/// Appends `text` as a JSON string.
+pub(in crate::http) fn write_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut plain_from = 0;
+    for (i, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&text.as_bytes()[plain_from..i]);
+        plain_from = i + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+    }
+    out.extend_from_slice(&text.as_bytes()[plain_from..]);
+    out.push(b'"');
+}
+
+/// Appends a label set as an object.
+pub(in crate::http) fn write_labels(out: &mut Vec<u8>, labels: &Labels) {
+    out.push(b'{');
+    for (i, (name, value)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_string(out, name);
+        out.push(b':');
+        write_string(out, value);
+    }
+    out.push(b'}');
+}
+
+/// Appends an array of strings.
+pub(in crate::http) fn write_strings<'a>(out: &mut Vec<u8>, strings: impl IntoIterator<Item = &'a str>) {
+    out.push(b'[');
+    for (i, text) in strings.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_string(out, text);
+    }
+    out.push(b']');
+}
+
+/// Appends a time given in milliseconds as seconds, as Prometheus's `jsonutil.MarshalTimestamp` does:
+/// three decimals, or none.
+pub(in crate::http) fn write_seconds(out: &mut Vec<u8>, milliseconds: i64) {
+    if milliseconds < 0 {
+        out.push(b'-');
+    }
+    let milliseconds = milliseconds.unsigned_abs();
+    write_unsigned(out, milliseconds / 1000);
+    let fraction = milliseconds % 1000;
+    if fraction > 0 {
+        let digit = |n: u64| b'0' + (n % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(fraction / 100), digit(fraction / 10), digit(fraction)]);
+    }
+}
+
+/// Appends an integer.
+pub(in crate::http) fn write_integer(out: &mut Vec<u8>, value: i64) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    write_unsigned(out, value.unsigned_abs());
+}
+
+fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[from..]);
+}
+
+/// Appends a float in the fewest digits that read back as the same value, laid out as Prometheus's
+/// `jsonutil.MarshalFloat` does: plain digits from 1e-6 up to 1e21, else an exponent of at least two digits.
+pub(in crate::http) fn write_float(out: &mut Vec<u8>, value: f64) {
+    const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+    if value.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else if value.is_infinite() {
+        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
+    } else if value.abs() < EXACT_INTEGER_MAX
+        && value.trunc() == value
+        && (value != 0.0 || value.is_sign_positive())
+    {
+        write_integer(out, value as i64);
+    } else {
+        write_shortest(out, value);
+    }
+}
+
+fn write_shortest(out: &mut Vec<u8>, value: f64) {
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(value);
+    let Some((mantissa, exponent)) = text.split_once('e') else {
+        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+        return;
+    };
+    // Ryu leaves plain digits earlier than Prometheus does.
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let mantissa = match mantissa.strip_prefix('-') {
+        Some(digits) => {
+            out.push(b'-');
+            digits
+        }
+        None => mantissa,
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = if fraction == "0" { "" } else { fraction };
+    match exponent {
+        -6..0 => {
+            out.extend_from_slice(b"0.");
+            out.extend(std::iter::repeat_n(b'0', exponent.unsigned_abs() as usize - 1));
+            out.extend_from_slice(whole.as_bytes());
+            out.extend_from_slice(fraction.as_bytes());
+        }
+        0..21 => {
+            out.extend_from_slice(whole.as_bytes());
+            out.extend_from_slice(fraction.as_bytes());
+            out.extend(std::iter::repeat_n(b'0', (exponent as usize).saturating_sub(fraction.len())));
+        }
+        _ => {
+            out.extend_from_slice(mantissa.strip_suffix(".0").unwrap_or(mantissa).as_bytes());
+            out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
+            if exponent.abs() < 10 {
+                out.push(b'0');
+            }
+            write_unsigned(out, u64::from(exponent.unsigned_abs()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use timberline_engine::METRIC_NAME;
+
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn floats_look_as_in_prometheus() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-1.5, "-1.5"),
+            (0.1, "0.1"),
+            (1e6, "1000000"),
+            (123456789012.25, "123456789012.25"),
+            (1e16, "10000000000000000"),
+            (1.2345e18, "1234500000000000000"),
+            (12345678901234567890.0, "12345678901234567000"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (-1.25e300, "-1.25e+300"),
+            (0.000001, "0.000001"),
+            (0.00001234, "0.00001234"),
+            (-0.00001234, "-0.00001234"),
+            (0.0000001, "1e-07"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(text(|out| write_float(out, value)), expected, "{value:e}");
+        }
+    }
+
+    #[test]
+    fn times_have_three_decimals_or_none() {
+        for (milliseconds, expected) in [
+            (0, "0"),
+            (1_435_781_451_781, "1435781451.781"),
+            (1_500, "1.500"),
+            (-1, "-0.001"),
+            (60_000, "60"),
+            (i64::MIN, "-9223372036854775.808"),
+        ] {
+            assert_eq!(text(|out| write_seconds(out, milliseconds)), expected);
+        }
+    }
+
+    #[test]
+    fn labels_are_objects_with_escaped_strings() {
+        let labels = Labels::from_pairs([(METRIC_NAME, "up"), ("a", "\"\\\n\u{1}é")]).unwrap();
+        let expected = r#"{"__name__":"up","a":"\"\\\n\u0001é"}"#;
+        assert_eq!(text(|out| write_labels(out, &labels)), expected);
+        assert_eq!(text(|out| write_strings(out, ["x", "y"])), r#"["x","y"]"#);
+    }
+
+    proptest! {
+        #[test]
+        fn floats_read_back_bit_for_bit(bits: u64) {
+            let value = f64::from_bits(bits);
+            let read: f64 = text(|out| write_float(out, value)).parse().unwrap();
+            prop_assert!(read.to_bits() == bits || value.is_nan());
+        }
+
+        #[test]
+        fn strings_are_json(string: String) {
+            let read: String = serde_json::from_str(&text(|out| write_string(out, &string))).unwrap();
+            prop_assert_eq!(read, string);
+        }
+    }
+}

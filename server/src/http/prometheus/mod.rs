@@ -1,0 +1,10 @@
+//! The Prometheus query API.
+
+mod answer;
+pub(super) mod info;
+pub(super) mod json;
+pub(super) mod labels;
+pub(in crate::http) mod params;
+pub(super) mod query;
+
+pub(super) use answer::{ApiError, ErrorType};

@@ -1,0 +1,281 @@
+//! `query` and `query_range`: PromQL evaluated, and its value as Prometheus writes it.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::response::Response;
+use timberline_engine::Labels;
+use timberline_query::ast::Expr;
+use timberline_query::{Cancel, ErrorKind, Outcome, Query, QueryError, Value};
+
+use super::params::to_ms;
+use super::{ApiError, ErrorType, json};
+use crate::http::params::Params;
+use crate::http::stream::{self, Gone, Writer};
+use crate::http::{JSON, open_db};
+use crate::state::{SharedState, now_ns};
+
+/// `GET|POST /api/v1/query`
+pub(in crate::http) async fn instant(
+    State(state): State<SharedState>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    state.metrics.queries.instant.add(1);
+    let request = instant_request(&params, &state);
+    evaluate(state, request).await
+}
+
+/// `GET|POST /api/v1/query_range`
+pub(in crate::http) async fn range(
+    State(state): State<SharedState>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    state.metrics.queries.range.add(1);
+    let request = range_request(&params, &state);
+    evaluate(state, request).await
+}
+
+/// A query, and how to answer it.
+struct Request {
+    query: Query,
+    timeout: Duration,
+    limit: usize,
+    with_stats: bool,
+}
+
+fn instant_request(params: &Params, state: &SharedState) -> Result<Request, ApiError> {
+    let limit = params.limit()?;
+    let time_ms = to_ms(params.time("time", now_ns())?);
+    let timeout = timeout(params, state)?;
+    let (text, expr) = expression(params)?;
+    finish_request(Query::instant(text, expr, time_ms), timeout, limit, params)
+}
+
+fn range_request(params: &Params, state: &SharedState) -> Result<Request, ApiError> {
+    let limit = params.limit()?;
+    let start_ms = to_ms(params.required_time("start")?);
+    let end_ms = to_ms(params.required_time("end")?);
+    if end_ms < start_ms {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step = params.get("step").unwrap_or_default();
+    let step_ms = super::params::duration_ms(step).map_err(|e| ApiError::parameter("step", e))?;
+    if step_ms <= 0 {
+        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", reason));
+    }
+    let timeout = timeout(params, state)?;
+    let (text, expr) = expression(params)?;
+    finish_request(Query::range(text, expr, start_ms, end_ms, step_ms), timeout, limit, params)
+}
+
+fn finish_request(
+    mut query: Query,
+    timeout: Duration,
+    limit: usize,
+    params: &Params,
+) -> Result<Request, ApiError> {
+    query.lookback_delta_ms = params.duration("lookback_delta")?.filter(|delta| *delta > 0);
+    Ok(Request { query, timeout, limit, with_stats: params.get("stats").is_some() })
+}
+
+fn timeout(params: &Params, state: &SharedState) -> Result<Duration, ApiError> {
+    let longest = state.config.query_timeout;
+    let asked = params.duration("timeout")?.and_then(|timeout| u64::try_from(timeout).ok());
+    Ok(asked.map_or(longest, |timeout| longest.min(Duration::from_millis(timeout))))
+}
+
+fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
+    let text = params.get("query").unwrap_or_default();
+    let expr = timberline_query::parse(text).map_err(|error| ApiError::parameter("query", error))?;
+    Ok((text, expr))
+}
+
+async fn evaluate(state: SharedState, request: Result<Request, ApiError>) -> Result<Response, ApiError> {
+    let metrics = SharedState::clone(&state);
+    let count = |error: &ApiError| metrics.metrics.queries.fail(error.kind.as_str());
+    let request = request.inspect_err(count)?;
+    let arrived = Instant::now();
+    let place = enter(&state, request.timeout).await.inspect_err(count)?;
+    let queued = arrived.elapsed();
+    let cancel = Cancel::new();
+    let _cancel_when_client_leaves = CancelOnDrop(cancel.clone());
+    let cancel = cancel.with_timeout(request.timeout.saturating_sub(queued));
+    Ok(stream::respond(JSON, move |writer| {
+        let _place = place;
+        let answered = execute(&state, &request, &cancel, queued, writer);
+        answered.inspect_err(|error| state.metrics.queries.fail(error.kind.as_str()))
+    })
+    .await)
+}
+
+async fn enter(state: &SharedState, timeout: Duration) -> Result<crate::http::gate::Place, ApiError> {
+    match tokio::time::timeout(timeout, state.query_gate.enter()).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_)) => {
+            let limit = state.config.query_queue_max;
+            let message =
+                format!("limit query_queue_max reached: {limit} queries are waiting already, try again");
+            Err(ApiError::new(ErrorType::Unavailable, message))
+        }
+        Err(_) => Err(ApiError::new(ErrorType::Timeout, "query timed out in query queue")),
+    }
+}
+
+/// Ends the evaluation when the future that awaits it is dropped, as it is when the client hangs up.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn execute(
+    state: &SharedState,
+    request: &Request,
+    cancel: &Cancel,
+    queued: Duration,
+    writer: &mut Writer,
+) -> Result<(), ApiError> {
+    let started = Instant::now();
+    let snapshot = open_db(state)?.snapshot();
+    let outcome = state.executor.execute(&snapshot, &request.query, cancel)?;
+    let timing = Timing { queued, evaluated: started.elapsed() };
+    state.metrics.queries.samples_read.add(outcome.stats.samples);
+    write_answer(writer, &outcome, request, timing)?;
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Timing {
+    queued: Duration,
+    evaluated: Duration,
+}
+
+fn write_answer(
+    writer: &mut Writer,
+    outcome: &Outcome,
+    request: &Request,
+    timing: Timing,
+) -> Result<(), Gone> {
+    writer.buffer.extend_from_slice(br#"{"status":"success","data":{"resultType":""#);
+    let cut = write_value(writer, &outcome.value, request.limit)?;
+    let out = &mut writer.buffer;
+    if request.with_stats {
+        write_stats(out, outcome, timing);
+    }
+    out.push(b'}');
+    let truncated = cut.then_some("results truncated due to limit");
+    let warnings: Vec<&str> = outcome.warnings.iter().map(String::as_str).chain(truncated).collect();
+    let infos: Vec<&str> = outcome.infos.iter().map(String::as_str).collect();
+    for (name, annotations) in [("warnings", warnings), ("infos", infos)] {
+        if !annotations.is_empty() {
+            out.push(b',');
+            json::write_string(out, name);
+            out.push(b':');
+            json::write_strings(out, annotations);
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Writes what follows `"resultType":"`; tells whether `limit` left something out.
+fn write_value(writer: &mut Writer, value: &Value, limit: usize) -> Result<bool, Gone> {
+    match value {
+        Value::Scalar { timestamp_ms, value } => {
+            writer.buffer.extend_from_slice(br#"scalar","result":"#);
+            write_point(&mut writer.buffer, *timestamp_ms, *value);
+            Ok(false)
+        }
+        Value::String { timestamp_ms, value } => {
+            let out = &mut writer.buffer;
+            out.extend_from_slice(br#"string","result":["#);
+            json::write_seconds(out, *timestamp_ms);
+            out.push(b',');
+            json::write_string(out, value);
+            out.push(b']');
+            Ok(false)
+        }
+        Value::Vector(samples) => {
+            writer.buffer.extend_from_slice(br#"vector","result":["#);
+            for (i, sample) in samples.iter().take(limit).enumerate() {
+                write_metric(&mut writer.buffer, i, &sample.labels);
+                writer.buffer.extend_from_slice(br#","value":"#);
+                write_point(&mut writer.buffer, sample.timestamp_ms, sample.value);
+                writer.buffer.push(b'}');
+                writer.checkpoint()?;
+            }
+            writer.buffer.push(b']');
+            Ok(samples.len() > limit)
+        }
+        Value::Matrix(all) => {
+            writer.buffer.extend_from_slice(br#"matrix","result":["#);
+            for (i, series) in all.iter().take(limit).enumerate() {
+                write_metric(&mut writer.buffer, i, &series.labels);
+                writer.buffer.extend_from_slice(br#","values":["#);
+                for (j, (timestamp, value)) in series.timestamps_ms.iter().zip(&series.values).enumerate() {
+                    if j > 0 {
+                        writer.buffer.push(b',');
+                    }
+                    write_point(&mut writer.buffer, *timestamp, *value);
+                    // A point is short: one look at the length every few hundred of them is often enough.
+                    if j % 512 == 511 {
+                        writer.checkpoint()?;
+                    }
+                }
+                writer.buffer.extend_from_slice(b"]}");
+                writer.checkpoint()?;
+            }
+            writer.buffer.push(b']');
+            Ok(all.len() > limit)
+        }
+    }
+}
+
+fn write_metric(out: &mut Vec<u8>, index: usize, labels: &Labels) {
+    if index > 0 {
+        out.push(b',');
+    }
+    out.extend_from_slice(br#"{"metric":"#);
+    json::write_labels(out, labels);
+}
+
+fn write_point(out: &mut Vec<u8>, timestamp_ms: i64, value: f64) {
+    out.push(b'[');
+    json::write_seconds(out, timestamp_ms);
+    out.extend_from_slice(b",\"");
+    json::write_float(out, value);
+    out.extend_from_slice(b"\"]");
+}
+
+fn write_stats(out: &mut Vec<u8>, outcome: &Outcome, timing: Timing) {
+    let (queued, evaluated) = (timing.queued.as_secs_f64(), timing.evaluated.as_secs_f64());
+    let stats = serde_json::json!({
+        "timings": {
+            "evalTotalTime": evaluated,
+            "resultSortTime": 0,
+            "queryPreparationTime": 0,
+            "innerEvalTime": evaluated,
+            "execQueueTime": queued,
+            "execTotalTime": queued + evaluated,
+        },
+        "samples": {"totalQueryableSamples": outcome.stats.samples},
+    });
+    out.extend_from_slice(br#","stats":"#);
+    out.extend_from_slice(stats.to_string().as_bytes());
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::BadData => ErrorType::BadData,
+            ErrorKind::Execution => ErrorType::Execution,
+            ErrorKind::Canceled => ErrorType::Canceled,
+            ErrorKind::Timeout => ErrorType::Timeout,
+            ErrorKind::Internal => ErrorType::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,180 @@
+//! Answers that a blocking thread writes while the client already reads.
+//!
+//! A short answer goes out whole, with its length. A long one goes out in chunks, at most [`CHUNKS_AHEAD`] of them ahead
+//! of the client, so its memory is bounded.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+/// A chunk goes out when it has this many bytes.
+const CHUNK_BYTES: usize = 64 << 10;
+const CHUNKS_AHEAD: usize = 4;
+/// A client that takes no chunk for so long has lost interest.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// The client went away or stopped reading.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// Where the blocking thread writes the body.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// What was written and not sent yet; append to it.
+    pub(super) buffer: Vec<u8>,
+    head: Option<oneshot::Sender<Head>>,
+    chunks: Option<mpsc::Sender<io::Result<Bytes>>>,
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+enum Head {
+    Whole(Bytes),
+    Start(Chunks),
+    Failed(Response),
+}
+
+/// Runs `work` on a blocking thread and answers with what it writes. An error is the answer as long as nothing was sent,
+/// else it cuts the body off, which the client sees.
+pub(super) async fn respond<E: IntoResponse>(
+    content_type: &'static str,
+    work: impl FnOnce(&mut Writer) -> Result<(), E> + Send + 'static,
+) -> Response {
+    let (sender, head) = oneshot::channel();
+    let mut writer =
+        Writer { buffer: Vec::new(), head: Some(sender), chunks: None, runtime: Handle::current() };
+    tokio::task::spawn_blocking(move || {
+        let result = work(&mut writer);
+        writer.finish(result);
+    });
+    let content_type = [(CONTENT_TYPE, HeaderValue::from_static(content_type))];
+    match head.await {
+        Ok(Head::Whole(bytes)) => (content_type, bytes).into_response(),
+        Ok(Head::Start(chunks)) => (content_type, Body::new(chunks)).into_response(),
+        Ok(Head::Failed(response)) => response,
+        // The thread panicked; the panic's text is on stderr.
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
+    }
+}
+
+impl Writer {
+    /// Sends what was written if that is enough for a chunk; call it often.
+    ///
+    /// # Errors
+    /// [`Gone`] when nobody reads any more.
+    pub(super) fn checkpoint(&mut self) -> Result<(), Gone> {
+        if self.buffer.len() < CHUNK_BYTES {
+            return if self.head.as_ref().is_some_and(oneshot::Sender::is_closed) {
+                Err(Gone)
+            } else {
+                Ok(())
+            };
+        }
+        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4));
+        self.send(Ok(chunk.into()))
+    }
+
+    fn send(&mut self, chunk: io::Result<Bytes>) -> Result<(), Gone> {
+        if let Some(head) = self.head.take() {
+            let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+            head.send(Head::Start(Chunks(receiver))).map_err(|_| Gone)?;
+            self.chunks = Some(sender);
+        }
+        let chunks = self.chunks.as_ref().ok_or(Gone)?;
+        match chunks.try_send(chunk) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Gone),
+            Err(mpsc::error::TrySendError::Full(chunk)) => {
+                self.runtime.block_on(chunks.send_timeout(chunk, STALL_MAX)).map_err(|_| Gone)
+            }
+        }
+    }
+
+    fn finish<E: IntoResponse>(mut self, result: Result<(), E>) {
+        let rest = Bytes::from(std::mem::take(&mut self.buffer));
+        // When a send fails, the client is gone and nobody is left to tell.
+        let _ = match (self.head.take(), result) {
+            (Some(head), Ok(())) => head.send(Head::Whole(rest)).map_err(|_| Gone),
+            (Some(head), Err(error)) => head.send(Head::Failed(error.into_response())).map_err(|_| Gone),
+            (None, Ok(())) => self.send(Ok(rest)),
+            (None, Err(_)) => self.send(Err(io::Error::other("the answer could not be completed"))),
+        };
+    }
+}
+
+/// The chunks as a body.
+#[derive(Debug)]
+struct Chunks(mpsc::Receiver<io::Result<Bytes>>);
+
+impl HttpBody for Chunks {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(response: Response) -> Result<Vec<u8>, axum::Error> {
+        axum::body::to_bytes(response.into_body(), usize::MAX).await.map(|bytes| bytes.to_vec())
+    }
+
+    fn write_parts(writer: &mut Writer, parts: usize) -> Result<(), StatusCode> {
+        for _ in 0..parts {
+            writer.buffer.extend_from_slice(&[b'x'; 10_000]);
+            writer.checkpoint().map_err(|Gone| StatusCode::GONE)?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn short_answers_have_a_length_and_long_ones_are_chunked() {
+        let short = respond("text/plain", |writer| write_parts(writer, 1)).await;
+        assert_eq!(short.body().size_hint().exact(), Some(10_000));
+        let long = respond("text/plain", |writer| write_parts(writer, 1_000)).await;
+        assert_eq!(long.body().size_hint().exact(), None);
+        assert_eq!(read(long).await.unwrap().len(), 10_000_000);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_the_answer_first_and_a_cut_body_later() {
+        let early = respond("text/plain", |_| Err(StatusCode::NOT_FOUND)).await;
+        assert_eq!(early.status(), StatusCode::NOT_FOUND);
+        let late = respond("text/plain", |writer| {
+            write_parts(writer, 100)?;
+            Err(StatusCode::NOT_FOUND)
+        });
+        let late = late.await;
+        assert_eq!(late.status(), StatusCode::OK);
+        assert!(read(late).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_ends_the_work() {
+        let (sender, receiver) = oneshot::channel();
+        let response = respond("text/plain", move |writer| {
+            let result = write_parts(writer, usize::MAX);
+            sender.send(()).ok();
+            result
+        });
+        drop(response.await);
+        receiver.await.unwrap();
+    }
+}

@@ -1,0 +1,153 @@
+//! What all writes share: read the body, take a place, parse into one batch, commit. The answer is good only once
+//! the batch is committed.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode};
+use timberline_engine::{Appender, Error};
+
+use super::body::{self, BodyError, Received};
+use super::open_db;
+use crate::ingest::ErrorList;
+use crate::metrics::Protocol;
+use crate::state::{AppState, SharedState};
+
+/// Seconds after which a refused write may be tried again.
+const RETRY_AFTER_BUSY: u32 = 1;
+const RETRY_AFTER_REFUSED: u32 = 10;
+
+/// Why a write is not answered with success.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// The body was refused; nothing is stored.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// A parameter or header is wrong; nothing is stored.
+    #[error("{0}")]
+    Request(String),
+    /// The body's type is not one that this endpoint takes; nothing is stored.
+    #[error("{0}")]
+    MediaType(String),
+    /// The engine did not take the batch; nothing is stored.
+    #[error(transparent)]
+    Engine(#[from] Error),
+    /// Some rows were refused; the others are stored.
+    #[error("{}", .0.message)]
+    Rows(RefusedRows),
+    /// A bug; what is stored is not known.
+    #[error("internal error: the write did not end")]
+    Panicked,
+}
+
+/// The rows that were left out of a batch.
+#[derive(Debug)]
+pub(super) struct RefusedRows {
+    /// How many.
+    pub(super) refused: u64,
+    /// The first ones with their places, as the answer says it.
+    pub(super) message: String,
+    /// Line of the first one, from 1, where rows are lines.
+    pub(super) line: Option<u64>,
+}
+
+impl RefusedRows {
+    /// Lines, in InfluxDB's words, which its clients look for. `None` when all lines were good.
+    pub(super) fn lines(stored: u64, errors: &ErrorList) -> Option<Self> {
+        let what = if stored > 0 { "partial write" } else { "unable to parse" };
+        let message = format!("{what}: {errors} dropped={}", errors.total);
+        let line = errors.first.first()?.line;
+        Some(Self { refused: errors.total, message, line: Some(line) })
+    }
+}
+
+impl WriteError {
+    /// The status code to answer with.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Body(error) => error.status(),
+            Self::Request(_) | Self::Rows(_) | Self::Engine(Error::InvalidSeries { .. }) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Engine(Error::Limit { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// After how many seconds to try again, if that makes sense.
+    pub(super) fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Body(BodyError::Busy { .. }) => Some(RETRY_AFTER_BUSY),
+            Self::Engine(_) if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_REFUSED),
+            _ => None,
+        }
+    }
+}
+
+/// What a body brought, as it is counted.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) rows: u64,
+    pub(super) samples: u64,
+    pub(super) strings_skipped: u64,
+    pub(super) integers_rounded: u64,
+    pub(super) refused: Option<RefusedRows>,
+}
+
+/// Reads `body`, lets `parse` fill one batch from it on a blocking thread, and commits.
+///
+/// # Errors
+/// [`WriteError::Rows`] after the commit of the rows that are good; all others before anything is stored.
+pub(super) async fn write<P>(
+    state: SharedState,
+    protocol: Protocol,
+    headers: HeaderMap,
+    body: Body,
+    parse: P,
+) -> Result<(), WriteError>
+where
+    P: FnOnce(&AppState, &HeaderMap, Received, &mut Appender<'_>) -> Result<Counts, WriteError>
+        + Send
+        + 'static,
+{
+    let received = body::receive(&state, &headers, body).await.inspect_err(|error| {
+        if let BodyError::Busy { .. } = error {
+            state.metrics.writes_rejected.add(1);
+        }
+    })?;
+    // Its queue has no bound of its own, so it is never full; see `AppState::new`.
+    let place = state.write_gate.enter().await.map_err(|_| WriteError::Panicked)?;
+    let job = move || {
+        let _place = place;
+        let counts = append(&state, &headers, received, parse)?;
+        count(&state, protocol, &counts);
+        counts.refused.map_or(Ok(()), |refused| Err(WriteError::Rows(refused)))
+    };
+    tokio::task::spawn_blocking(job).await.unwrap_or(Err(WriteError::Panicked))
+}
+
+fn append<P>(
+    state: &AppState,
+    headers: &HeaderMap,
+    received: Received,
+    parse: P,
+) -> Result<Counts, WriteError>
+where
+    P: FnOnce(&AppState, &HeaderMap, Received, &mut Appender<'_>) -> Result<Counts, WriteError>,
+{
+    let mut appender = open_db(state)?.appender()?;
+    let counts = parse(state, headers, received, &mut appender)?;
+    if appender.samples() > 0 {
+        appender.commit()?;
+    }
+    Ok(counts)
+}
+
+fn count(state: &AppState, protocol: Protocol, counts: &Counts) {
+    let ingested = state.metrics.ingested(protocol);
+    ingested.rows.add(counts.rows);
+    ingested.samples.add(counts.samples);
+    ingested.strings_skipped.add(counts.strings_skipped);
+    ingested.integers_rounded.add(counts.integers_rounded);
+    ingested.rows_refused.add(counts.refused.as_ref().map_or(0, |refused| refused.refused));
+}

@@ -1,0 +1,113 @@
+//! What is exported is imported bit for bit, and bad lines are named.
+
+use proptest::prelude::*;
+use timberline_engine::STALE_NAN_BITS;
+
+use super::*;
+
+#[derive(Default)]
+struct Recorder(Vec<(String, i64, u64)>);
+
+impl SeriesSink for Recorder {
+    fn series(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, f64)>,
+    ) -> Result<(), Error> {
+        self.0.extend(samples.into_iter().map(|(time, value)| (labels.to_string(), time, value.to_bits())));
+        Ok(())
+    }
+}
+
+fn write(text: impl AsRef<[u8]>) -> (Vec<(String, i64, u64)>, WriteReport) {
+    let mut sink = Recorder::default();
+    let report = write_lines(text.as_ref(), Precision::Milliseconds, &Limits::DEFAULT, &mut sink).unwrap();
+    (sink.0, report)
+}
+
+fn round_trip(timestamps: &[i64], values: &[f64], precision: Precision) -> SeriesLine {
+    let labels = Labels::from_pairs([("__name__", "up"), ("a\"b", "c\\\n\u{1}ü")]).unwrap();
+    let mut line = Vec::new();
+    append_line(&mut line, &labels, timestamps, values, precision);
+    let series = parse_line(&line, precision, &Limits::DEFAULT).unwrap();
+    assert_eq!(series.labels, labels);
+    series
+}
+
+#[test]
+fn the_shape_is_victoria_metrics() {
+    let labels = Labels::from_pairs([("__name__", "up"), ("job", "node")]).unwrap();
+    let values =
+        [1.0, -0.0, 2.2129e-5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::from_bits(STALE_NAN_BITS)];
+    let mut line = Vec::new();
+    append_line(
+        &mut line,
+        &labels,
+        &[1_999_999, 2_000_000, 3, 4, 5, 6, -1],
+        &values,
+        Precision::Milliseconds,
+    );
+    assert_eq!(
+        String::from_utf8(line).unwrap(),
+        "{\"metric\":{\"__name__\":\"up\",\"job\":\"node\"},\
+         \"values\":[1.0,-0.0,0.000022129,null,\"Infinity\",\"-Infinity\",\"NaN:7ff0000000000002\"],\
+         \"timestamps\":[1,2,0,0,0,0,-1]}\n"
+    );
+}
+
+#[test]
+fn good_lines_go_in_and_bad_lines_are_named() {
+    let (samples, report) = write(concat!(
+        "{\"metric\":{\"__name__\":\"a\"},\"values\":[1,\"2.5\",18446744073709551616],\"timestamps\":[1,2,3]}\n",
+        "\n{\"metric\":{\"__name__\":\"a\"},\"values\":[1,x],\"timestamps\":[1,2]}\r\n",
+        "{\"metric\":{\"__name__\":\"a\"},\"values\":[1],\"timestamps\":[1,2]}\n",
+        "{\"metric\":{\"a\":\"1\",\"a\":\"2\"},\"values\":[],\"timestamps\":[]}\n",
+        "{\"metric\":{},\"values\":[],\"timestamps\":[]}\n",
+        "{\"metric\":{\"a\":\"1\"},\"values\":[\"NaN:0\"],\"timestamps\":[1]}\n",
+        "{\"metric\":{\"a\":\"1\"},\"values\":[1],\"timestamps\":[9223372036854775807]}\n",
+        "{\"metric\":{\"a\":\"1\"},\"values\":[1]}\n",
+        "{\"metric\":{\"__name__\":\"b\"},\"values\":[1],\"timestamps\":[1]}",
+    ));
+    assert_eq!((samples.len(), report.samples, report.lines), (4, 4, 9));
+    assert_eq!(samples[2].2, 18_446_744_073_709_551_616.0_f64.to_bits());
+    let errors: Vec<_> = report.errors.first.iter().map(ToString::to_string).collect();
+    assert_eq!(errors[0], "line 3, column 40: expected value");
+    assert_eq!(errors[1], "line 4, column 1: 1 values but 2 timestamps");
+    assert_eq!(errors[2], "line 5, column 1: label \"a\" is given twice");
+    assert_eq!(errors[3], "line 6, column 1: the series has no labels");
+    assert!(errors[4].starts_with("line 7, column 37: invalid value \"NaN:0\""), "{}", errors[4]);
+    assert_eq!(errors[5], "line 8, column 1: out of range timestamp 9223372036854775807");
+    assert!(errors[6].contains("missing field `timestamps`"), "{}", errors[6]);
+    assert_eq!(errors.len(), 7);
+}
+
+#[test]
+fn unknown_members_are_ignored_and_escapes_undone() {
+    let (samples, report) =
+        write(r#"{"x":{"y":[1]},"timestamps":[1],"metric":{"a\u0062":"\"\\"},"values":["NaN"]}"#);
+    assert!(report.errors.is_empty(), "{}", report.errors);
+    assert_eq!(samples, [(r#"{ab="\"\\"}"#.to_owned(), 1_000_000, PLAIN_NAN_BITS)]);
+}
+
+proptest! {
+    #[test]
+    fn every_value_and_time_comes_back(samples in prop::collection::vec((any::<i64>(), any::<u64>()), 0..20)) {
+        let (timestamps, values): (Vec<_>, Vec<_>) =
+            samples.iter().map(|&(time, bits)| (time, f64::from_bits(bits))).unzip();
+        let series = round_trip(&timestamps, &values, Precision::Nanoseconds);
+        prop_assert_eq!(series.timestamps, timestamps);
+        let bits: Vec<_> = series.values.iter().map(|value| value.to_bits()).collect();
+        prop_assert_eq!(bits, samples.iter().map(|(_, bits)| *bits).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_nan_comes_back(payload in 1_u64..1 << 52, negative: bool) {
+        let value = f64::from_bits(0x7ff << 52 | payload | u64::from(negative) << 63);
+        prop_assert_eq!(round_trip(&[0], &[value], Precision::Nanoseconds).values[0].to_bits(), value.to_bits());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(text in prop::collection::vec(any::<u8>(), 0..100)) {
+        write(text);
+    }
+}

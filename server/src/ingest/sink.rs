@@ -1,0 +1,48 @@
+//! Where parsed input goes: an open batch of the engine, or whatever a test puts there.
+
+use timberline_engine::{Appender, Error, Labels, Row};
+
+/// Takes rows whose key is opaque: the sink asks for labels only where it does not know (key, field name) yet.
+pub trait RowSink {
+    /// Adds a row. `resolve` gives the labels of one of its field names.
+    ///
+    /// # Errors
+    /// What `resolve` said (nothing of the row is added then), or why the sink takes no more.
+    fn row(&mut self, row: Row<'_>, resolve: impl FnMut(&[u8]) -> Result<Labels, Error>)
+    -> Result<(), Error>;
+}
+
+/// Takes many samples of one series at once.
+pub trait SeriesSink {
+    /// Adds samples (nanoseconds, value) to the series that has these labels.
+    ///
+    /// # Errors
+    /// Why the sink does not take them.
+    fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>)
+    -> Result<(), Error>;
+}
+
+impl RowSink for Appender<'_> {
+    fn row(
+        &mut self,
+        row: Row<'_>,
+        resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
+    ) -> Result<(), Error> {
+        Appender::row(self, row, resolve)
+    }
+}
+
+impl SeriesSink for Appender<'_> {
+    fn series(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, f64)>,
+    ) -> Result<(), Error> {
+        Appender::series(self, labels, samples)
+    }
+}
+
+/// Whether an error of a sink is about the one row or series it was given; any other error ends the batch.
+pub(super) fn is_about_one_series(error: &Error) -> bool {
+    matches!(error, Error::InvalidSeries { .. } | Error::Limit { .. })
+}

@@ -1,0 +1,185 @@
+//! The server's own metrics: what it counts, and how `/metrics` shows it.
+
+mod exposition;
+mod histogram;
+mod process;
+mod render;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+
+pub use render::Gauges;
+
+use histogram::Histogram;
+
+/// A counter that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How samples come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Influx line protocol.
+    Line,
+    /// Prometheus remote write.
+    RemoteWrite,
+    /// JSON lines.
+    JsonLines,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Line, Self::RemoteWrite, Self::JsonLines];
+
+    /// The value of the label `protocol`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::RemoteWrite => "remote_write",
+            Self::JsonLines => "json_lines",
+        }
+    }
+}
+
+/// What came in through one protocol.
+#[derive(Debug, Default)]
+pub struct Ingested {
+    /// Lines, time series or JSON lines stored.
+    pub rows: Counter,
+    /// Samples stored.
+    pub samples: Counter,
+    /// Rows refused because they were not well-formed or over a limit.
+    pub rows_refused: Counter,
+    /// String fields left out.
+    pub strings_skipped: Counter,
+    /// Integers stored rounded, because a float cannot hold them.
+    pub integers_rounded: Counter,
+}
+
+/// What is counted for queries.
+#[derive(Debug, Default)]
+pub struct Queries {
+    /// Instant queries evaluated.
+    pub instant: Counter,
+    /// Range queries evaluated.
+    pub range: Counter,
+    /// Samples that evaluations read.
+    pub samples_read: Counter,
+    /// Queries that ended with an error, by its type.
+    failed: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Queries {
+    /// Counts a query that ended with an error.
+    pub fn fail(&self, error_type: &'static str) {
+        *self.failed.lock().entry(error_type).or_default() += 1;
+    }
+
+    /// Queries answered or failed so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.instant.get() + self.range.get()
+    }
+}
+
+/// What is counted for one route.
+#[derive(Debug, Default)]
+struct Route {
+    codes: Mutex<BTreeMap<u16, u64>>,
+    duration: Histogram,
+}
+
+/// Everything the server counts.
+#[derive(Debug)]
+pub struct Metrics {
+    started: Instant,
+    routes: RwLock<BTreeMap<String, Arc<Route>>>,
+    ingested: [Ingested; Protocol::ALL.len()],
+    /// Queries.
+    pub queries: Queries,
+    /// Writes answered with 503 because too many bodies were waiting.
+    pub writes_rejected: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            routes: RwLock::default(),
+            ingested: Default::default(),
+            queries: Queries::default(),
+            writes_rejected: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// What came in through `protocol`.
+    #[must_use]
+    pub fn ingested(&self, protocol: Protocol) -> &Ingested {
+        &self.ingested[protocol as usize]
+    }
+
+    /// Counts an answered request. `path` is the route's pattern, so that there are only so many.
+    pub fn request(&self, path: &str, code: u16, duration: Duration) {
+        let known = self.routes.read().get(path).cloned();
+        let route =
+            known.unwrap_or_else(|| Arc::clone(self.routes.write().entry(path.to_owned()).or_default()));
+        *route.codes.lock().entry(code).or_default() += 1;
+        route.duration.observe(duration);
+    }
+
+    /// Time since the server started.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_requests_ingest_and_engine_numbers() {
+        let metrics = Metrics::default();
+        metrics.request("/write", 204, Duration::from_millis(3));
+        metrics.request("/write", 400, Duration::from_secs(40));
+        metrics.ingested(Protocol::Line).samples.add(10);
+        metrics.queries.fail("bad_data");
+        let stats = timberline_engine::Stats { head_series: 5, ..Default::default() };
+        let text = metrics.render(Some(&stats), Gauges { queries_running: 2, ..Gauges::default() });
+        for line in [
+            "timberline_http_requests_total{path=\"/write\",code=\"204\"} 1",
+            "timberline_http_request_duration_seconds_bucket{path=\"/write\",le=\"0.005\"} 1",
+            "timberline_http_request_duration_seconds_bucket{path=\"/write\",le=\"+Inf\"} 2",
+            "timberline_http_request_duration_seconds_count{path=\"/write\"} 2",
+            "timberline_ingested_samples_total{protocol=\"line\"} 10",
+            "timberline_queries_failed_total{error_type=\"bad_data\"} 1",
+            "timberline_queries_running 2",
+            "timberline_head_series 5",
+            "timberline_ready 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no line {line} in:\n{text}");
+        }
+        assert!(metrics.render(None, Gauges::default()).contains("\ntimberline_ready 0\n"));
+    }
+}

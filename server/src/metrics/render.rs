@@ -1,0 +1,142 @@
+//! `/metrics`: every counter in the text exposition format.
+
+use timberline_engine::Stats;
+
+use super::exposition::Exposition;
+use super::histogram::BOUNDS_SECONDS;
+use super::{Ingested, Metrics, Protocol, process};
+
+/// What the rest of the server knows at the moment of a scrape.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    /// Queries being evaluated.
+    pub queries_running: usize,
+    /// Queries waiting for their turn.
+    pub queries_waiting: usize,
+    /// Writes being parsed or committed.
+    pub writes_running: usize,
+    /// Writes waiting for their turn.
+    pub writes_waiting: usize,
+    /// Bytes of request bodies held in memory.
+    pub write_bytes_held: usize,
+}
+
+impl Metrics {
+    /// The text exposition. `stats` is `None` until the database is open.
+    #[must_use]
+    pub fn render(&self, stats: Option<&Stats>, gauges: Gauges) -> String {
+        let mut out = Exposition::default();
+        out.family("timberline_build_info", "gauge", "Version of the server.");
+        out.sample("timberline_build_info", &[("version", &env!("CARGO_PKG_VERSION"))], 1);
+        out.gauge("timberline_ready", "Whether the database is open.", u8::from(stats.is_some()));
+        out.gauge("timberline_uptime_seconds", "Time since start.", self.uptime().as_secs_f64());
+        self.render_http(&mut out);
+        self.render_ingest(&mut out);
+        self.render_load(&mut out, gauges);
+        if let Some(stats) = stats {
+            render_engine(&mut out, stats);
+        }
+        render_process(&mut out);
+        out.finish()
+    }
+
+    fn render_http(&self, out: &mut Exposition) {
+        let routes = self.routes.read().clone();
+        let name = "timberline_http_requests_total";
+        out.family(name, "counter", "Answered requests by route and status code.");
+        for (path, route) in &routes {
+            for (code, count) in route.codes.lock().iter() {
+                out.sample(name, &[("path", path), ("code", code)], count);
+            }
+        }
+        let name = "timberline_http_request_duration_seconds";
+        out.family(name, "histogram", "Time until a request was answered.");
+        for (path, route) in &routes {
+            let cumulative = route.duration.cumulative();
+            for (bound, count) in BOUNDS_SECONDS.iter().zip(cumulative) {
+                out.sample(&format!("{name}_bucket"), &[("path", path), ("le", bound)], count);
+            }
+            let total = cumulative[BOUNDS_SECONDS.len()];
+            out.sample(&format!("{name}_bucket"), &[("path", path), ("le", &"+Inf")], total);
+            out.sample(&format!("{name}_sum"), &[("path", path)], route.duration.sum_seconds());
+            out.sample(&format!("{name}_count"), &[("path", path)], total);
+        }
+    }
+
+    fn render_ingest(&self, out: &mut Exposition) {
+        type Read = fn(&Ingested) -> u64;
+        let families: [(&str, &str, Read); 5] = [
+            ("timberline_ingested_rows_total", "Lines or series stored.", |i| i.rows.get()),
+            ("timberline_ingested_samples_total", "Samples stored.", |i| i.samples.get()),
+            ("timberline_refused_rows_total", "Lines or series refused.", |i| i.rows_refused.get()),
+            ("timberline_skipped_strings_total", "String fields left out.", |i| i.strings_skipped.get()),
+            ("timberline_rounded_integers_total", "Integers stored rounded to a float.", |i| {
+                i.integers_rounded.get()
+            }),
+        ];
+        for (name, help, read) in families {
+            out.family(name, "counter", help);
+            for protocol in Protocol::ALL {
+                out.sample(name, &[("protocol", &protocol.as_str())], read(self.ingested(protocol)));
+            }
+        }
+    }
+
+    fn render_load(&self, out: &mut Exposition, gauges: Gauges) {
+        let name = "timberline_queries_total";
+        out.family(name, "counter", "Queries evaluated by kind.");
+        out.sample(name, &[("kind", &"instant")], self.queries.instant.get());
+        out.sample(name, &[("kind", &"range")], self.queries.range.get());
+        let name = "timberline_queries_failed_total";
+        out.family(name, "counter", "Queries that ended with an error, by its type.");
+        for (error_type, count) in self.queries.failed.lock().iter() {
+            out.sample(name, &[("error_type", error_type)], count);
+        }
+        let samples = self.queries.samples_read.get();
+        out.counter("timberline_query_samples_read_total", "Samples that queries read.", samples);
+        out.gauge("timberline_queries_running", "Queries being evaluated.", gauges.queries_running);
+        out.gauge("timberline_queries_waiting", "Queries waiting for their turn.", gauges.queries_waiting);
+        out.gauge("timberline_writes_running", "Writes being committed.", gauges.writes_running);
+        out.gauge("timberline_writes_waiting", "Writes waiting for their turn.", gauges.writes_waiting);
+        out.gauge("timberline_write_bytes_held", "Bytes of bodies in memory.", gauges.write_bytes_held);
+        let rejected = self.writes_rejected.get();
+        out.counter("timberline_writes_rejected_total", "Writes answered 503 for lack of room.", rejected);
+    }
+}
+
+fn render_engine(out: &mut Exposition, stats: &Stats) {
+    out.gauge("timberline_head_series", "Series with samples in the head.", stats.head_series);
+    out.gauge("timberline_head_samples", "Samples in the head.", stats.head_samples);
+    out.gauge("timberline_head_bytes", "Memory of the head's samples.", stats.head_bytes);
+    out.gauge("timberline_blocks", "Blocks on disk.", stats.blocks);
+    let unreadable = stats.blocks_unreadable;
+    out.gauge("timberline_blocks_unreadable", "Listed blocks that could not be read.", unreadable);
+    out.gauge("timberline_block_series", "Series in blocks, counted once a block.", stats.block_series);
+    out.gauge("timberline_block_samples", "Samples in blocks.", stats.block_samples);
+    out.gauge("timberline_block_bytes", "Bytes of blocks.", stats.block_bytes);
+    out.gauge("timberline_wal_bytes", "Bytes of the write-ahead log.", stats.wal_bytes);
+    out.gauge("timberline_wal_segments", "Files of the write-ahead log.", stats.wal_segments);
+    let written = stats.wal_written_bytes_total;
+    out.counter("timberline_wal_written_bytes_total", "Bytes written to the write-ahead log.", written);
+    let corruptions = stats.wal_corruptions_total;
+    out.counter("timberline_wal_corruptions_total", "Damaged places that replay found.", corruptions);
+    out.counter("timberline_wal_syncs_total", "Syncs of the write-ahead log.", stats.wal_syncs_total);
+    let seconds = stats.wal_sync_seconds_total;
+    out.counter("timberline_wal_sync_seconds_total", "Time spent in those syncs.", seconds);
+    out.counter("timberline_samples_appended_total", "Samples appended.", stats.samples_appended_total);
+    let late = stats.out_of_order_samples_total;
+    out.counter("timberline_out_of_order_samples_total", "Samples older than their series' newest.", late);
+    out.counter("timberline_flushes_total", "Times the head was sealed into blocks.", stats.flushes_total);
+    out.counter("timberline_compactions_total", "Compactions.", stats.compactions_total);
+    let failures = stats.compaction_failures_total;
+    out.counter("timberline_compaction_failures_total", "Compactions that failed.", failures);
+    let refused = u8::from(stats.writes_refused);
+    out.gauge("timberline_writes_refused", "Whether writes are refused after a failed disk write.", refused);
+}
+
+fn render_process(out: &mut Exposition) {
+    let Some(usage) = process::usage() else { return };
+    out.counter("process_cpu_seconds_total", "User and system CPU time.", usage.cpu_seconds);
+    out.gauge("process_resident_memory_bytes", "Resident memory.", usage.resident_bytes);
+    out.gauge("process_open_fds", "Open file descriptors.", usage.open_files);
+}

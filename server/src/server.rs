@@ -1,0 +1,146 @@
+//! The server's life: listen, open the database, serve, stop.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::serve::ListenerExt;
+use timberline_engine::Db;
+use timberline_query::QueryError;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::http;
+use crate::state::{AppState, SharedState};
+
+/// How long requests may go on after the server was asked to stop.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is not free, or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The database cannot be opened.
+    #[error("cannot open the database in {}: {source}", directory.display())]
+    Open {
+        /// The data directory.
+        directory: PathBuf,
+        /// The engine's reason.
+        source: timberline_engine::Error,
+    },
+    /// The database could not be closed; what was answered is in its log.
+    #[error("cannot close the database: {0}")]
+    Close(timberline_engine::Error),
+    /// Threads for queries could not be started.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A thread of the server panicked.
+    #[error("a thread of the server ended unexpectedly")]
+    Panicked,
+}
+
+/// A server that has its address and nothing else yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: SharedState,
+}
+
+impl Server {
+    /// Takes the configured address. Connections wait until [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`Error::Listen`] and [`Error::Query`].
+    pub async fn bind(config: Config) -> Result<Self, Error> {
+        let address = config.listen;
+        let refused = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let state = Arc::new(AppState::new(config, address.ip().is_loopback())?);
+        Ok(Self { listener, address, state })
+    }
+
+    /// The address, with the port that was taken when port 0 was configured.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What requests share; the database in it is there once it is open.
+    #[must_use]
+    pub fn state(&self) -> &SharedState {
+        &self.state
+    }
+
+    /// Serves until `shutdown` is ready, then finishes the requests that run (for 2 seconds at most) and closes the
+    /// database. While the database is being opened, requests that need it get 503.
+    ///
+    /// # Errors
+    /// [`Error::Open`], [`Error::Close`], [`Error::Panicked`].
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let Self { listener, address, state } = self;
+        tracing::info!(%address, data_dir = %state.config.data_dir.display(), "listening, opening the database");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let listener = listener.tap_io(|stream| {
+            // Without it small answers wait for the client's acknowledgement of the last one.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+        });
+        let router = http::router(SharedState::clone(&state));
+        let serve = axum::serve(listener, router).with_graceful_shutdown(async {
+            // An error means that `stop` was dropped: stop as well.
+            let _ = stopped.await;
+        });
+        let serve = tokio::spawn(serve.into_future());
+
+        let result = match open(&state).await {
+            Ok(db) => {
+                shutdown.await;
+                tracing::info!("stopping: finishing requests, closing the database");
+                Ok(db)
+            }
+            Err(error) => Err(error),
+        };
+        drop(stop);
+        if tokio::time::timeout(DRAIN_TIME_MAX, serve).await.is_err() {
+            tracing::warn!("some requests did not finish within {DRAIN_TIME_MAX:?}");
+        }
+        close(result?).await
+    }
+}
+
+/// Opens the database on a thread of its own and hands it to the requests. It cannot be interrupted: a replay that was
+/// begun is finished.
+async fn open(state: &SharedState) -> Result<Arc<Db>, Error> {
+    let directory = state.config.data_dir.clone();
+    let options = state.config.engine_options();
+    let started = Instant::now();
+    let opened = tokio::task::spawn_blocking({
+        let directory = directory.clone();
+        move || Db::open(directory, options)
+    });
+    let db = opened.await.map_err(|_| Error::Panicked)?;
+    let db = Arc::new(db.map_err(|source| Error::Open { directory, source })?);
+    state.set_db(Arc::clone(&db));
+    tracing::info!(seconds = started.elapsed().as_secs_f64(), "ready");
+    Ok(db)
+}
+
+async fn close(db: Arc<Db>) -> Result<(), Error> {
+    let closed = tokio::task::spawn_blocking(move || db.close()).await;
+    closed.map_err(|_| Error::Panicked)?.map_err(Error::Close)?;
+    tracing::info!("the database is closed");
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What all requests share: configuration, metrics, limits, and the database once it is open.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use timberline_engine::Db;
+use timberline_query::{Executor, QueryError};
+
+use crate::config::Config;
+use crate::http::body::{Budget, Buffers};
+use crate::http::gate::Gate;
+use crate::metrics::{Gauges, Metrics};
+
+/// A reference to it, as handlers take it.
+pub type SharedState = Arc<AppState>;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct AppState {
+    /// The settings.
+    pub config: Config,
+    /// The server's own metrics.
+    pub metrics: Metrics,
+    /// Whether the listener can be reached from this machine only.
+    pub is_loopback: bool,
+    /// Writes take a place here while they are parsed and committed.
+    pub write_gate: Gate,
+    /// Queries take a place here while they are evaluated.
+    pub query_gate: Gate,
+    /// Memory of request bodies.
+    pub write_budget: Arc<Budget>,
+    /// Buffers for request bodies, used again.
+    pub buffers: Arc<Buffers>,
+    /// Evaluates queries, on threads that all of them share.
+    pub executor: Executor,
+    db: OnceLock<Arc<Db>>,
+    start_nanoseconds: u64,
+    requests: AtomicU64,
+}
+
+impl AppState {
+    /// A server that has no database yet.
+    ///
+    /// # Errors
+    /// When the threads for queries cannot be started.
+    pub fn new(config: Config, is_loopback: bool) -> Result<Self, QueryError> {
+        Ok(Self {
+            executor: Executor::new(config.executor_options())?,
+            // Bodies that wait are bounded by their bytes, so their number needs no bound.
+            write_gate: Gate::new(config.write_concurrency_max, usize::MAX),
+            query_gate: Gate::new(config.query_concurrency_max, config.query_queue_max),
+            write_budget: Arc::new(Budget::new(config.write_bytes_max)),
+            buffers: Arc::new(Buffers::new(config.write_concurrency_max)),
+            metrics: Metrics::default(),
+            is_loopback,
+            config,
+            db: OnceLock::new(),
+            start_nanoseconds: now_ns().unsigned_abs(),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// The database, `None` until it is open.
+    #[must_use]
+    pub fn db(&self) -> Option<&Arc<Db>> {
+        self.db.get()
+    }
+
+    /// Makes the database available to requests.
+    pub fn set_db(&self, db: Arc<Db>) {
+        // A second call would find the first database still in place; there is only one caller.
+        let _ = self.db.set(db);
+    }
+
+    /// A new request's id: unlike that of any other request, also of earlier runs.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        format!("{:016x}-{:08x}", self.start_nanoseconds, self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        let stats = self.db().map(|db| db.stats());
+        let gauges = Gauges {
+            queries_running: self.query_gate.running(),
+            queries_waiting: self.query_gate.waiting(),
+            writes_running: self.write_gate.running(),
+            writes_waiting: self.write_gate.waiting(),
+            write_bytes_held: self.write_budget.held(),
+        };
+        self.metrics.render(stats.as_ref(), gauges)
+    }
+}
+
+/// Nanoseconds since the epoch, now.
+#[must_use]
+pub fn now_ns() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
+}

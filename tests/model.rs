@@ -1,0 +1,303 @@
+//! The engine against a model: random writes, flushes, compactions and reopenings, and after each the same answers as a map.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{
+    Cells, Random, SECOND, START, Workload, Write, append_refused_row, for_each_seed, read, read_all,
+    read_selection,
+};
+use timberline_engine::directory::{RealDirectory, SimulatedDirectory};
+use timberline_engine::{Db, Directory, Labels, MatchOp, Matcher, Options, Series, Snapshot, TimeRange};
+
+mod common;
+
+#[test]
+fn answers_as_a_map_does() {
+    for_each_seed(150, |seed| {
+        let directory = SimulatedDirectory::new(seed);
+        Run::new(seed, directory).steps(30);
+    });
+}
+
+#[test]
+fn answers_as_a_map_does_on_the_real_file_system() {
+    for_each_seed(8, |seed| {
+        let root = tempfile::tempdir().unwrap();
+        Run::new(seed, Arc::new(RealDirectory::open(root.path()).unwrap())).steps(30);
+    });
+}
+
+#[test]
+fn concurrent_writers_of_different_series_lose_nothing() {
+    for_each_seed(30, |seed| {
+        let directory: Arc<dyn Directory> = SimulatedDirectory::new(seed);
+        let options = Options { background: false, ..Options::default() };
+        let db = Db::open_in(Arc::clone(&directory), options.clone()).unwrap();
+        let mut expected = Cells::new();
+        let writer = |hosts: std::ops::Range<usize>| {
+            let mut workload = Workload { hosts, ..Workload::new(seed) };
+            let mut cells = Cells::new();
+            for _ in 0..20 {
+                let batch = workload.batch(10);
+                commit(&db, &batch);
+                put(&mut cells, &batch);
+            }
+            cells
+        };
+        std::thread::scope(|scope| {
+            let writers = [scope.spawn(|| writer(0..3)), scope.spawn(|| writer(3..6))];
+            for _ in 0..5 {
+                db.flush().unwrap();
+                read_all(&db.snapshot()).unwrap();
+                db.compact().unwrap();
+            }
+            for writer in writers {
+                expected.extend(writer.join().unwrap());
+            }
+        });
+        assert_same(&read_all(&db.snapshot()).unwrap(), &expected);
+        drop(db);
+        let db = Db::open_in(directory, options).unwrap();
+        assert_same(&read_all(&db.snapshot()).unwrap(), &expected);
+    });
+}
+
+/// A database, the map that it must equal, and selections with the maps that they must equal for ever.
+struct Run {
+    directory: Arc<dyn Directory>,
+    options: Options,
+    /// Always there, except while it is opened anew.
+    db: Option<Db>,
+    expected: Cells,
+    /// The labels of all writes, forgotten ones too.
+    placed: BTreeSet<Labels>,
+    held: Vec<(Vec<Series>, Cells)>,
+    workload: Workload,
+    random: Random,
+}
+
+impl Run {
+    fn new(seed: u64, directory: Arc<dyn Directory>) -> Self {
+        let mut random = Random(seed ^ 0x5eed);
+        let block_span = Duration::from_secs(random.pick(&[60, 600, 7200]));
+        let options = Options { background: false, block_span, ..Options::default() };
+        let db = Db::open_in(Arc::clone(&directory), options.clone()).unwrap();
+        let workload = Workload { extremes: seed % 3 == 0, ..Workload::new(seed) };
+        Self {
+            directory,
+            options,
+            db: Some(db),
+            expected: Cells::new(),
+            placed: BTreeSet::new(),
+            held: Vec::new(),
+            workload,
+            random,
+        }
+    }
+
+    fn db(&self) -> &Db {
+        self.db.as_ref().unwrap()
+    }
+
+    fn steps(mut self, count: usize) {
+        for _ in 0..count {
+            match self.random.below(20) {
+                0..11 => self.append(),
+                11 => self.forget_a_batch(),
+                12 | 13 => drop(self.db().flush().unwrap()),
+                14 => drop(self.db().compact().unwrap()),
+                15 => self.reopen(true),
+                16 => self.reopen(false),
+                _ => {
+                    let selection = self.db().snapshot().select(&[], TimeRange::ALL).unwrap();
+                    self.held.push((selection, self.expected.clone()));
+                }
+            }
+            let snapshot = self.db().snapshot();
+            check(&snapshot, &self.expected, &self.placed, &mut self.random);
+            if self.random.percent(20) {
+                self.check_held();
+            }
+        }
+        self.reopen(true);
+        assert_same(&read_all(&self.db().snapshot()).unwrap(), &self.expected);
+        assert_eq!(self.db().stats().head_samples, 0, "a close leaves nothing in the head");
+    }
+
+    fn append(&mut self) {
+        let batch = self.workload.batch(12);
+        let mut appender = self.db.as_ref().unwrap().appender().unwrap();
+        for write in &batch {
+            write.append(&mut appender).unwrap();
+            if self.random.percent(5) {
+                append_refused_row(&mut appender, &mut self.random);
+            }
+        }
+        let samples = appender.samples();
+        assert_eq!(appender.commit().unwrap(), samples);
+        put(&mut self.expected, &batch);
+        self.placed.extend(batch.iter().flat_map(Write::cells).map(|(labels, ..)| labels));
+    }
+
+    fn forget_a_batch(&mut self) {
+        let batch = self.workload.batch(5);
+        self.placed.extend(batch.iter().flat_map(Write::cells).map(|(labels, ..)| labels));
+        let mut appender = self.db().appender().unwrap();
+        for write in batch {
+            write.append(&mut appender).unwrap();
+        }
+    }
+
+    fn reopen(&mut self, close: bool) {
+        self.check_held();
+        self.held.clear();
+        if close {
+            self.db().close().unwrap();
+            assert!(self.db().appender().is_err() && self.db().flush().is_err(), "it is closed");
+        }
+        // The lock of the old one goes before the new one takes it.
+        self.db = None;
+        self.db = Some(Db::open_in(Arc::clone(&self.directory), self.options.clone()).unwrap());
+    }
+
+    fn check_held(&self) {
+        for (selection, expected) in &self.held {
+            assert_same(&read_selection(selection, TimeRange::ALL).unwrap(), expected);
+        }
+    }
+}
+
+fn commit(db: &Db, batch: &[Write]) {
+    let mut appender = db.appender().unwrap();
+    for write in batch {
+        write.append(&mut appender).unwrap();
+    }
+    appender.commit().unwrap();
+}
+
+fn put(cells: &mut Cells, batch: &[Write]) {
+    for (labels, timestamp, bits) in batch.iter().flat_map(Write::cells) {
+        cells.entry(labels).or_default().insert(timestamp, bits);
+    }
+}
+
+#[track_caller]
+fn assert_same(got: &Cells, expected: &Cells) {
+    for (labels, samples) in expected {
+        let found =
+            got.get(labels).unwrap_or_else(|| panic!("{labels} is missing, with {} samples", samples.len()));
+        for (timestamp, bits) in samples {
+            let found = found.get(timestamp).map(|bits| f64::from_bits(*bits));
+            let same = found.is_some_and(|found| found.to_bits() == *bits);
+            assert!(same, "{labels} at {timestamp} is {found:?}, not {:?}", f64::from_bits(*bits));
+        }
+        let extra = found.keys().find(|timestamp| !samples.contains_key(timestamp));
+        assert!(extra.is_none(), "{labels} has a sample at {extra:?} that nobody wrote");
+    }
+    let extra = got.keys().find(|labels| !expected.contains_key(labels));
+    assert!(extra.is_none(), "{extra:?} was never written");
+}
+
+/// Asks random questions of both.
+fn check(snapshot: &Snapshot, all: &Cells, placed: &BTreeSet<Labels>, random: &mut Random) {
+    for _ in 0..3 {
+        let (matchers, range) = (random_matchers(random), random_range(random));
+        let matching: Vec<_> = all.iter().filter(|(labels, _)| satisfies(labels, &matchers)).collect();
+        let expected: Cells = matching
+            .iter()
+            .map(|(labels, samples)| {
+                let inside = samples.iter().filter(|(timestamp, _)| range.contains(**timestamp));
+                ((*labels).clone(), inside.map(|(timestamp, bits)| (*timestamp, *bits)).collect())
+            })
+            .filter(|(_, samples): &(Labels, std::collections::BTreeMap<_, _>)| !samples.is_empty())
+            .collect();
+        assert_same(&read(snapshot, &matchers, range).unwrap(), &expected);
+        // A series without a sample inside the range may be named, as its neighbours in the head may have one there.
+        let inside: BTreeSet<Labels> = expected.into_keys().collect();
+        let matching = placed.iter().filter(|labels| satisfies(labels, &matchers)).cloned().collect();
+        check_labels(snapshot, &matchers, range, &inside, &matching);
+    }
+    let timestamps = || all.values().flat_map(|samples| samples.keys().copied());
+    let range = timestamps().min().zip(timestamps().max()).map(|(start, end)| TimeRange::new(start, end));
+    assert_eq!(snapshot.time_range(), range);
+}
+
+fn check_labels(
+    snapshot: &Snapshot,
+    matchers: &[Matcher],
+    range: TimeRange,
+    inside: &BTreeSet<Labels>,
+    matching: &BTreeSet<Labels>,
+) {
+    let assert_between = |got: Vec<String>, of: &dyn Fn(&Labels) -> Vec<String>| {
+        assert!(got.is_sorted_by(|a, b| a < b), "{got:?}");
+        let got: BTreeSet<String> = got.into_iter().collect();
+        let least: BTreeSet<String> = inside.iter().flat_map(of).collect();
+        let most: BTreeSet<String> = matching.iter().flat_map(of).collect();
+        assert!(least.is_subset(&got) && got.is_subset(&most), "{got:?} for {matchers:?} in {range:?}");
+    };
+    let names = snapshot.label_names(matchers, range).unwrap();
+    assert_between(names, &|labels| labels.iter().map(|(name, _)| name.to_owned()).collect());
+    for name in ["host", "__name__", "größe", "missing"] {
+        let values = snapshot.label_values(name, matchers, range).unwrap();
+        assert_between(values, &|labels| labels.get(name).map(str::to_owned).into_iter().collect());
+    }
+    let series = snapshot.series_labels(matchers, range).unwrap();
+    assert!(series.is_sorted_by(|a, b| a < b));
+    let series: BTreeSet<Labels> = series.into_iter().collect();
+    let missing: Vec<_> = inside.difference(&series).collect();
+    let extra: Vec<_> = series.difference(matching).collect();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "missing {missing:?}, extra {extra:?} for {matchers:?} in {range:?}"
+    );
+}
+
+fn satisfies(labels: &Labels, matchers: &[Matcher]) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default()))
+}
+
+fn random_matchers(random: &mut Random) -> Vec<Matcher> {
+    let conditions = [
+        ("host", MatchOp::Equal, "h1"),
+        ("host", MatchOp::NotEqual, "h1"),
+        ("host", MatchOp::Equal, ""),
+        ("host", MatchOp::Regex, "h[0-2]|x"),
+        ("host", MatchOp::Regex, "h1|h3"),
+        ("host", MatchOp::Regex, ".*"),
+        ("host", MatchOp::Regex, ".+"),
+        ("host", MatchOp::NotRegex, ".+"),
+        ("host", MatchOp::NotRegex, "h2|"),
+        ("__name__", MatchOp::Equal, "cpu_f1"),
+        ("__name__", MatchOp::Equal, "up"),
+        ("__name__", MatchOp::Regex, "cpu_.*"),
+        ("__name__", MatchOp::NotRegex, "(?i)CPU.*"),
+        ("region", MatchOp::NotEqual, "r0"),
+        ("größe", MatchOp::Regex, "ü.*"),
+        ("missing", MatchOp::Equal, ""),
+        ("missing", MatchOp::NotEqual, ""),
+        ("missing", MatchOp::Regex, "a|"),
+    ];
+    let count = random.pick(&[0, 1, 1, 2, 2, 3]);
+    (0..count)
+        .map(|_| {
+            let (name, op, value) = random.pick(&conditions);
+            Matcher::new(name, op, value).unwrap()
+        })
+        .collect()
+}
+
+fn random_range(random: &mut Random) -> TimeRange {
+    let start = START + random.below(4000) as i64 * SECOND - 600 * SECOND;
+    match random.below(8) {
+        0..3 => TimeRange::ALL,
+        3 => TimeRange::new(start, start),
+        4 => TimeRange::new(start, start - 1),
+        5 => TimeRange::new(i64::MIN, start),
+        6 => TimeRange::new(start, i64::MAX),
+        _ => TimeRange::new(start, start + random.below(2000) as i64 * SECOND),
+    }
+}

@@ -1,0 +1,301 @@
+//! PromQL scripts: those in `tests/promql`, and Prometheus's own where the conformance suite stands beside the repository.
+//!
+//! A script loads series into an empty database and says what queries must answer. An instant query is also
+//! asked as the middle step of a range query, as Prometheus's own runner does.
+
+#[path = "promql/compare.rs"]
+mod compare;
+#[path = "promql/script.rs"]
+mod script;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use script::{At, Command, Eval, Load, Point, Text};
+use timberline_engine::{Db, Labels, Matcher, Options, WalSync, is_stale};
+use timberline_query::ast::Expr;
+use timberline_query::{Cancel, Executor, ExecutorOptions, Query};
+
+/// Identifiers of features that Prometheus calls experimental: an eval that uses one is skipped.
+#[rustfmt::skip]
+const EXPERIMENTAL: &[&str] = &[
+    "double_exponential_smoothing", "end", "first_over_time", "histogram_quantiles", "info", "limit_ratio", "limitk",
+    "mad_over_time", "max_of", "min_of", "range", "sort_by_label", "sort_by_label_desc", "start", "start_timestamp", "step",
+    "ts_of_first_over_time", "ts_of_last_over_time", "ts_of_max_over_time", "ts_of_min_over_time",
+];
+
+/// Functions that are about native histograms.
+#[rustfmt::skip]
+const NATIVE: &[&str] = &[
+    "histogram_avg", "histogram_count", "histogram_fraction", "histogram_stddev", "histogram_stdvar", "histogram_sum",
+];
+
+/// Prometheus's scripts for the stable language over floats.
+#[rustfmt::skip]
+const CONFORMANCE: &[&str] = &[
+    "aggregators",
+    "at_modifier",
+    "collision",
+    "functions",
+    "histograms",
+    "literals",
+    "name_label_dropping",
+    "operators",
+    "range_queries",
+    "selectors",
+    "staleness",
+    "subquery",
+    "trig_functions",
+];
+
+/// How the evals of some scripts went.
+#[derive(Default)]
+struct Report {
+    passed: usize,
+    skipped: BTreeMap<String, usize>,
+    failures: Vec<String>,
+}
+
+struct Runner {
+    executor: Executor,
+    report: Report,
+    db: Option<(Db, tempfile::TempDir)>,
+    /// Series with native histograms, which are left out.
+    left_out: Vec<Labels>,
+    /// Why the data of this section is incomplete.
+    broken: Option<String>,
+}
+
+#[test]
+fn own_scripts() {
+    let scripts = std::fs::read_dir(repository().join("tests/promql")).unwrap();
+    let mut files: Vec<PathBuf> = scripts.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
+    files.sort();
+    assert!(!files.is_empty());
+    let report = run(&files);
+    assert!(report.skipped.is_empty(), "skipped: {:?}", report.skipped);
+}
+
+#[test]
+fn prometheus_scripts() {
+    let directory = repository().join("../shared/conformance/promql");
+    if !directory.exists() {
+        assert!(std::env::var_os("TIMBERLINE_REQUIRE_ALL").is_none(), "{} is missing", directory.display());
+        println!("skipped: {} is missing", directory.display());
+        return;
+    }
+    let files: Vec<PathBuf> = CONFORMANCE.iter().map(|name| directory.join(format!("{name}.test"))).collect();
+    run(&files);
+}
+
+/// The directory of the workspace: that of the package that owns this test, or its parent.
+fn repository() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let owner = package.ancestors().find(|directory| directory.join("tests/promql").exists());
+    owner.unwrap_or(package).to_owned()
+}
+
+fn run(files: &[PathBuf]) -> Report {
+    let executor = Executor::new(ExecutorOptions::default()).unwrap();
+    let mut runner =
+        Runner { executor, report: Report::default(), db: None, left_out: Vec::new(), broken: None };
+    for file in files {
+        runner.clear();
+        let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for command in script::parse(&text) {
+            runner.command(&name, command);
+        }
+    }
+    let Report { passed, skipped, failures } = &runner.report;
+    println!("{passed} passed, {} failed, {} skipped", failures.len(), skipped.values().sum::<usize>());
+    skipped.iter().for_each(|(reason, count)| println!("  {count} skipped: {reason}"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    runner.report
+}
+
+impl Runner {
+    fn command(&mut self, file: &str, command: Command) {
+        match command {
+            Command::Clear => self.clear(),
+            Command::Load(load) => self.load(load),
+            Command::Unreadable { line, reason } => {
+                self.broken = Some("a block of the section cannot be read".to_owned());
+                println!("{file}:{line}: {reason}");
+            }
+            Command::Eval(eval) => {
+                if let Some(reason) = self.reason_to_skip(&eval) {
+                    *self.report.skipped.entry(reason).or_default() += 1;
+                } else if let Err(reason) = self.eval(&eval) {
+                    let Eval { line, query, .. } = *eval;
+                    self.report.failures.push(format!("{file}:{line}: {query}\n    {reason}"));
+                } else {
+                    self.report.passed += 1;
+                }
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.db = None;
+        self.left_out.clear();
+        self.broken = None;
+    }
+
+    fn db(&mut self) -> &Db {
+        let open = || {
+            let directory = tempfile::tempdir().unwrap();
+            let options = Options { wal_sync: WalSync::Off, background: false, ..Options::default() };
+            (Db::open(directory.path(), options).unwrap(), directory)
+        };
+        &self.db.get_or_insert_with(open).0
+    }
+
+    fn load(&mut self, load: Load) {
+        for (labels, points) in &load.series {
+            if points.contains(&Point::Histogram) {
+                self.left_out.push(labels.clone());
+            }
+            if load.with_native {
+                self.left_out.extend(native_labels(labels));
+            }
+        }
+        let db = self.db();
+        let mut appender = db.appender().unwrap();
+        for (labels, points) in &load.series {
+            let samples = points.iter().enumerate().filter_map(|(i, point)| match point {
+                Point::Float(value) => Some((i as i64 * load.step_ms * 1_000_000, *value)),
+                _ => None,
+            });
+            appender.series(labels, samples).unwrap();
+        }
+        appender.commit().unwrap();
+    }
+
+    fn reason_to_skip(&self, eval: &Eval) -> Option<String> {
+        if self.broken.is_some() {
+            return self.broken.clone();
+        }
+        if eval.series.iter().any(|(_, points)| points.contains(&Point::Histogram)) {
+            return Some("native histograms".to_owned());
+        }
+        if let Some(name) = calls(&eval.query).find(|name| EXPERIMENTAL.contains(name)) {
+            return Some(format!("experimental: {name}"));
+        }
+        if calls(&eval.query).any(|name| NATIVE.contains(&name)) {
+            return Some("native histograms".to_owned());
+        }
+        if eval.query.contains(r"\x") {
+            return Some("strings that are not UTF-8".to_owned());
+        }
+        let expr = timberline_query::parse(&eval.query).ok()?;
+        let mut selectors = Vec::new();
+        collect_selectors(&expr, &mut selectors);
+        let selects = |labels: &Labels| {
+            let matches = |matcher: &Matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default());
+            selectors.iter().any(|matchers| matchers.iter().all(matches))
+        };
+        self.left_out.iter().any(selects).then(|| "native histograms".to_owned())
+    }
+
+    fn eval(&mut self, eval: &Eval) -> Result<(), String> {
+        let snapshot = self.db().snapshot();
+        let expr = match timberline_query::parse(&eval.query) {
+            Ok(expr) => expr,
+            Err(error) => return check_failure(eval, &error.to_string()),
+        };
+        let run = |start_ms: i64, end_ms: i64, step_ms: i64| {
+            let query = Query::range(&*eval.query, expr.clone(), start_ms, end_ms, step_ms);
+            self.executor.execute(&snapshot, &query, &Cancel::new())
+        };
+        let outcome = match eval.at {
+            At::Instant(time_ms) => run(time_ms, time_ms, 0),
+            At::Range { start_ms, end_ms, step_ms } => run(start_ms, end_ms, step_ms),
+        };
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return check_failure(eval, &error.to_string()),
+        };
+        if eval.fail.is_some() {
+            return Err(format!("succeeded: {:?}", outcome.value));
+        }
+        compare::outcome(eval, &outcome)?;
+        let At::Instant(time_ms) = eval.at else { return Ok(()) };
+        if eval.ordered || eval.range_vector.is_some() || eval.string.is_some() {
+            return Ok(());
+        }
+        // `@ start()` and `@ end()` mean other times in a range query.
+        if eval.query.contains("start()") || eval.query.contains("end()") {
+            return Ok(());
+        }
+        let outcome = run(time_ms - 60_000, time_ms + 60_000, 60_000).map_err(|error| error.to_string())?;
+        compare::middle_step(eval, &outcome.value, time_ms)
+    }
+}
+
+fn check_failure(eval: &Eval, error: &str) -> Result<(), String> {
+    match &eval.fail {
+        Some(expected) if compare::text_matches(expected, error) => Ok(()),
+        Some(Text::Any) | None => Err(format!("failed: {error}")),
+        Some(expected) => Err(format!("failed with {error:?} instead of {expected:?}")),
+    }
+}
+
+/// The names in front of parentheses, outside of strings; not those of `@ start()` and `@ end()`.
+fn calls(query: &str) -> impl Iterator<Item = &str> {
+    let outside_strings = query.split(['"', '\'', '`']).step_by(2);
+    outside_strings.flat_map(|text| {
+        text.match_indices('(').filter_map(|(at, _)| {
+            let before = text[..at].trim_end();
+            let start = before.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(0, |i| i + 1);
+            let is_modifier = before[..start].trim_end().ends_with('@');
+            (!is_modifier).then_some(&before[start..])
+        })
+    })
+}
+
+/// The native histogram that a series of a classic one would be converted to.
+fn native_labels(labels: &Labels) -> Option<Labels> {
+    let name = labels.metric_name()?;
+    let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix))?;
+    Some(labels.to_builder().remove("le").set("__name__", base).build().unwrap())
+}
+
+fn collect_selectors<'e>(expr: &'e Expr, out: &mut Vec<&'e [Matcher]>) {
+    match expr {
+        Expr::Number(_) | Expr::String(_) => {}
+        Expr::Selector(selector) => out.push(&selector.matchers),
+        Expr::Matrix(matrix) => out.push(&matrix.selector.matchers),
+        Expr::Subquery(subquery) => collect_selectors(&subquery.expr, out),
+        Expr::Unary(unary) => collect_selectors(&unary.expr, out),
+        Expr::Paren(paren) => collect_selectors(&paren.expr, out),
+        Expr::Binary(binary) => {
+            collect_selectors(&binary.lhs, out);
+            collect_selectors(&binary.rhs, out);
+        }
+        Expr::Aggregate(aggregate) => {
+            aggregate.param.iter().for_each(|param| collect_selectors(param, out));
+            collect_selectors(&aggregate.expr, out);
+        }
+        Expr::Call(call) => call.args.iter().for_each(|arg| collect_selectors(arg, out)),
+    }
+}
+
+#[test]
+fn the_notation_expands_as_documented() {
+    let points = |text: &str| {
+        let script = format!("load 1m\n  m {text}\n");
+        match script::parse(&script).remove(0) {
+            Command::Load(load) => load.series[0].1.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let floats = |values: &[f64]| values.iter().map(|&v| Point::Float(v)).collect::<Vec<_>>();
+    assert_eq!(points("0+10x2 5"), floats(&[0.0, 10.0, 20.0, 5.0]));
+    assert_eq!(points("3-1x2"), floats(&[3.0, 2.0, 1.0]));
+    assert_eq!(points("1e-6 -2.5e+3x1"), floats(&[1e-6, -2500.0, -2500.0]));
+    assert_eq!(points("_ _x2"), [Point::Gap; 3]);
+    assert_eq!(points("{{schema:1 sum:2}}+{{sum:1}}x1 {{}}"), [Point::Histogram; 3]);
+    assert!(matches!(points("stale")[..], [Point::Float(value)] if is_stale(value)));
+}
