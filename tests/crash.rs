@@ -18,7 +18,7 @@ mod common;
 
 #[test]
 fn a_crash_at_any_call_loses_nothing() {
-    for_each_seed(3, |seed| {
+    for_each_seed(2, |seed| {
         let options = options(600);
         let whole = SimulatedDirectory::new(seed);
         run_script(&whole, &options, seed, &mut History::default());
@@ -65,7 +65,7 @@ fn a_crash_during_recovery_loses_nothing() {
 
 #[test]
 fn crashes_in_a_row_lose_nothing() {
-    for_each_seed(300, |seed| {
+    for_each_seed(200, |seed| {
         let mut random = Random(seed ^ 0xc4a5);
         let options = options(random.pick(&[60, 600, 7200]));
         let mut machine = SimulatedDirectory::new(seed);
@@ -89,7 +89,7 @@ fn crashes_in_a_row_lose_nothing() {
 
 #[test]
 fn one_failing_call_loses_nothing() {
-    for_each_seed(3, |seed| {
+    for_each_seed(2, |seed| {
         let options = options(600);
         let whole = SimulatedDirectory::new(seed);
         run_script(&whole, &options, seed, &mut History::default());

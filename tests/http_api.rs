@@ -61,7 +61,7 @@ impl TestServer {
         let url = format!("http://{address}");
         let server = Self { url, address, agent, stop: Some(stop), thread: Some(thread), directory: None };
         while server.get("/-/ready").status != 200 {
-            thread::sleep(Duration::from_millis(5));
+            thread::yield_now();
         }
         server
     }

@@ -85,7 +85,7 @@ impl Run {
         let block_span = Duration::from_secs(random.pick(&[60, 600, 7200]));
         let options = Options { background: false, block_span, ..Options::default() };
         let db = Db::open_in(Arc::clone(&directory), options.clone()).unwrap();
-        let workload = Workload { extremes: seed % 3 == 0, ..Workload::new(seed) };
+        let workload = Workload { extremes: seed.is_multiple_of(3), ..Workload::new(seed) };
         Self {
             directory,
             options,

@@ -2,6 +2,7 @@
 //!
 //! A script loads series into an empty database and says what queries must answer. An instant query is also
 //! asked as the middle step of a range query, as Prometheus's own runner does.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 #[path = "promql/compare.rs"]
 mod compare;
@@ -119,7 +120,7 @@ impl Runner {
     fn command(&mut self, file: &str, command: Command) {
         match command {
             Command::Clear => self.clear(),
-            Command::Load(load) => self.load(load),
+            Command::Load(load) => self.load(&load),
             Command::Unreadable { line, reason } => {
                 self.broken = Some("a block of the section cannot be read".to_owned());
                 println!("{file}:{line}: {reason}");
@@ -152,7 +153,7 @@ impl Runner {
         &self.db.get_or_insert_with(open).0
     }
 
-    fn load(&mut self, load: Load) {
+    fn load(&mut self, load: &Load) {
         for (labels, points) in &load.series {
             if points.contains(&Point::Histogram) {
                 self.left_out.push(labels.clone());

@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["merge"],
     &["compaction", "querier"],
     &["db"],
+    &["inspect"],
 ];
 
 /// What a crate must not depend on.

@@ -72,7 +72,12 @@ impl Inspector<'_> {
             Some(b"TMBRIDX\0") => self.index(path, bytes),
             Some(b"TMBRCHK\0") => self.chunks(path, &bytes),
             Some(b"TMBRMAN\0") => self.manifest(path, &bytes),
-            _ => Err(Error::corruption(path, 0, "not a file of Timberline: the first bytes are those of no format").into()),
+            _ => Err(Error::corruption(
+                path,
+                0,
+                "not a file of Timberline: the first bytes are those of no format",
+            )
+            .into()),
         }
     }
 
@@ -83,7 +88,8 @@ impl Inspector<'_> {
         }
         let mut paths = vec![PathBuf::from(MANIFEST_FILE)];
         for folder in [crate::wal::WAL_DIR, crate::block::BLOCKS_DIR] {
-            let names = directory.list(Path::new(folder)).map_err(|e| Error::io("list", path.join(folder), e))?;
+            let names =
+                directory.list(Path::new(folder)).map_err(|e| Error::io("list", path.join(folder), e))?;
             paths.extend(names.into_iter().map(|name| Path::new(folder).join(name)));
         }
         for found in paths {
@@ -107,7 +113,9 @@ impl Inspector<'_> {
     fn segment(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         let reader = SegmentReader::new(bytes).map_err(|e| match e {
             SegmentError::Damaged(e) => Error::corruption(path, e.offset as u64, e.reason),
-            SegmentError::NewerVersion(found) => Error::NewerVersion { file: path.to_owned(), found, supported: 1 },
+            SegmentError::NewerVersion(found) => {
+                Error::NewerVersion { file: path.to_owned(), found, supported: 1 }
+            }
         })?;
         let header = reader.header();
         writeln!(
@@ -135,10 +143,15 @@ impl Inspector<'_> {
                         Ok(all) => {
                             for rows in &all {
                                 samples += rows.samples() as u64;
-                                range = rows.timestamps.iter().fold(range, |r, t| r.union(TimeRange::new(*t, *t)));
+                                range = rows
+                                    .timestamps
+                                    .iter()
+                                    .fold(range, |r, t| r.union(TimeRange::new(*t, *t)));
                             }
                         }
-                        Err(e) => self.damage(Error::corruption(path, frame.offset as u64, e.reason).into())?,
+                        Err(e) => {
+                            self.damage(Error::corruption(path, frame.offset as u64, e.reason).into())?;
+                        }
                     }
                 }
                 Item::Gap(gap) if gap.was_durable => {
@@ -148,7 +161,10 @@ impl Inspector<'_> {
                 Item::Gap(gap) => torn = gap.len,
             }
         }
-        writeln!(self.out, "  {series} series defined in {groups} groups; {samples} samples in {batches} batches")?;
+        writeln!(
+            self.out,
+            "  {series} series defined in {groups} groups; {samples} samples in {batches} batches"
+        )?;
         self.range(range)?;
         if torn > 0 {
             writeln!(self.out, "  the last {torn} bytes are an unfinished write that was never answered")?;
@@ -160,7 +176,12 @@ impl Inspector<'_> {
         let len = bytes.len();
         let index = Index::open(path, bytes)?;
         let meta = *index.meta();
-        writeln!(self.out, "{}: index of block {}, {len} bytes, all checksums hold", path.display(), meta.id)?;
+        writeln!(
+            self.out,
+            "{}: index of block {}, {len} bytes, all checksums hold",
+            path.display(),
+            meta.id
+        )?;
         writeln!(
             self.out,
             "  {} series, {} samples, level {}, heads {} to {}",
@@ -284,7 +305,13 @@ mod tests {
         write(50);
         let (damaged, text) = describe_all(folder.path());
         assert_eq!(damaged, 0, "{text}");
-        for expected in ["manifest", "index of block", "chunk file", "label job: 1 values", "1 series defined in 1 groups; 50 samples"] {
+        for expected in [
+            "manifest",
+            "index of block",
+            "chunk file",
+            "label job: 1 values",
+            "1 series defined in 1 groups; 50 samples",
+        ] {
             assert!(text.contains(expected), "{expected:?} is missing in {text}");
         }
         let block = db.snapshot().blocks[0].meta().id;

@@ -64,7 +64,8 @@ impl Manifest {
         let mut read = || -> Result<Self, DecodeError> {
             let (wal_first, next_generation) = (reader.varint()?, reader.varint()?);
             let count = reader.varint_at_most(bytes.len(), "more blocks than bytes")?;
-            let blocks = (0..count).map(|_| reader.array().map(Ulid::from_bytes)).collect::<Result<_, _>>()?;
+            let blocks =
+                (0..count).map(|_| reader.array().map(Ulid::from_bytes)).collect::<Result<_, _>>()?;
             Ok(Self { wal_first, next_generation, blocks })
         };
         read().map_err(located)
@@ -111,7 +112,8 @@ mod tests {
 
     #[test]
     fn keeps_its_golden_bytes_and_finds_damage() {
-        let manifest = Manifest { wal_first: 3, next_generation: 300, blocks: vec![Ulid::from_bytes([7; 16])] };
+        let manifest =
+            Manifest { wal_first: 3, next_generation: 300, blocks: vec![Ulid::from_bytes([7; 16])] };
         let bytes = manifest.encode();
         assert_eq!(bytes[..16], *b"TMBRMAN\0\x01\0\0\0\x03\xac\x02\x01");
         assert_eq!(bytes[16..32], [7; 16]);

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn an_alternation_of_plain_words_is_a_list() {
-        let list = |op, value| Some(Matcher::new("a", op, value).unwrap().literals()?.collect::<Vec<_>>().join(","));
+        let list =
+            |op, value| Some(Matcher::new("a", op, value).unwrap().literals()?.collect::<Vec<_>>().join(","));
         assert_eq!(list(MatchOp::Regex, "b|c d").as_deref(), Some("b,c d"));
         assert_eq!(list(MatchOp::Regex, "b.|c"), None);
         assert_eq!(list(MatchOp::NotRegex, "b"), None);

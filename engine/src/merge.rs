@@ -36,11 +36,8 @@ pub fn seal(directory: &Arc<dyn Directory>, head: &Head, span_ns: i64) -> Result
         return Err(error);
     }
     let generations = (head.generation(), head.generation());
-    let mut blocks = Vec::new();
-    for writer in writers.writers.into_values() {
-        blocks.extend(writer.finish(generations, 0)?);
-    }
-    Ok(blocks)
+    let finished = writers.writers.into_values().map(|writer| writer.finish(generations, 0));
+    finished.filter_map(Result::transpose).collect()
 }
 
 struct Windows<'a> {
@@ -138,7 +135,11 @@ fn merge_series(blocks: &[Arc<Block>], writer: &mut BlockWriter) -> Result<()> {
             found.clear();
             cursor.block.index().chunks(cursor.next, &mut found)?;
             let block = cursor.block;
-            chunks.extend(found.iter().map(|(chunk, times)| SourceChunk { block, chunk: *chunk, times: *times }));
+            chunks.extend(found.iter().map(|(chunk, times)| SourceChunk {
+                block,
+                chunk: *chunk,
+                times: *times,
+            }));
             cursor.next += 1;
             cursor.load()?;
         }

@@ -25,7 +25,7 @@ fn almost_equal(a: f64, b: f64) -> bool {
     difference / sum.min(f64::MAX) < TOLERANCE
 }
 
-pub fn text_matches(expected: &Text, text: &str) -> bool {
+pub(crate) fn text_matches(expected: &Text, text: &str) -> bool {
     match expected {
         Text::Any => true,
         Text::Exactly(wanted) => wanted == text,
@@ -34,7 +34,7 @@ pub fn text_matches(expected: &Text, text: &str) -> bool {
 }
 
 /// Compares the value and the annotations.
-pub fn outcome(eval: &Eval, outcome: &Outcome) -> Result<(), String> {
+pub(crate) fn outcome(eval: &Eval, outcome: &Outcome) -> Result<(), String> {
     value(eval, &outcome.value)?;
     annotations("warning", &eval.warnings, &outcome.warnings)?;
     annotations("info", &eval.infos, &outcome.infos)
@@ -132,7 +132,7 @@ fn matrix(eval: &Eval, got: &[MatrixSeries]) -> Result<(), String> {
 }
 
 /// Compares the step at `time_ms` of a range query with what an instant query at that time should answer.
-pub fn middle_step(eval: &Eval, value: &Value, time_ms: i64) -> Result<(), String> {
+pub(crate) fn middle_step(eval: &Eval, value: &Value, time_ms: i64) -> Result<(), String> {
     let Value::Matrix(series) = value else { return Err(format!("got {value:?} from a range query")) };
     let at_time = |series: &'_ MatrixSeries| {
         let at = series.timestamps_ms.iter().position(|&t| t == time_ms)?;

@@ -4,7 +4,7 @@ use timberline_engine::{Labels, STALE_NAN};
 
 /// What a script says, in order.
 #[derive(Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Forget all data.
     Clear,
     /// Add series.
@@ -17,16 +17,16 @@ pub enum Command {
 
 /// Series to add.
 #[derive(Debug)]
-pub struct Load {
-    pub step_ms: i64,
+pub(crate) struct Load {
+    pub(crate) step_ms: i64,
     /// Whether classic histograms are to be added as native ones too.
-    pub with_native: bool,
-    pub series: Vec<(Labels, Vec<Point>)>,
+    pub(crate) with_native: bool,
+    pub(crate) series: Vec<(Labels, Vec<Point>)>,
 }
 
 /// A point of a series notation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Point {
+pub(crate) enum Point {
     Gap,
     Float(f64),
     /// A native histogram; what is in it does not matter here.
@@ -35,14 +35,14 @@ pub enum Point {
 
 /// The times of an eval.
 #[derive(Clone, Copy, Debug)]
-pub enum At {
+pub(crate) enum At {
     Instant(i64),
     Range { start_ms: i64, end_ms: i64, step_ms: i64 },
 }
 
 /// How a text is expected.
 #[derive(Clone, Debug)]
-pub enum Text {
+pub(crate) enum Text {
     Any,
     Exactly(String),
     Regex(String),
@@ -50,30 +50,30 @@ pub enum Text {
 
 /// What is expected of one kind of annotation.
 #[derive(Debug, Default)]
-pub struct Expected {
-    pub texts: Vec<Text>,
-    pub none: bool,
+pub(crate) struct Expected {
+    pub(crate) texts: Vec<Text>,
+    pub(crate) none: bool,
 }
 
 /// A query and what it should answer.
 #[derive(Debug)]
-pub struct Eval {
-    pub line: usize,
-    pub at: At,
-    pub query: String,
-    pub ordered: bool,
-    pub fail: Option<Text>,
-    pub warnings: Expected,
-    pub infos: Expected,
-    pub string: Option<String>,
-    pub scalar: Option<f64>,
+pub(crate) struct Eval {
+    pub(crate) line: usize,
+    pub(crate) at: At,
+    pub(crate) query: String,
+    pub(crate) ordered: bool,
+    pub(crate) fail: Option<Text>,
+    pub(crate) warnings: Expected,
+    pub(crate) infos: Expected,
+    pub(crate) string: Option<String>,
+    pub(crate) scalar: Option<f64>,
     /// The grid that an instant query of a range vector is expected on.
-    pub range_vector: Option<At>,
-    pub series: Vec<(Labels, Vec<Point>)>,
+    pub(crate) range_vector: Option<At>,
+    pub(crate) series: Vec<(Labels, Vec<Point>)>,
 }
 
 /// Reads a script.
-pub fn parse(text: &str) -> Vec<Command> {
+pub(crate) fn parse(text: &str) -> Vec<Command> {
     let lines: Vec<&str> =
         text.lines().map(str::trim).map(|line| if line.starts_with('#') { "" } else { line }).collect();
     let mut commands = Vec::new();

@@ -1,6 +1,7 @@
 //! Reads a block: its index, and its chunks where the index says they are.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use croaring::Bitmap;
@@ -50,7 +51,10 @@ impl Block {
         let map = |name: &str| -> Result<(PathBuf, Mapped)> {
             let path = folder.join(name);
             let shown = directory.display_path(&path);
-            let bytes = directory.map(&path).map_err(|e| Error::io("read", &shown, e))?;
+            let bytes = directory.map(&path).map_err(|e| match e.kind() {
+                io::ErrorKind::NotFound => Error::corruption(&shown, 0, "the file is missing"),
+                _ => Error::io("read", &shown, e),
+            })?;
             Ok((shown, bytes))
         };
         let (index_file, index) = map(INDEX_FILE)?;
@@ -134,7 +138,12 @@ impl Block {
     ///
     /// # Errors
     /// [`Error::Corruption`].
-    pub fn label_names(&self, matchers: &[Matcher], range: TimeRange, out: &mut BTreeSet<String>) -> Result<()> {
+    pub fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        out: &mut BTreeSet<String>,
+    ) -> Result<()> {
         if !self.meta().range.overlaps(range) {
             return Ok(());
         }
@@ -203,7 +212,11 @@ impl Block {
         let timestamps = self.unit(times.offset)?;
         let values = self.unit(chunk.values)?;
         if timestamp_count(timestamps).ok() != Some(times.count as usize) {
-            return Err(self.corrupt(times.offset, 0, "the number of timestamps differs from what the index says"));
+            return Err(self.corrupt(
+                times.offset,
+                0,
+                "the number of timestamps differs from what the index says",
+            ));
         }
         Ok(EncodedColumns { timestamps, values, range: times.range, count: times.count })
     }
@@ -250,5 +263,9 @@ fn check_header(file: &Path, bytes: &[u8]) -> Result<()> {
 fn read_unit<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let column = reader.prefixed_bytes()?;
     let crc = reader.u32_le()?;
-    if crc32c::crc32c(column) == crc { Ok(column) } else { Err(reader.error("the column's checksum differs")) }
+    if crc32c::crc32c(column) == crc {
+        Ok(column)
+    } else {
+        Err(reader.error("the column's checksum differs"))
+    }
 }

@@ -7,7 +7,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use ulid::Ulid;
 
-use super::{BLOCKS_DIR, CHUNK_SAMPLES_MAX, CHUNKS_FILE, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path, temporary_path};
+use super::{
+    BLOCKS_DIR, CHUNK_SAMPLES_MAX, CHUNKS_FILE, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path,
+    temporary_path,
+};
 use crate::chunk::{encode_timestamps, encode_values};
 use crate::directory::{Directory, WriteFile};
 use crate::encoding::write_varint;
@@ -64,9 +67,12 @@ impl BlockWriter {
     /// [`Error::Io`].
     pub fn create(directory: Arc<dyn Directory>, id: Ulid) -> Result<Self> {
         let folder = temporary_path(id);
-        directory.create_dir_all(&folder).map_err(|e| Error::io("create", directory.display_path(&folder), e))?;
+        directory
+            .create_dir_all(&folder)
+            .map_err(|e| Error::io("create", directory.display_path(&folder), e))?;
         let path = folder.join(CHUNKS_FILE);
-        let file = directory.create(&path).map_err(|e| Error::io("create", directory.display_path(&path), e))?;
+        let file =
+            directory.create(&path).map_err(|e| Error::io("create", directory.display_path(&path), e))?;
         let mut buffer = Vec::with_capacity(WRITE_BUFFER_BYTES);
         buffer.extend_from_slice(&MAGIC);
         buffer.extend_from_slice(&VERSION.to_le_bytes());
@@ -93,7 +99,8 @@ impl BlockWriter {
     /// # Errors
     /// [`Error::Io`].
     pub fn samples(&mut self, timestamps: &[i64], values: &[f64]) -> Result<()> {
-        for (timestamps, values) in timestamps.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX)) {
+        for (timestamps, values) in timestamps.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX))
+        {
             let (Some(&start), Some(&end)) = (timestamps.first(), timestamps.last()) else { continue };
             let range = TimeRange::new(start, end);
             let times = match &self.last_times {

@@ -59,7 +59,8 @@ impl Policy {
     fn window(&self, sorted: &[&BlockMeta]) -> Option<Vec<Ulid>> {
         let newest = sorted.iter().map(|block| block.range.end).max()?;
         for level in 1..=LEVELS_MAX {
-            let Some(width) = LEVEL_FACTOR.checked_pow(level).and_then(|f| f.checked_mul(self.block_span_ns)) else {
+            let Some(width) = LEVEL_FACTOR.checked_pow(level).and_then(|f| f.checked_mul(self.block_span_ns))
+            else {
                 break;
             };
             let window = |time: i64| time.div_euclid(width);
@@ -137,7 +138,11 @@ mod tests {
                 merge(&[1, 2]),
             ),
             ("expired before all else", vec![block(1, 0, 9), block(2, 5, 1000)], Choice::Drop(ids(&[1]))),
-            ("before the epoch", vec![block(1, -20, -11), block(2, -40, -21), block(3, 900, 901)], merge(&[2, 1])),
+            (
+                "before the epoch",
+                vec![block(1, -20, -11), block(2, -40, -21), block(3, 900, 901)],
+                merge(&[2, 1]),
+            ),
         ];
         for (name, blocks, expected) in cases {
             let retention_ns = name.contains("expired").then_some(100);

@@ -112,7 +112,7 @@ impl Core {
         let _one = self.compaction.lock();
         let mut report = CompactionReport::default();
         loop {
-            let outcome = match self.policy().choose(&self.metas(), now_ns()) {
+            let outcome = match self.choose() {
                 Choice::DoNothing => return Ok(report),
                 Choice::Drop(ids) => {
                     report.expired += ids.len();
@@ -128,9 +128,18 @@ impl Core {
         }
     }
 
-    /// Whether the policy would do something.
+    /// Whether there is something to compact.
     pub(super) fn wants_compaction(&self) -> bool {
-        self.policy().choose(&self.metas(), now_ns()) != Choice::DoNothing
+        self.choose() != Choice::DoNothing
+    }
+
+    fn choose(&self) -> Choice {
+        match self.policy().choose(&self.metas(), now_ns()) {
+            // Nobody knows between which blocks an unreadable one belongs: once it is restored, it must still
+            // find the blocks before and after it apart, or an old write would win.
+            Choice::Merge(_) if self.counters.blocks_unreadable() > 0 => Choice::DoNothing,
+            choice => choice,
+        }
     }
 
     fn policy(&self) -> Policy {

@@ -21,7 +21,8 @@ use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::querier::{SealedHead, Snapshot};
 use crate::wal::{
-    GroupDefinition, Replay, ReplayReport, Rows, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers, segment_path,
+    GroupDefinition, Replay, ReplayReport, Rows, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers,
+    segment_path,
 };
 
 pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Core> {
@@ -63,7 +64,11 @@ fn prepare(directory: &dyn Directory) -> Result<Box<dyn DirectoryLock>> {
     let lock_file = Path::new(LOCK_FILE);
     let lock = directory.lock(lock_file).map_err(|e| {
         let file = directory.display_path(lock_file);
-        if e.kind() == io::ErrorKind::WouldBlock { Error::Locked { file } } else { Error::io("lock", file, e) }
+        if e.kind() == io::ErrorKind::WouldBlock {
+            Error::Locked { file }
+        } else {
+            Error::io("lock", file, e)
+        }
     })?;
     for folder in [WAL_DIR, BLOCKS_DIR] {
         let folder = Path::new(folder);
@@ -104,7 +109,9 @@ fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest) -> Result<()
     for name in list(directory, BLOCKS_DIR)? {
         if block_id(&name).is_none_or(|id| !manifest.blocks.contains(&id)) {
             let path = Path::new(BLOCKS_DIR).join(&name);
-            directory.remove_dir_all(&path).map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
+            directory
+                .remove_dir_all(&path)
+                .map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
         }
     }
     for number in segment_numbers(directory)?.into_iter().filter(|number| *number < manifest.wal_first) {
@@ -120,8 +127,9 @@ fn open_blocks(directory: &dyn Directory, manifest: &Manifest) -> Result<Vec<Arc
     for id in &manifest.blocks {
         match Block::open(directory, *id) {
             Ok(block) => blocks.push(Arc::new(block)),
-            Err(error @ Error::NewerVersion { .. }) => return Err(error),
-            Err(error) => report_unreadable(*id, &error),
+            Err(error @ Error::Corruption { .. }) => report_unreadable(*id, &error),
+            // A read that failed may succeed the next time: better no database than one without the block.
+            Err(error) => return Err(error),
         }
     }
     sort_blocks(&mut blocks);
@@ -150,7 +158,12 @@ impl Heads {
             next.map_or(report.last_segment + 1, |(_, segment)| *segment)
         };
         let heads = self.by_generation.into_iter().filter(|(_, head)| !head.is_empty());
-        heads.map(|(generation, head)| SealedHead { head: Arc::new(head), next_segment: next_segment(generation) }).collect()
+        heads
+            .map(|(generation, head)| SealedHead {
+                head: Arc::new(head),
+                next_segment: next_segment(generation),
+            })
+            .collect()
     }
 }
 

@@ -77,6 +77,10 @@ impl Counters {
         self.flushes.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn blocks_unreadable(&self) -> u64 {
+        self.blocks_unreadable
+    }
+
     pub(super) fn compacted(&self, succeeded: bool) {
         self.compactions.fetch_add(1, Ordering::Relaxed);
         self.compaction_failures.fetch_add(u64::from(!succeeded), Ordering::Relaxed);

@@ -18,10 +18,13 @@ fn labels(field: &[u8], host: &str) -> Labels {
 
 /// Writes one row of fields for a host.
 fn write(db: &Db, host: &str, timestamp: i64, fields: &[(&str, f64)]) {
-    let fields: Vec<Field<'_>> = fields.iter().map(|(name, value)| Field { name: name.as_bytes(), value: *value }).collect();
+    let fields: Vec<Field<'_>> =
+        fields.iter().map(|(name, value)| Field { name: name.as_bytes(), value: *value }).collect();
     let mut batch = db.appender().unwrap();
     let key = format!("k{host}");
-    batch.row(Row { key: key.as_bytes(), timestamp, fields: &fields }, |field| Ok(labels(field, host))).unwrap();
+    batch
+        .row(Row { key: key.as_bytes(), timestamp, fields: &fields }, |field| Ok(labels(field, host)))
+        .unwrap();
     assert_eq!(batch.commit().unwrap(), fields.len());
 }
 
@@ -169,7 +172,9 @@ fn concurrent_writers_share_syncs() {
     std::thread::scope(|scope| {
         for writer in 0..8 {
             let db = &db;
-            scope.spawn(move || (0..20).for_each(|i| write(db, &format!("{writer}"), i, &[("user", 1.0), ("idle", 2.0)])));
+            scope.spawn(move || {
+                (0..20).for_each(|i| write(db, &format!("{writer}"), i, &[("user", 1.0), ("idle", 2.0)]))
+            });
         }
     });
     let all = read(&db, &[]);

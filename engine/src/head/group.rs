@@ -253,6 +253,9 @@ mod tests {
         }
         assert_eq!(group.chunks(TimeRange::ALL).count(), 1);
         assert_eq!(read(&group, 0).timestamps.len(), CHUNK_ROWS_MAX);
-        assert_eq!(read(&group, 1).timestamps, (0..CHUNK_ROWS_MAX as i64).filter(|i| i % 2 == 1).collect::<Vec<_>>());
+        assert_eq!(
+            read(&group, 1).timestamps,
+            (0..CHUNK_ROWS_MAX as i64).filter(|i| i % 2 == 1).collect::<Vec<_>>()
+        );
     }
 }

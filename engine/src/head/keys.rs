@@ -61,7 +61,10 @@ impl Layout {
         let mut rest = &self.names[..];
         for field in fields {
             let len = field.name.len();
-            if rest.len() < len + 2 || rest[..2] != (len as u16).to_le_bytes() || rest[2..2 + len] != *field.name {
+            if rest.len() < len + 2
+                || rest[..2] != (len as u16).to_le_bytes()
+                || rest[2..2 + len] != *field.name
+            {
                 return false;
             }
             rest = &rest[2 + len..];
@@ -157,7 +160,8 @@ impl KeyTable {
 
     fn places(fields: &[(Box<[u8]>, Slot)]) -> Places {
         if let Some((_, Slot { group, width, .. })) = fields.first() {
-            let in_order = |(i, (_, slot)): (usize, &(_, Slot))| slot.group == *group && usize::from(slot.column) == i;
+            let in_order =
+                |(i, (_, slot)): (usize, &(_, Slot))| slot.group == *group && usize::from(slot.column) == i;
             if usize::from(*width) == fields.len() && fields.iter().enumerate().all(in_order) {
                 return Places::Group(*group);
             }

@@ -165,13 +165,23 @@ impl Head {
 
     /// Learns the fields of a key that are not known yet.
     #[cold]
-    fn learn(&self, wal: &Wal, hash: u64, row: Row<'_>, resolve: &mut dyn FnMut(&[u8]) -> Result<Labels>) -> Result<()> {
+    fn learn(
+        &self,
+        wal: &Wal,
+        hash: u64,
+        row: Row<'_>,
+        resolve: &mut dyn FnMut(&[u8]) -> Result<Labels>,
+    ) -> Result<()> {
         let mut keys = self.keys.write(hash);
         let mut fields = keys.get(hash, row.key).map(keys::KeyEntry::all).unwrap_or_default();
         let mut unknown: Vec<(&[u8], Labels)> = Vec::new();
         for field in row.fields {
             if field.name.len() > usize::from(u16::MAX) {
-                return Err(Error::Limit { name: "field name bytes", limit: u16::MAX.into(), got: field.name.len() as u64 });
+                return Err(Error::Limit {
+                    name: "field name bytes",
+                    limit: u16::MAX.into(),
+                    got: field.name.len() as u64,
+                });
             }
             let known = fields.iter().any(|(name, _)| **name == *field.name);
             if !known && !unknown.iter().any(|(name, _)| *name == field.name) {
@@ -289,7 +299,12 @@ impl Head {
     ///
     /// # Errors
     /// As [`select`](Self::select).
-    pub fn label_names(&self, matchers: &[Matcher], range: TimeRange, out: &mut BTreeSet<String>) -> Result<()> {
+    pub fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        out: &mut BTreeSet<String>,
+    ) -> Result<()> {
         self.shards.iter().try_for_each(|shard| shard.read().label_names(matchers, range, out))
     }
 

@@ -175,7 +175,12 @@ impl Shard {
     }
 
     /// The series that satisfy the matchers, with what they have inside `range`.
-    pub(super) fn select(&self, matchers: &[Matcher], range: TimeRange, out: &mut Vec<HeadSeries>) -> Result<()> {
+    pub(super) fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        out: &mut Vec<HeadSeries>,
+    ) -> Result<()> {
         for id in self.series_ids(matchers, range)? {
             let group = &self.groups[self.series[id as usize].group as usize];
             let column = (id - group.first_series) as usize;
@@ -189,7 +194,12 @@ impl Shard {
     }
 
     /// The names of the labels that some series near `range` carries.
-    pub(super) fn label_names(&self, matchers: &[Matcher], range: TimeRange, out: &mut BTreeSet<String>) -> Result<()> {
+    pub(super) fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        out: &mut BTreeSet<String>,
+    ) -> Result<()> {
         let mut seen: BTreeSet<Symbol> = BTreeSet::new();
         for id in self.series_ids(matchers, range)? {
             for (name, _) in &self.series[id as usize].labels {

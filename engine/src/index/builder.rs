@@ -5,7 +5,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::layout::{
-    BlockMeta, ChunkRef, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, TIMES_ENTRY_BYTES, TimesEntry, VERSION,
+    BlockMeta, ChunkRef, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, TIMES_ENTRY_BYTES, TimesEntry,
+    VERSION,
 };
 use crate::encoding::{write_varint, write_zigzag};
 use crate::labels::{Labels, METRIC_NAME};
@@ -168,7 +169,13 @@ impl SectionWriter {
     }
 
     /// Two sections: where each item ends as u32, and the items.
-    fn array<T>(&mut self, ends: Section, items: Section, all: &[T], mut write: impl FnMut(&T, &mut Vec<u8>)) {
+    fn array<T>(
+        &mut self,
+        ends: Section,
+        items: Section,
+        all: &[T],
+        mut write: impl FnMut(&T, &mut Vec<u8>),
+    ) {
         let mut bytes = Vec::new();
         let mut item_ends = Vec::with_capacity(all.len() * 4);
         for item in all {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use croaring::{Bitmap, Portable};
 
 use super::layout::{
-    BlockMeta, ChunkRef, FOOTER_BYTES, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, TIMES_ENTRY_BYTES, TimesEntry,
-    VERSION,
+    BlockMeta, ChunkRef, FOOTER_BYTES, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, TIMES_ENTRY_BYTES,
+    TimesEntry, VERSION,
 };
 use super::matching::LabelIndex;
 use crate::directory::Mapped;
@@ -145,7 +145,8 @@ impl Index {
             (0..count)
                 .map(|_| {
                     let times = i64::from(previous.times).wrapping_add(reader.zigzag()?);
-                    let times = u32::try_from(times).map_err(|_| reader.error("a chunk reference is out of range"))?;
+                    let times = u32::try_from(times)
+                        .map_err(|_| reader.error("a chunk reference is out of range"))?;
                     previous = ChunkRef { times, values: previous.values.wrapping_add(reader.varint()?) };
                     Ok(previous)
                 })
@@ -199,7 +200,8 @@ impl Index {
 
     fn value(&self, pair: u32) -> Result<&str> {
         let bytes = self.item(Section::ValueEnds, Section::ValueText, pair as usize)?;
-        std::str::from_utf8(bytes).map_err(|_| self.corrupt(Section::ValueText, 0, "a label value is not UTF-8"))
+        std::str::from_utf8(bytes)
+            .map_err(|_| self.corrupt(Section::ValueText, 0, "a label value is not UTF-8"))
     }
 
     fn pair(&self, pair: u64) -> Result<(&str, &str)> {
@@ -265,7 +267,10 @@ fn verified_sections(bytes: &[u8]) -> Result<[Range<usize>; Section::COUNT], Dec
     let table = reader.bytes(Section::COUNT * SECTION_ENTRY_BYTES)?;
     let crc = reader.u32_le()?;
     if reader.remaining() != MAGIC {
-        return Err(at(bytes.len() - MAGIC.len(), "the file does not end like an index: it is cut off or damaged"));
+        return Err(at(
+            bytes.len() - MAGIC.len(),
+            "the file does not end like an index: it is cut off or damaged",
+        ));
     }
     if crc32c::crc32c(table) != crc {
         return Err(at(footer, "the section table's checksum differs"));
@@ -274,8 +279,10 @@ fn verified_sections(bytes: &[u8]) -> Result<[Range<usize>; Section::COUNT], Dec
     let mut entries = Reader::new(table);
     for section in &mut sections {
         let (start, len, crc) = (entries.u64_le()?, entries.u64_le()?, entries.u32_le()?);
-        let range = usize::try_from(start).ok().zip(start.checked_add(len).and_then(|end| usize::try_from(end).ok()));
-        let (start, end) = range.filter(|(_, end)| *end <= footer).ok_or_else(|| at(footer, "a section is out of range"))?;
+        let range =
+            usize::try_from(start).ok().zip(start.checked_add(len).and_then(|end| usize::try_from(end).ok()));
+        let (start, end) =
+            range.filter(|(_, end)| *end <= footer).ok_or_else(|| at(footer, "a section is out of range"))?;
         let content = bytes.get(start..end).ok_or_else(|| at(footer, "a section is out of range"))?;
         if crc32c::crc32c(content) != crc {
             return Err(at(start, "a section's checksum differs"));
@@ -291,7 +298,8 @@ fn read_names(bytes: &[u8]) -> Result<Vec<Name>, DecodeError> {
     let mut names = Vec::with_capacity(count);
     let mut next = 0_u32;
     for _ in 0..count {
-        let text = std::str::from_utf8(reader.prefixed_bytes()?).map_err(|_| reader.error("a label name is not UTF-8"))?;
+        let text = std::str::from_utf8(reader.prefixed_bytes()?)
+            .map_err(|_| reader.error("a label name is not UTF-8"))?;
         let values = reader.varint_at_most(u32::MAX as usize, "too many label values")? as u32;
         let end = next.checked_add(values).ok_or_else(|| reader.error("too many label values"))?;
         names.push(Name { text: text.into(), pairs: next..end });

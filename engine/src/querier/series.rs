@@ -76,9 +76,9 @@ impl Part {
     fn decode(&self, out: &mut Samples) -> Result<()> {
         match self {
             Self::Block(block, chunk, times) => block.decode(*chunk, times, out),
-            Self::Head(chunk, column) => {
-                chunk.decode(*column, out).map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason))
-            }
+            Self::Head(chunk, column) => chunk
+                .decode(*column, out)
+                .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason)),
             Self::Buffer(samples) => {
                 out.timestamps.extend_from_slice(&samples.timestamps);
                 out.values.extend_from_slice(&samples.values);

@@ -81,8 +81,7 @@ impl GroupDefinition {
         let mut packed: Vec<u8> = Vec::new();
         for _ in 0..count {
             let prefix = reader.varint_at_most(packed.len(), "the shared prefix is too long")?;
-            let suffix =
-                reader.varint_at_most(packed.len() - prefix, "the shared suffix is too long")?;
+            let suffix = reader.varint_at_most(packed.len() - prefix, "the shared suffix is too long")?;
             let middle = reader.prefixed_bytes()?;
             let tail = packed.split_off(packed.len() - suffix);
             packed.truncate(prefix);

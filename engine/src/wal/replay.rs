@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::record::{GroupDefinition, Rows, batch_rows};
-use super::segment::{Item, KIND_GROUP, KIND_ROWS, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader, VERSION};
+use super::segment::{
+    Item, KIND_GROUP, KIND_ROWS, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader, VERSION,
+};
 use super::{WAL_DIR, segment_path};
 use crate::directory::Directory;
 use crate::encoding::DecodeError;
@@ -62,7 +64,7 @@ pub fn segment_numbers(directory: &dyn Directory) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Reads all segments from number `first` on and cuts the torn tail off the last one.
+/// Reads all segments from number `first` on, cuts the torn tail off the last one, and makes durable what is kept of it.
 ///
 /// # Errors
 /// When a file cannot be read, or was written by a newer version. Damage is no error: it is in the report.
@@ -115,6 +117,7 @@ impl SegmentReplay<'_> {
         if self.report.generations.last().is_none_or(|(last, _)| *last < header.generation) {
             self.report.generations.push((header.generation, header.number));
         }
+        let mut kept = bytes.len();
         for item in items {
             match item {
                 Item::Frame(frame) => {
@@ -133,11 +136,14 @@ impl SegmentReplay<'_> {
                         file = %shown.display(), offset = gap.offset, bytes = gap.len, reason = gap.reason,
                         "cut an unfinished write off the end of the WAL"
                     );
-                    self.directory
-                        .truncate(&self.path, gap.offset as u64)
-                        .map_err(|e| Error::io("truncate", &shown, e))?;
+                    kept = gap.offset;
                 }
             }
+        }
+        if is_last {
+            // Besides cutting the torn tail, this syncs what was replayed: the process that wrote it may have died before
+            // it did, and rows that are acknowledged from now on refer to groups that are defined in there.
+            self.directory.truncate(&self.path, kept as u64).map_err(|e| Error::io("truncate", &shown, e))?;
         }
         Ok(())
     }

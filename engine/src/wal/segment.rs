@@ -79,7 +79,12 @@ impl From<DecodeError> for SegmentError {
 
 /// Builds the header that stands in front of `payload`.
 #[must_use]
-pub(super) fn frame_header(kind: u8, payload: &[u8], sequence: u64, durable: u32) -> [u8; FRAME_HEADER_BYTES] {
+pub(super) fn frame_header(
+    kind: u8,
+    payload: &[u8],
+    sequence: u64,
+    durable: u32,
+) -> [u8; FRAME_HEADER_BYTES] {
     let mut bytes = [0; FRAME_HEADER_BYTES];
     bytes[..3].copy_from_slice(&FRAME_MAGIC);
     bytes[3] = kind;

@@ -9,8 +9,8 @@ use super::table::{Align, Table, sparkline};
 use super::{DEFAULT_URL, Error};
 use crate::state::now_ns;
 
-/// Columns of a sparkline.
-const SPARKLINE_WIDTH: usize = 40;
+/// Most columns of a sparkline.
+const SPARKLINE_WIDTH_MAX: usize = 40;
 /// Points of a range whose step is not given.
 const DEFAULT_POINTS: f64 = 60.0;
 
@@ -40,6 +40,8 @@ pub(super) struct Args {
     json: bool,
 }
 
+type Parameters = Vec<(&'static str, String)>;
+
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let (path, parameters) = request(args)?;
     let parameters: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (*n, v.as_str())).collect();
@@ -63,7 +65,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-fn request(args: &Args) -> Result<(&'static str, Vec<(&'static str, String)>), Error> {
+/// The path and the parameters.
+fn request(args: &Args) -> Result<(&'static str, Parameters), Error> {
     let mut parameters = vec![("query", args.expression.clone())];
     let Some(start) = &args.start else {
         if let Some(time) = &args.time {
@@ -141,6 +144,7 @@ fn render_matrix(result: &Value) -> String {
     let times = all.iter().flat_map(|(_, points)| points.iter().map(|(time, _)| *time));
     let (first, last) =
         times.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), time| (low.min(time), high.max(time)));
+    let width = sparkline_width(&all, last - first);
     let mut table = Table::new(&[
         ("SERIES", Align::Left),
         ("POINTS", Align::Right),
@@ -160,10 +164,17 @@ fn render_matrix(result: &Value) -> String {
             low.to_string(),
             high.to_string(),
             newest.to_string(),
-            sparkline(points, first, last, SPARKLINE_WIDTH),
+            sparkline(points, first, last, width),
         ]);
     }
     table.render()
+}
+
+/// One column for each step, as far as they fit.
+fn sparkline_width(all: &[(String, Vec<(f64, f64)>)], span: f64) -> usize {
+    let distances = all.iter().flat_map(|(_, points)| points.windows(2).map(|pair| pair[1].0 - pair[0].0));
+    let step = distances.fold(f64::INFINITY, f64::min);
+    ((span / step).round() as usize + 1).min(SPARKLINE_WIDTH_MAX)
 }
 
 fn points(values: &Value) -> Vec<(f64, f64)> {

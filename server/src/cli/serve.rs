@@ -1,7 +1,7 @@
 //! `timberline serve` and `timberline demo`.
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +14,9 @@ use crate::server::Server;
 
 /// Time that threads get to end after everything is closed.
 const RUNTIME_SHUTDOWN_TIME_MAX: Duration = Duration::from_millis(200);
+/// A signal that comes within this time of the first one is the same request: some tools signal a process and its
+/// group.
+const SECOND_REQUEST_AFTER: Duration = Duration::from_secs(1);
 /// Exit code of a process that a second Ctrl-C ended.
 const EXIT_CODE_INTERRUPTED: i32 = 130;
 
@@ -70,10 +73,13 @@ fn shutdown_signal() -> Result<impl Future<Output = ()> + Send, Error> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        let first = Instant::now();
         tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+            while first.elapsed() < SECOND_REQUEST_AFTER {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
             }
             std::process::exit(EXIT_CODE_INTERRUPTED);
         });

@@ -58,7 +58,7 @@ pub struct Config {
     pub query_queue_max: usize,
     /// Longest evaluation.
     pub query_timeout: Duration,
-    /// Samples one query may hold in memory.
+    /// Samples one query may decode.
     pub query_samples_max: u64,
     /// Points a series of a range query may have.
     pub query_steps_max: u64,

@@ -18,8 +18,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 
 #[test]
 fn defaults_in_the_table_are_the_defaults() {
-    let mut config = Config::default();
-    config.log = String::new();
+    let mut config = Config { log: String::new(), ..Config::default() };
     for setting in SETTINGS {
         setting.set(&mut config, setting.default).unwrap();
     }

@@ -70,11 +70,16 @@ fn show(text: &str, in_place: bool) -> io::Result<()> {
 
 fn describe(stats: &Stats, queries: u64) -> String {
     let points = stats.head_samples + stats.block_samples;
-    let bytes = (stats.head_bytes + stats.block_bytes) as f64 / points.max(1) as f64;
+    // Until the first block is sealed there is only memory to speak of.
+    let (bytes, samples, place) = match stats.block_samples {
+        0 => (stats.head_bytes, stats.head_samples, "in memory"),
+        samples => (stats.block_bytes, samples, "on disk"),
+    };
+    let bytes = bytes as f64 / samples.max(1) as f64;
     let series = stats.head_series.max(stats.block_series);
     let refused = if stats.writes_refused { " | WRITES REFUSED, see the log" } else { "" };
     format!(
-        "{} points stored | {} series | {bytes:.2} bytes a point | {} queries{refused}",
+        "{} points stored | {} series | {bytes:.2} bytes a point {place} | {} queries{refused}",
         grouped(points),
         grouped(series),
         grouped(queries),
@@ -100,14 +105,12 @@ mod tests {
 
     #[test]
     fn the_status_names_what_is_stored() {
-        let stats = Stats {
-            head_samples: 1_000,
-            head_bytes: 1_500,
-            block_samples: 234_567,
-            head_series: 64,
-            ..Stats::default()
-        };
-        assert_eq!(describe(&stats, 7), "235,567 points stored | 64 series | 0.01 bytes a point | 7 queries");
+        let mut stats = Stats { head_samples: 1_000, head_bytes: 1_500, head_series: 64, ..Stats::default() };
+        let memory = "1,000 points stored | 64 series | 1.50 bytes a point in memory | 7 queries";
+        assert_eq!(describe(&stats, 7), memory);
+        (stats.block_samples, stats.block_bytes) = (200_000, 100_000);
+        let disk = "201,000 points stored | 64 series | 0.50 bytes a point on disk | 7 queries";
+        assert_eq!(describe(&stats, 7), disk);
         assert_eq!(grouped(1_000_000), "1,000,000");
     }
 }

@@ -106,7 +106,7 @@ fn with_retry_after(error: &WriteError, body: Json<Value>) -> Response {
 /// `GET|POST /query`: the two InfluxQL statements that clients send before their first write.
 pub(super) async fn query(State(state): State<SharedState>, params: Params) -> Response {
     let Some(text) = params.get("q") else {
-        return bad_request("missing required parameter \"q\"");
+        return error_v1(&WriteError::Request("missing required parameter \"q\"".to_owned()));
     };
     let mut results = Vec::new();
     for (id, statement) in
@@ -115,26 +115,23 @@ pub(super) async fn query(State(state): State<SharedState>, params: Params) -> R
         match answer_statement(&state, statement) {
             Ok(Some(series)) => results.push(json!({"statement_id": id, "series": [series]})),
             Ok(None) => results.push(json!({"statement_id": id})),
-            Err(response) => return response,
+            Err(error) => return error_v1(&error),
         }
     }
     Json(json!({"results": results})).into_response()
 }
 
 /// The series that a statement answers, if any.
-fn answer_statement(state: &SharedState, statement: &str) -> Result<Option<Value>, Response> {
+fn answer_statement(state: &SharedState, statement: &str) -> Result<Option<Value>, WriteError> {
     let mut words = statement.split_whitespace().map(str::to_ascii_uppercase);
     match (words.next().as_deref(), words.next().as_deref(), words.next()) {
         // A database is a label; it is there with its first write.
         (Some("CREATE"), Some("DATABASE"), Some(_)) => Ok(None),
-        (Some("SHOW"), Some("DATABASES"), None) => match databases(state) {
-            Ok(names) => {
-                let values: Vec<[String; 1]> = names.into_iter().map(|name| [name]).collect();
-                Ok(Some(json!({"name": "databases", "columns": ["name"], "values": values})))
-            }
-            Err(error) => Err(error_v1(&WriteError::Engine(error))),
-        },
-        _ => Err(bad_request(&format!(
+        (Some("SHOW"), Some("DATABASES"), None) => {
+            let values: Vec<[String; 1]> = databases(state)?.into_iter().map(|name| [name]).collect();
+            Ok(Some(json!({"name": "databases", "columns": ["name"], "values": values})))
+        }
+        _ => Err(WriteError::Request(format!(
             "InfluxQL is not spoken here, except CREATE DATABASE and SHOW DATABASES: ask in PromQL at /api/v1/query \
              (statement: {statement})"
         ))),
@@ -143,10 +140,6 @@ fn answer_statement(state: &SharedState, statement: &str) -> Result<Option<Value
 
 fn databases(state: &SharedState) -> timberline_engine::Result<Vec<String>> {
     open_db(state)?.snapshot().label_values("db", &[], TimeRange::ALL)
-}
-
-fn bad_request(message: &str) -> Response {
-    (StatusCode::BAD_REQUEST, Json(json!({"error": message}))).into_response()
 }
 
 /// `GET|HEAD /ping`

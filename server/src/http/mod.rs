@@ -39,7 +39,6 @@ pub(crate) use prometheus::params::time_ns;
 const JSON: &str = "application/json";
 
 /// All routes.
-#[must_use]
 pub fn router(state: SharedState) -> Router {
     Router::new()
         .merge(influx_routes())

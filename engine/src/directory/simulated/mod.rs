@@ -32,7 +32,8 @@ mod tree;
 /// - After a sync that failed, its pages count as clean: a later sync that works does not write them.
 ///
 /// Calls are counted from 0: every method of [`Directory`] and [`WriteFile`] is one call, except that creating or removing
-/// directories is one call for each file or directory that is touched and cutting a file is two (the cut and its sync).
+/// directories is one call for each file or directory that is made or goes (and one to look), and cutting a file is two
+/// (the cut and its sync).
 /// So a test can crash at each call of a run in turn.
 ///
 /// ```

@@ -1,5 +1,6 @@
 //! Sums and means that keep the rounding error of each addition, so that they are as good as if computed in twice the
-//! precision. Source: Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen" (1974).
+//! precision. Source: Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen" (1974); the error
+//! of one addition comes without a branch from Knuth's TwoSum ("The Art of Computer Programming", volume 2, 4.2.2).
 
 /// A sum and the error that it carries.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,13 +13,9 @@ impl CompensatedSum {
     #[inline]
     pub(in crate::exec) fn add(&mut self, value: f64) {
         let total = self.sum + value;
-        if total.is_infinite() {
-            self.error = 0.0;
-        } else if self.sum.abs() >= value.abs() {
-            self.error += (self.sum - total) + value;
-        } else {
-            self.error += (value - total) + self.sum;
-        }
+        let added = total - self.sum;
+        let rounding = (self.sum - (total - added)) + (value - added);
+        self.error = if total.is_infinite() { 0.0 } else { self.error + rounding };
         self.sum = total;
     }
 

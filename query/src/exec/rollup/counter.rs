@@ -2,6 +2,7 @@
 
 use timberline_engine::Samples;
 
+use super::compensated::CompensatedSum;
 use crate::exec::grid::{Window, Windows};
 use crate::plan::Rollup;
 
@@ -12,39 +13,79 @@ fn seconds(nanos: i64) -> f64 {
     nanos as f64 / 1e9
 }
 
+/// Where a counter was reset, and what was counted before.
+#[derive(Debug, Default)]
+pub(super) struct Resets {
+    /// The indexes of the samples that are smaller than the one before.
+    positions: Vec<usize>,
+    /// The sum of the samples before the first `i` resets.
+    counted: Vec<CompensatedSum>,
+}
+
+impl Resets {
+    fn find(&mut self, values: &[f64]) {
+        self.positions.clear();
+        self.positions.resize(values.len(), 0);
+        let mut found = 0;
+        // Without a branch: a gauge goes down as often as up, and `rate` is asked of gauges too.
+        for (i, pair) in values.windows(2).enumerate() {
+            self.positions[found] = i + 1;
+            found += usize::from(pair[1] < pair[0]);
+        }
+        self.positions.truncate(found);
+        self.counted.clear();
+        let mut sum = CompensatedSum::default();
+        self.counted.push(sum);
+        for &position in &self.positions {
+            sum.add(values[position - 1]);
+            self.counted.push(sum);
+        }
+    }
+
+    /// What was counted before the resets `from..to`.
+    fn counted_between(&self, from: usize, to: usize, values: &[f64]) -> f64 {
+        let (before, after) = (self.counted[from], self.counted[to]);
+        if after.sum.is_finite() {
+            return (after.sum - before.sum) + (after.error - before.error);
+        }
+        self.positions[from..to].iter().map(|&position| values[position - 1]).sum()
+    }
+}
+
 /// `rate`, `increase` and `delta`: the change between the first and the last sample of a window, extrapolated to the
 /// window's ends as Prometheus does it. `resets` is a buffer.
 pub(super) fn extrapolated(
     function: Rollup,
     windows: &Windows,
     samples: &Samples,
-    resets: &mut Vec<usize>,
+    resets: &mut Resets,
     cells: &mut [f64],
 ) {
     let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
     let is_counter = function != Rollup::Delta;
-    resets.clear();
-    if is_counter {
-        resets.extend((1..values.len()).filter(|&i| values[i] < values[i - 1]));
-    }
+    resets.find(if is_counter { values } else { &[] });
     let range = windows.range_nanos();
     let per_second = if function == Rollup::Rate { seconds(range) } else { 1.0 };
-    let mut first_reset = 0;
+    let (mut from, mut to) = (0, 0);
     windows.walk(timestamps, |window| {
         let (first, last) = (window.lo, window.hi - 1);
         if first == last {
             return;
         }
         let mut change = values[last] - values[first];
-        while first_reset < resets.len() && resets[first_reset] <= first {
-            first_reset += 1;
+        while to < resets.positions.len() && resets.positions[to] <= last {
+            to += 1;
         }
-        for &reset in resets[first_reset..].iter().take_while(|&&reset| reset <= last) {
-            change += values[reset - 1];
+        while from < to && resets.positions[from] <= first {
+            from += 1;
         }
-        let sampled = seconds(timestamps[last] - timestamps[first]);
-        let to_start = seconds(timestamps[first] - window.end.saturating_sub(range));
-        let to_end = seconds(window.end - timestamps[last]);
+        if from < to {
+            change += resets.counted_between(from, to, values);
+        }
+        // Only ratios of these durations matter, so they stay in nanoseconds.
+        let sampled = (timestamps[last] - timestamps[first]) as f64;
+        let to_start = (timestamps[first] - window.end.saturating_sub(range)) as f64;
+        let to_end = (window.end - timestamps[last]) as f64;
         let zero_after =
             (is_counter && change > 0.0 && values[first] >= 0.0).then(|| sampled * values[first] / change);
         let covered = extrapolate(sampled, last - first, to_start, to_end, zero_after);
@@ -52,9 +93,8 @@ pub(super) fn extrapolated(
     });
 }
 
-/// The seconds that the change is taken to stand for: those sampled, and the gaps to the window's ends as far as the series
-/// is likely to have been there. A counter is not extrapolated to before it was zero, `zero_after` seconds before
-/// its first sample.
+/// The time that the change is taken to stand for: that sampled, and the gaps to the window's ends as far as the series is
+/// likely to have been there. A counter is not extrapolated to before it was zero, `zero_after` before its first sample.
 fn extrapolate(
     sampled: f64,
     intervals: usize,

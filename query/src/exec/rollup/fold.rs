@@ -104,16 +104,21 @@ pub(super) fn averages(
     cells: &mut [f64],
 ) {
     let values = samples.values.as_slice();
-    let mean = |w: Window| values[w.lo..w.hi].iter().copied().collect::<Mean>().value();
+    let mean = |w: Window, sum: CompensatedSum| {
+        if sum.sum.is_infinite() {
+            // It may have overflowed on the way to a finite mean.
+            return values[w.lo..w.hi].iter().copied().collect::<Mean>().value();
+        }
+        let count = (w.hi - w.lo) as f64;
+        sum.sum / count + sum.error / count
+    };
     if barely_overlap(windows) {
-        windows.walk(&samples.timestamps, |w| cells[w.step] = mean(w));
+        windows.walk(&samples.timestamps, |w| {
+            cells[w.step] = mean(w, values[w.lo..w.hi].iter().copied().collect());
+        });
         return;
     }
-    slide_sums(windows, samples, older, |w, sum| {
-        // An infinite sum may have overflowed on the way to a finite mean.
-        let count = (w.hi - w.lo) as f64;
-        cells[w.step] = if sum.sum.is_infinite() { mean(w) } else { sum.sum / count + sum.error / count };
-    });
+    slide_sums(windows, samples, older, |w, sum| cells[w.step] = mean(w, sum));
 }
 
 /// The extreme value of each window. `beats(a, b)` says whether `b` is more extreme than `a`; a NaN loses to any number.

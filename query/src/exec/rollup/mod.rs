@@ -21,8 +21,7 @@ pub(super) use quantile::quantile_of;
 /// Memory that is reused from series to series.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    /// The indexes of the samples before which a counter was reset.
-    resets: Vec<usize>,
+    resets: counter::Resets,
     sums: fold::Suffixes<CompensatedSum>,
     extremes: fold::Suffixes<f64>,
     /// A window's values, to be put in order.

@@ -47,6 +47,16 @@ fn rate_adds_what_was_counted_before_a_reset() {
 }
 
 #[test]
+fn a_huge_reset_leaves_later_windows_exact() {
+    for huge in [1e300, f64::INFINITY] {
+        let data = samples(10, &[huge, 1.0, 2.0, 1.0, 3.0, 5.0, 1.0, 0.5, 1.5]);
+        let windows = windows(0, 80, 10, 31);
+        let slid = run(Rollup::Increase, &windows, &data);
+        assert_eq!(slid[4..], run_each_step_alone(Rollup::Increase, &windows, &data)[4..]);
+    }
+}
+
+#[test]
 fn a_single_sample_has_no_rate() {
     let one = samples(10, &[1.0]);
     for function in [Rollup::Rate, Rollup::Delta, Rollup::Irate, Rollup::Idelta, Rollup::Deriv] {
