@@ -23,6 +23,8 @@ const ROUNDS: u64 = 5;
 const WRITERS: usize = 2;
 const SERIES: usize = 10;
 const STEPS: u64 = 10;
+/// The most answers that a round waits for.
+const ANSWERS_MAX: usize = 600;
 const FIELDS: [&str; 2] = ["a", "b"];
 /// The longest time between the answer that decides that the server is killed, and the kill.
 const LAST_MICROSECONDS_MAX: usize = 5_000;
@@ -133,7 +135,7 @@ fn check(found: &Cells, writers: &mut [Writer], round: u64) {
 
 /// Lets the writers write, and kills the server somewhere in the middle; in some rounds during a flush or compaction.
 fn write_and_kill(server: &Server, writers: &mut [Writer], round: u64, random: &mut Random) {
-    let answers = 50 + random.below(200);
+    let answers = 100 + random.below(ANSWERS_MAX - 100);
     let last_moment = Duration::from_micros(random.below(LAST_MICROSECONDS_MAX) as u64);
     thread::scope(|scope| {
         let (sender, answered) = mpsc::channel();

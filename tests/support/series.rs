@@ -21,8 +21,10 @@ pub(crate) fn parse(text: &str) -> Cells {
     let mut cells = Cells::new();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
-        let labels: BTreeMap<&str, &str> =
-            line["metric"].as_object().unwrap().iter().map(|(n, v)| (&**n, v.as_str().unwrap())).collect();
+        let labels =
+            line["metric"].as_object().unwrap().iter().map(|(n, v)| (n.as_str(), v.as_str().unwrap()));
+        // An empty label is the same as none.
+        let labels: BTreeMap<&str, &str> = labels.filter(|(_, value)| !value.is_empty()).collect();
         let (values, timestamps) =
             (line["values"].as_array().unwrap(), line["timestamps"].as_array().unwrap());
         assert_eq!(values.len(), timestamps.len(), "{labels:?}");

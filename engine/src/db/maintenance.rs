@@ -47,7 +47,7 @@ impl Core {
             let span = i64::try_from(self.options.block_span.as_nanos()).unwrap_or(i64::MAX);
             let blocks = seal(&self.directory, &sealed.head, span)?;
             self.publish_sealed(&sealed, &blocks)?;
-            self.remove_segments(sealed.next_segment);
+            self.forget_segments(sealed.next_segment);
             let samples: u64 = blocks.iter().map(|block| block.samples).sum();
             report.blocks += blocks.len();
             report.samples += samples;
@@ -99,7 +99,7 @@ impl Core {
     }
 
     /// Removes the log segments before `first`. What cannot be removed now is removed when the database is opened.
-    fn remove_segments(&self, first: u64) {
+    fn forget_segments(&self, first: u64) {
         let numbers = segment_numbers(&*self.directory).unwrap_or_default();
         for number in numbers.into_iter().filter(|number| *number < first) {
             if let Err(error) = self.directory.remove_file(&segment_path(number)) {

@@ -15,6 +15,7 @@ use super::stats::Counters;
 use super::{Core, LOCK_FILE};
 use crate::block::{BLOCKS_DIR, Block, block_id};
 use crate::directory::{Directory, DirectoryLock};
+use crate::encoding::DecodeError;
 use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::manifest::Manifest;
@@ -33,15 +34,15 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
     let blocks = open_blocks(&*directory, &manifest)?;
     let mut heads = Heads::default();
     let report = replay(&*directory, manifest.wal_first, &mut heads)?;
-    let generation = report.last_generation.max(manifest.next_generation);
-    let active = heads.by_generation.remove(&report.last_generation).filter(|_| report.last_segment > 0);
-    let active = active.unwrap_or_else(|| Head::new(generation));
-    let sealed = heads.sealed(&report);
+    let (active, sealed) = heads.into_active_and_sealed(&report, manifest.next_generation);
     let header = SegmentHeader {
         number: report.last_segment.max(manifest.wal_first) + 1,
         generation: active.generation(),
     };
     let wal = Wal::create(Arc::clone(&directory), options.wal_sync, header, report.next_sequence)?;
+    if active.is_empty() && sealed.is_empty() && report.corruptions.is_empty() {
+        remove_segments(&*directory, header.number)?;
+    }
     log_report(&report, &blocks, &active, start);
     let counters = Counters::new(&report, manifest.blocks.len() - blocks.len());
     Ok(Core {
@@ -114,9 +115,15 @@ fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest) -> Result<()
                 .map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
         }
     }
-    for number in segment_numbers(directory)?.into_iter().filter(|number| *number < manifest.wal_first) {
+    remove_segments(directory, manifest.wal_first)
+}
+
+/// Removes the log segments before number `first`.
+fn remove_segments(directory: &dyn Directory, first: u64) -> Result<()> {
+    for number in segment_numbers(directory)?.into_iter().filter(|number| *number < first) {
         let path = segment_path(number);
-        directory.remove_file(&path).map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
+        let removed = directory.remove_file(&path);
+        removed.map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
     }
     Ok(())
 }
@@ -151,25 +158,34 @@ impl Heads {
         self.by_generation.entry(generation).or_insert_with(|| Head::new(generation))
     }
 
-    /// The heads that were being sealed when the log ended.
-    fn sealed(self, report: &ReplayReport) -> Vec<SealedHead> {
+    /// The newest head goes on, if it has samples; else a fresh one takes its place, so that segments without samples need
+    /// not be kept. Those before it were being sealed when the log ended.
+    fn into_active_and_sealed(
+        mut self,
+        report: &ReplayReport,
+        next_generation: u64,
+    ) -> (Head, Vec<SealedHead>) {
+        let newest = self.by_generation.remove(&report.last_generation).filter(|head| !head.is_empty());
+        let fresh = next_generation.max(report.last_generation + 1);
+        let active = newest.unwrap_or_else(|| Head::new(fresh));
         let next_segment = |generation: u64| {
             let next = report.generations.iter().find(|(other, _)| *other > generation);
             next.map_or(report.last_segment + 1, |(_, segment)| *segment)
         };
-        let heads = self.by_generation.into_iter().filter(|(_, head)| !head.is_empty());
-        heads
-            .map(|(generation, head)| SealedHead {
-                head: Arc::new(head),
-                next_segment: next_segment(generation),
-            })
-            .collect()
+        let sealed = self.by_generation.into_iter().filter(|(_, head)| !head.is_empty());
+        let sealed = sealed.map(|(generation, head)| SealedHead {
+            head: Arc::new(head),
+            next_segment: next_segment(generation),
+        });
+        (active, sealed.collect())
     }
 }
 
 impl Replay for Heads {
-    fn define(&mut self, generation: u64, definition: &GroupDefinition) -> Result<()> {
-        self.head(generation).replay_define(definition)
+    fn define(&mut self, generation: u64, definition: &GroupDefinition) -> Result<(), DecodeError> {
+        self.head(generation)
+            .replay_define(definition)
+            .map_err(|reason| DecodeError { offset: 0, reason })
     }
 
     fn rows(&mut self, generation: u64, rows: &Rows) -> u64 {

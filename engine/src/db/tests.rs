@@ -173,7 +173,7 @@ fn concurrent_writers_share_syncs() {
         for writer in 0..8 {
             let db = &db;
             scope.spawn(move || {
-                (0..20).for_each(|i| write(db, &format!("{writer}"), i, &[("user", 1.0), ("idle", 2.0)]))
+                (0..20).for_each(|i| write(db, &format!("{writer}"), i, &[("user", 1.0), ("idle", 2.0)]));
             });
         }
     });

@@ -263,8 +263,8 @@ impl Head {
     /// Takes a group's definition from the log.
     ///
     /// # Errors
-    /// [`Error::InvalidSeries`] when it contradicts an earlier one.
-    pub fn replay_define(&self, definition: &GroupDefinition) -> Result<()> {
+    /// How it contradicts an earlier one.
+    pub fn replay_define(&self, definition: &GroupDefinition) -> Result<(), &'static str> {
         let group = definition.group;
         self.shards[group.shard()].write().define_at(group.index(), &definition.series)
     }

@@ -10,12 +10,15 @@ use hashbrown::{HashMap, HashTable};
 use super::group::{Group, GroupChunk};
 use super::symbols::{Symbol, Symbols};
 use super::{HeadSeries, hash_bytes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::index::{LabelIndex, matching};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
 use crate::wal::Rows;
+
+/// A definition in the log that is this far ahead of the last one is damage, not a sign that others are lost.
+const MISSING_GROUPS_MAX: usize = 1 << 20;
 
 #[derive(Debug)]
 struct SeriesEntry {
@@ -90,13 +93,12 @@ impl Shard {
     }
 
     /// Adds the group at `position` as the log tells it.
-    pub(super) fn define_at(&mut self, position: usize, columns: &[Labels]) -> Result<()> {
-        let invalid = |reason: String| Error::InvalidSeries { reason };
+    pub(super) fn define_at(&mut self, position: usize, columns: &[Labels]) -> Result<(), &'static str> {
         if position < self.groups.len() {
-            return Err(invalid(format!("group {position} is defined twice")));
+            return Err("the group is defined twice");
         }
-        if position - self.groups.len() > 1 << 20 {
-            return Err(invalid(format!("group {position} is far out of sequence")));
+        if position - self.groups.len() > MISSING_GROUPS_MAX {
+            return Err("the group is far out of sequence");
         }
         // Definitions that damage took away leave groups without columns, whose rows are counted as lost.
         while self.groups.len() < position {

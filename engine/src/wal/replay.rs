@@ -17,7 +17,7 @@ pub trait Replay {
     ///
     /// # Errors
     /// When it contradicts an earlier one.
-    fn define(&mut self, generation: u64, definition: &GroupDefinition) -> Result<()>;
+    fn define(&mut self, generation: u64, definition: &GroupDefinition) -> Result<(), DecodeError>;
 
     /// Rows were written. Returns how many samples belong to groups that are not defined, so that are lost.
     fn rows(&mut self, generation: u64, rows: &Rows) -> u64;
@@ -123,7 +123,7 @@ impl SegmentReplay<'_> {
                 Item::Frame(frame) => {
                     self.report.records += 1;
                     self.report.next_sequence = self.report.next_sequence.max(frame.sequence + 1);
-                    if let Err(error) = self.record(header, frame.kind, frame.payload, into)? {
+                    if let Err(error) = self.record(header, frame.kind, frame.payload, into) {
                         self.corruption(frame.offset, frame.payload.len(), error.reason);
                     }
                 }
@@ -154,25 +154,19 @@ impl SegmentReplay<'_> {
         kind: u8,
         payload: &[u8],
         into: &mut impl Replay,
-    ) -> Result<Result<(), DecodeError>> {
+    ) -> Result<(), DecodeError> {
         match kind {
-            KIND_GROUP => match GroupDefinition::decode(payload) {
-                Ok(definition) => into.define(header.generation, &definition)?,
-                Err(error) => return Ok(Err(error)),
-            },
+            KIND_GROUP => into.define(header.generation, &GroupDefinition::decode(payload)?)?,
             KIND_ROWS => {
                 for rows in batch_rows(payload) {
-                    let rows = match rows {
-                        Ok(rows) => rows,
-                        Err(error) => return Ok(Err(error)),
-                    };
+                    let rows = rows?;
                     self.report.samples += rows.samples() as u64;
                     self.report.orphaned_samples += into.rows(header.generation, &rows);
                 }
             }
-            _ => return Ok(Err(DecodeError { offset: 3, reason: "the record's kind is unknown" })),
+            _ => return Err(DecodeError { offset: 3, reason: "the record's kind is unknown" }),
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     fn corruption(&mut self, offset: usize, len: usize, reason: &str) {

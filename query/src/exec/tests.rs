@@ -1,3 +1,5 @@
+//! The executor over small databases: limits, cancellation, threads, and range queries against instant ones.
+
 use tempfile::TempDir;
 use timberline_engine::{Db, Labels, Options, WalSync};
 

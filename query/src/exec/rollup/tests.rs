@@ -1,3 +1,5 @@
+//! Rollups over whole series: known values, and sliding against each window by itself.
+
 use super::super::grid::{Grid, millis_to_nanos};
 use super::super::row::{ABSENT, is_absent};
 use super::*;

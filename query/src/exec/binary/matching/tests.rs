@@ -1,3 +1,5 @@
+//! Which series meet, and what the errors say when too many do.
+
 use super::*;
 use crate::plan::{BinaryPlan, VectorPlan};
 

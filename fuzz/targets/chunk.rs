@@ -1,0 +1,85 @@
+//! Columns of a chunk: any numbers come back, and bytes that are damaged or made up give an error at worst.
+#![no_main]
+
+use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
+use timberline_engine::chunk::{
+    CHUNK_SAMPLES_MAX, decode_timestamps, decode_values, describe_timestamps, describe_values,
+    encode_timestamps, encode_values, timestamp_count,
+};
+use timberline_fuzz::damage;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    shape: u8,
+    numbers: Vec<i64>,
+    bytes: Vec<u8>,
+    count: u16,
+    changes: Vec<(u16, u8)>,
+}
+
+fuzz_target!(|input: Input| {
+    read(&input.bytes, usize::from(input.count));
+
+    let timestamps = timestamps(&input);
+    let mut column = Vec::new();
+    encode_timestamps(&timestamps, &mut column);
+    let mut decoded = Vec::new();
+    decode_timestamps(&column, &mut decoded).unwrap();
+    assert_eq!(decoded, timestamps);
+    damage(&mut column, &input.changes);
+    read(&column, timestamps.len());
+
+    let values = values(&input);
+    let mut column = Vec::new();
+    encode_values(&values, &mut column);
+    let mut decoded = Vec::new();
+    decode_values(&column, values.len(), &mut decoded).unwrap();
+    assert!(decoded.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())));
+    damage(&mut column, &input.changes);
+    read(&column, values.len());
+});
+
+/// Reads bytes as either column; what comes out has the promised length.
+fn read(bytes: &[u8], count: usize) {
+    let mut timestamps = Vec::new();
+    if decode_timestamps(bytes, &mut timestamps).is_ok() {
+        assert_eq!(timestamp_count(bytes).ok(), Some(timestamps.len()));
+        assert!(timestamps.len() <= CHUNK_SAMPLES_MAX);
+    }
+    let mut values = Vec::new();
+    if decode_values(bytes, count, &mut values).is_ok() {
+        assert_eq!(values.len(), count);
+    }
+    let _ = (describe_timestamps(bytes), describe_values(bytes, count));
+}
+
+/// The numbers as they are, as steps, or as small steps around a regular one.
+fn timestamps(input: &Input) -> Vec<i64> {
+    let mut at = 1_700_000_000_000_000_000_i64;
+    let mut step = |by: i64| {
+        at = at.wrapping_add(by);
+        at
+    };
+    match input.shape % 3 {
+        0 => input.numbers.clone(),
+        1 => input.numbers.iter().map(|number| step(number % 1_000 * 1_000_000)).collect(),
+        _ => input.numbers.iter().map(|number| step(10_000_000_000 + number % 3)).collect(),
+    }
+}
+
+/// The numbers as bits of doubles, as integers, as decimals, or as a slow counter with some odd values in it.
+fn values(input: &Input) -> Vec<f64> {
+    let mut total = 0_i64;
+    let numbers = input.numbers.iter();
+    match input.shape / 3 % 4 {
+        0 => numbers.map(|number| f64::from_bits(*number as u64)).collect(),
+        1 => numbers.map(|number| (number % 10_000) as f64).collect(),
+        2 => numbers.map(|number| (number % 1_000_000) as f64 / 100.0).collect(),
+        _ => numbers
+            .map(|number| {
+                total = total.wrapping_add(number % 100);
+                if number % 50 == 7 { f64::from_bits(*number as u64) } else { total as f64 }
+            })
+            .collect(),
+    }
+}
