@@ -33,7 +33,11 @@ impl Connection {
 
     fn request(&mut self, method: &str, path: &str, body: &[u8]) -> Outcome<()> {
         let stream = self.stream.get_mut();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len())?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )?;
         stream.write_all(body)?;
         let mut status = String::new();
         self.stream.read_line(&mut status)?;

@@ -19,8 +19,15 @@ pub(crate) const FIELDS: [&str; 10] = [
 /// 2026-01-01 00:00:00 UTC, nanoseconds.
 const START_NS: u64 = 1_767_225_600_000_000_000;
 const REGIONS: [&str; 9] = [
-    "us-east-1", "us-west-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-1", "ap-southeast-2",
-    "ap-northeast-1", "sa-east-1",
+    "us-east-1",
+    "us-west-1",
+    "us-west-2",
+    "eu-west-1",
+    "eu-central-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-northeast-1",
+    "sa-east-1",
 ];
 
 /// The lines of some hosts, in order of time.

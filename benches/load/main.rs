@@ -90,7 +90,13 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     );
     latencies.sort_unstable();
     let at = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
-    println!("answer:  p50 {:?}, p99 {:?}, max {:?} for {} requests", at(0.5), at(0.99), at(1.0), latencies.len());
+    println!(
+        "answer:  p50 {:?}, p99 {:?}, max {:?} for {} requests",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        latencies.len()
+    );
     if arguments.server.is_none() {
         settle(&server, port, points)?;
     }
@@ -126,7 +132,8 @@ fn send_all(arguments: &Arguments, port: u16, rows_each: usize) -> Outcome<Vec<D
         let senders: Vec<_> = hosts
             .chunks(share)
             .map(|hosts| {
-                let generator = Generator::new(hosts[0]..hosts[0] + hosts.len(), rows_each, arguments.interval);
+                let generator =
+                    Generator::new(hosts[0]..hosts[0] + hosts.len(), rows_each, arguments.interval);
                 scope.spawn(move || send(generator, port, arguments.body_bytes))
             })
             .collect();

@@ -183,9 +183,7 @@ impl Heads {
 
 impl Replay for Heads {
     fn define(&mut self, generation: u64, definition: &GroupDefinition) -> Result<(), DecodeError> {
-        self.head(generation)
-            .replay_define(definition)
-            .map_err(|reason| DecodeError { offset: 0, reason })
+        self.head(generation).replay_define(definition).map_err(|reason| DecodeError { offset: 0, reason })
     }
 
     fn rows(&mut self, generation: u64, rows: &Rows) -> u64 {
