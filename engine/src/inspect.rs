@@ -12,7 +12,7 @@ use crate::index::Index;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::samples::Samples;
 use crate::time::TimeRange;
-use crate::wal::{GroupDefinition, Item, Rows, SegmentError, SegmentReader, batch_rows};
+use crate::wal::{GroupDefinition, Item, Rows, SegmentError, SegmentReader, batch_rows, segment_path};
 
 /// Writes a description of a WAL segment, a block (its folder, its index or its chunk file), a manifest, or a whole data
 /// directory. Returns how many damaged places it met, each of which it describes.
@@ -111,7 +111,7 @@ impl Inspector<'_> {
     }
 
     fn segment(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-        let reader = SegmentReader::new(bytes).map_err(|e| match e {
+        let reader = SegmentReader::new(bytes, is_closed(path)).map_err(|e| match e {
             SegmentError::Damaged(e) => Error::corruption(path, e.offset as u64, e.reason),
             SegmentError::NewerVersion(found) => {
                 Error::NewerVersion { file: path.to_owned(), found, supported: 1 }
@@ -131,11 +131,16 @@ impl Inspector<'_> {
         for item in reader {
             match item {
                 Item::Frame(frame) => {
-                    if let Ok(definition) = GroupDefinition::decode(frame.payload)
-                        && frame.is_group()
-                    {
-                        groups += 1;
-                        series += definition.series.len() as u64;
+                    if frame.is_group() {
+                        match GroupDefinition::decode(frame.payload) {
+                            Ok(definition) => {
+                                groups += 1;
+                                series += definition.series.len() as u64;
+                            }
+                            Err(e) => {
+                                self.damage(Error::corruption(path, frame.offset as u64, e.reason).into())?;
+                            }
+                        }
                         continue;
                     }
                     batches += 1;
@@ -158,7 +163,7 @@ impl Inspector<'_> {
                     let lost = format!("{}; {} bytes are lost", gap.reason, gap.len);
                     self.damage(Error::corruption(path, gap.offset as u64, lost).into())?;
                 }
-                Item::Gap(gap) => torn = gap.len,
+                Item::Gap(gap) => torn += gap.len,
             }
         }
         writeln!(
@@ -167,7 +172,10 @@ impl Inspector<'_> {
         )?;
         self.range(range)?;
         if torn > 0 {
-            writeln!(self.out, "  the last {torn} bytes are an unfinished write that was never answered")?;
+            writeln!(
+                self.out,
+                "  the last {torn} bytes are what a crash left of a write that was not synced"
+            )?;
         }
         Ok(())
     }
@@ -269,6 +277,14 @@ impl Inspector<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether another segment follows the one at `path`.
+fn is_closed(path: &Path) -> bool {
+    let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
+    let next =
+        number.and_then(|number| segment_path(number + 1).file_name().map(|name| path.with_file_name(name)));
+    next.is_some_and(|next| next.exists())
 }
 
 const EMPTY: TimeRange = TimeRange { start: i64::MAX, end: i64::MIN };

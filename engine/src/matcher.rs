@@ -47,7 +47,11 @@ impl Matcher {
         let value = value.into();
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(Regex::new(&format!("^(?s:{value})$"))?),
+            MatchOp::Regex | MatchOp::NotRegex => {
+                // On its own first: a stray parenthesis could close the group around it, and the anchors with it.
+                Regex::new(&value)?;
+                Some(Regex::new(&format!("^(?s:{value})$"))?)
+            }
         };
         Ok(Self { name: name.into(), op, value, regex })
     }
@@ -119,6 +123,7 @@ mod tests {
         assert!(!matcher.matches("xc") && !matcher.matches("cx"));
         assert!(Matcher::new("a", MatchOp::NotRegex, "b+").unwrap().matches_empty());
         assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
+        assert!(Matcher::new("a", MatchOp::Regex, "b)|(?:c").is_err());
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl BlockWriter {
             samples: self.samples,
             chunk_bytes: self.flushed,
         };
-        let index = std::mem::take(&mut self.index).finish(&meta);
+        let index = std::mem::take(&mut self.index).finish(&meta)?;
         let directory = &self.directory;
         let mut publish = || -> std::io::Result<()> {
             self.file.sync()?;

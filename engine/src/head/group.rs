@@ -64,19 +64,26 @@ impl Group {
         Self { first_series, width, buffer: RowBuffer::default(), chunks: Vec::new() }
     }
 
-    /// Adds a row; `sparse` says which cells are samples, when not all are.
+    /// Adds a row of samples; `sparse` says which columns they belong to, when not all have one.
     #[inline]
-    pub(super) fn append(&mut self, timestamp: i64, row: &[f64], sparse: Option<&SparseRow>) -> Appended {
+    pub(super) fn append(&mut self, timestamp: i64, samples: &[f64], sparse: Option<&SparseRow>) -> Appended {
         let buffer = &mut self.buffer;
         let out_of_order = timestamp <= buffer.range.end;
         buffer.in_order &= !out_of_order;
-        if let Some(sparse) = sparse {
-            buffer.sparse.push(SparseRow { row: buffer.timestamps.len(), present: sparse.present.clone() });
+        match sparse {
+            None => buffer.values.extend_from_slice(samples),
+            Some(sparse) => {
+                let mut samples = samples.iter();
+                // A cell without a sample holds a zero that nobody reads.
+                let cell = |column| if sparse.has(column) { samples.next().copied() } else { None };
+                buffer.values.extend((0..usize::from(self.width)).map(cell).map(Option::unwrap_or_default));
+                let row = buffer.timestamps.len();
+                buffer.sparse.push(SparseRow { row, present: sparse.present.clone() });
+            }
         }
         buffer.timestamps.push(timestamp);
-        buffer.values.extend_from_slice(row);
         buffer.range = buffer.range.union(TimeRange::new(timestamp, timestamp));
-        let mut bytes = 8 * (1 + row.len()) as isize;
+        let mut bytes = 8 * (1 + usize::from(self.width)) as isize;
         if buffer.timestamps.len() >= CHUNK_ROWS_MAX || buffer.values.len() * 8 >= CHUNK_BUFFER_BYTES_MAX {
             bytes += self.cut();
         }
@@ -249,7 +256,8 @@ mod tests {
         let mut group = Group::new(0, 2);
         for i in 0..CHUNK_ROWS_MAX as i64 {
             let only_first = SparseRow { row: 0, present: Box::new([0b01]) };
-            group.append(i, &[1.0, 2.0], (i % 2 == 0).then_some(&only_first));
+            let sparse = i % 2 == 0;
+            group.append(i, if sparse { &[1.0] } else { &[1.0, 2.0] }, sparse.then_some(&only_first));
         }
         assert_eq!(group.chunks(TimeRange::ALL).count(), 1);
         assert_eq!(read(&group, 0).timestamps.len(), CHUNK_ROWS_MAX);

@@ -26,50 +26,42 @@ pub(super) struct Slot {
 /// The fields of a key in the order in which they were first seen.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Each name behind its length as u16.
     names: Vec<u8>,
-    len: usize,
+    /// Where each name ends.
+    ends: Vec<u32>,
 }
 
 impl Layout {
     fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut layout = Self { names: Vec::new(), len: 0 };
+        let mut layout = Self { names: Vec::new(), ends: Vec::new() };
         for name in names {
-            layout.names.extend_from_slice(&(name.len() as u16).to_le_bytes());
             layout.names.extend_from_slice(name);
-            layout.len += 1;
+            layout.ends.push(layout.names.len() as u32);
         }
         layout
     }
 
-    fn names(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.names[..];
-        std::iter::from_fn(move || {
-            let (len, tail) = rest.split_first_chunk::<2>()?;
-            let (name, tail) = tail.split_at_checked(u16::from_le_bytes(*len).into())?;
-            rest = tail;
-            Some(name)
-        })
+    fn name(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        &self.names[start..self.ends[at] as usize]
     }
 
     /// Whether the fields are exactly these names in this order.
     #[inline]
     pub(super) fn is(&self, fields: &[Field<'_>]) -> bool {
-        if fields.len() != self.len {
-            return false;
-        }
-        let mut rest = &self.names[..];
-        for field in fields {
-            let len = field.name.len();
-            if rest.len() < len + 2
-                || rest[..2] != (len as u16).to_le_bytes()
-                || rest[2..2 + len] != *field.name
-            {
-                return false;
-            }
-            rest = &rest[2 + len..];
-        }
-        true
+        let mut start = 0;
+        fields.len() == self.ends.len()
+            && fields.iter().zip(&self.ends).all(|(field, end)| {
+                let name = &self.names[start..*end as usize];
+                start = *end as usize;
+                name == field.name
+            })
+    }
+
+    /// The position of a name, which is probably `expected` or soon behind it.
+    pub(super) fn position(&self, name: &[u8], expected: usize) -> Option<usize> {
+        let count = self.ends.len();
+        (expected..count).chain(0..expected.min(count)).find(|at| self.name(*at) == name)
     }
 }
 
@@ -91,20 +83,19 @@ pub(super) enum Places {
 }
 
 impl KeyEntry {
-    /// The slot of the field `name`; `guess` is where it stood in the row.
-    pub(super) fn slot(&self, name: &[u8], guess: usize) -> Option<Slot> {
-        let at = self.layout.names().enumerate().skip(guess).find(|(_, n)| *n == name);
-        let (at, _) = at.or_else(|| self.layout.names().enumerate().find(|(_, n)| *n == name))?;
-        Some(match &self.fields {
-            Places::Group(group) => Slot { group: *group, column: at as u16, width: self.layout.len as u16 },
+    /// The slot of the field at a position of the layout.
+    pub(super) fn slot(&self, at: usize) -> Slot {
+        match &self.fields {
+            Places::Group(group) => {
+                Slot { group: *group, column: at as u16, width: self.layout.ends.len() as u16 }
+            }
             Places::Slots(slots) => slots[at],
-        })
+        }
     }
 
     /// The names and slots of all fields.
     pub(super) fn all(&self) -> Vec<(Box<[u8]>, Slot)> {
-        let names = self.layout.names();
-        names.enumerate().filter_map(|(i, name)| Some((name.into(), self.slot(name, i)?))).collect()
+        (0..self.layout.ends.len()).map(|at| (self.layout.name(at).into(), self.slot(at))).collect()
     }
 }
 

@@ -5,7 +5,8 @@
 //! together. Rows are applied shard by shard in the order of the log (a [`turnstile`] for each shard), so what readers
 //! see is what a replay would give.
 //!
-//! Lock order: key shard → shard → log queue. A reader holds one shard's lock at a time.
+//! Lock order: key shard → layouts; key shard → shard → log queue; tickets → log queue; turnstile → shard. A reader holds
+//! one shard's lock at a time.
 
 mod group;
 mod keys;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use parking_lot::{Mutex, RwLock};
 
 pub use group::GroupChunk;
@@ -29,7 +31,7 @@ use crate::matcher::Matcher;
 use crate::rows::Row;
 use crate::samples::Samples;
 use crate::time::TimeRange;
-use crate::wal::{GROUP_WIDTH_MAX, GroupDefinition, GroupId, Rows, Wal, encode_batch};
+use crate::wal::{GROUP_WIDTH_MAX, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Rows, Wal, encode_batch};
 use keys::{KeyTable, Places, Slot};
 use shard::Shard;
 use turnstile::Turnstile;
@@ -58,14 +60,27 @@ pub struct HeadSeries {
 #[derive(Debug, Default)]
 pub struct Batch {
     shards: [Rows; GroupId::SHARDS],
+    /// The cells of the row that is being placed.
     cells: Vec<(Slot, f64)>,
+    samples: usize,
+    /// The most that the batch can take in the log.
+    bytes: usize,
 }
+
+/// A batch takes at most this many bytes in the log.
+const BATCH_BYTES_MAX: usize = 256 << 20;
+/// Group, timestamp, width and position of a row take at most this many bytes in the log, its bitmap apart.
+const ROW_BYTES_MAX: usize = 5 + 10 + 3 + 5;
+const _: () = assert!(BATCH_BYTES_MAX + (64 << 10) < PAYLOAD_BYTES_MAX, "a full batch fits one record");
+
+/// Rows that are applied before readers get a turn.
+const APPLY_ROWS_MAX: usize = 4096;
 
 impl Batch {
     /// How many samples the batch holds.
     #[must_use]
     pub fn samples(&self) -> usize {
-        self.shards.iter().map(Rows::samples).sum()
+        self.samples
     }
 
     /// Whether there is no row.
@@ -127,7 +142,8 @@ impl Head {
     /// Adds a row to a batch, defining in the log what series are new. `resolve` gives the labels for a field name.
     ///
     /// # Errors
-    /// What `resolve` returns; [`Error::WritesRefused`]. The batch is then as it was before.
+    /// What `resolve` returns; [`Error::WritesRefused`]; [`Error::Limit`] when the batch is full. The batch is then as it
+    /// was before.
     #[inline]
     pub fn place(
         &self,
@@ -137,30 +153,35 @@ impl Head {
         batch: &mut Batch,
     ) -> Result<()> {
         let hash = hash_bytes(row.key);
-        loop {
-            {
-                let keys = self.keys.read(hash);
-                if let Some(entry) = keys.get(hash, row.key) {
-                    match &entry.fields {
-                        Places::Group(group) if entry.layout.is(row.fields) => {
-                            let values = row.fields.iter().map(|field| field.value);
-                            batch.shards[group.shard()].push(*group, row.timestamp, values);
-                            return Ok(());
-                        }
-                        _ => {
-                            batch.cells.clear();
-                            let slots = row.fields.iter().enumerate();
-                            let slots = slots.map(|(i, f)| Some((entry.slot(f.name, i)?, f.value)));
-                            if slots.map(|cell| cell.map(|c| batch.cells.push(c))).all(|c| c.is_some()) {
-                                batch.place_cells(row.timestamp);
-                                return Ok(());
-                            }
-                        }
-                    }
-                }
-            }
+        batch.reserve(row.fields.len())?;
+        while !self.place_known(hash, row, batch) {
             self.learn(wal, hash, row, &mut resolve)?;
         }
+        batch.samples += row.fields.len();
+        Ok(())
+    }
+
+    /// Adds a row whose key and fields are all known; false when they are not.
+    #[inline]
+    fn place_known(&self, hash: u64, row: Row<'_>, batch: &mut Batch) -> bool {
+        let keys = self.keys.read(hash);
+        let Some(entry) = keys.get(hash, row.key) else { return false };
+        if let Places::Group(group) = &entry.fields
+            && entry.layout.is(row.fields)
+        {
+            let values = row.fields.iter().map(|field| field.value);
+            batch.shards[group.shard()].push(*group, row.timestamp, values);
+            return true;
+        }
+        batch.cells.clear();
+        let mut expected = 0;
+        for field in row.fields {
+            let Some(at) = entry.layout.position(field.name, expected) else { return false };
+            batch.cells.push((entry.slot(at), field.value));
+            expected = at + 1;
+        }
+        batch.place_cells(row.timestamp);
+        true
     }
 
     /// Learns the fields of a key that are not known yet.
@@ -174,20 +195,19 @@ impl Head {
     ) -> Result<()> {
         let mut keys = self.keys.write(hash);
         let mut fields = keys.get(hash, row.key).map(keys::KeyEntry::all).unwrap_or_default();
+        let mut seen: HashSet<&[u8], FixedState> = HashSet::default();
+        seen.extend(fields.iter().map(|(name, _)| &**name));
         let mut unknown: Vec<(&[u8], Labels)> = Vec::new();
         for field in row.fields {
             if field.name.len() > usize::from(u16::MAX) {
-                return Err(Error::Limit {
-                    name: "field name bytes",
-                    limit: u16::MAX.into(),
-                    got: field.name.len() as u64,
-                });
+                let (limit, got) = (u16::MAX.into(), field.name.len() as u64);
+                return Err(Error::Limit { name: "bytes of a field name", limit, got });
             }
-            let known = fields.iter().any(|(name, _)| **name == *field.name);
-            if !known && !unknown.iter().any(|(name, _)| *name == field.name) {
+            if seen.insert(field.name) {
                 unknown.push((field.name, resolve(field.name)?));
             }
         }
+        drop(seen);
         for columns in unknown.chunk_by(|a, b| shard_of(&a.1) == shard_of(&b.1)) {
             for columns in columns.chunks(GROUP_WIDTH_MAX) {
                 let labels: Vec<Labels> = columns.iter().map(|(_, labels)| labels.clone()).collect();
@@ -252,12 +272,19 @@ impl Head {
         Ok(())
     }
 
+    /// Adds rows to a shard, some at a time so that readers are not kept waiting; returns how many samples belong to
+    /// groups that are not defined.
     fn apply(&self, shard: usize, rows: &Rows) -> u64 {
-        let applied = self.shards[shard].write().apply(rows);
-        self.samples.fetch_add(applied.samples, Ordering::Relaxed);
-        self.out_of_order.fetch_add(applied.out_of_order, Ordering::Relaxed);
-        self.sample_bytes.fetch_add(applied.bytes as i64, Ordering::Relaxed);
-        applied.orphaned
+        let mut rows = rows.iter().peekable();
+        let mut orphaned = 0;
+        while rows.peek().is_some() {
+            let applied = self.shards[shard].write().apply(rows.by_ref().take(APPLY_ROWS_MAX));
+            self.samples.fetch_add(applied.samples, Ordering::Relaxed);
+            self.out_of_order.fetch_add(applied.out_of_order, Ordering::Relaxed);
+            self.sample_bytes.fetch_add(applied.bytes as i64, Ordering::Relaxed);
+            orphaned += applied.orphaned;
+        }
+        orphaned
     }
 
     /// Takes a group's definition from the log.
@@ -358,16 +385,34 @@ impl Head {
 }
 
 impl Batch {
+    /// Makes sure that a row with this many fields fits.
+    #[inline]
+    fn reserve(&mut self, fields: usize) -> Result<()> {
+        let bytes = self.bytes + ROW_BYTES_MAX + fields * (size_of::<f64>() + 1) + GROUP_WIDTH_MAX / 8;
+        if bytes > BATCH_BYTES_MAX {
+            let (limit, got) = (BATCH_BYTES_MAX as u64, bytes as u64);
+            return Err(Error::Limit { name: "bytes of a batch", limit, got });
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
     /// Turns cells into rows, one for each group.
     fn place_cells(&mut self, timestamp: i64) {
         // Stable, so that of two values for one field the later stays the later.
-        self.cells.sort_by_key(|(slot, _)| slot.group);
+        self.cells.sort_by_key(|(slot, _)| (slot.group, slot.column));
+        self.cells.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                earlier.1 = later.1;
+            }
+            same
+        });
         for cells in self.cells.chunk_by(|a, b| a.0.group == b.0.group) {
             let Slot { group, width, .. } = cells[0].0;
             let rows = &mut self.shards[group.shard()];
             let width = usize::from(width);
-            let in_order = cells.iter().enumerate().all(|(i, (slot, _))| usize::from(slot.column) == i);
-            if in_order && cells.len() == width {
+            if cells.len() == width {
                 rows.push(group, timestamp, cells.iter().map(|(_, value)| *value));
             } else {
                 let cells = cells.iter().map(|(slot, value)| (usize::from(slot.column), *value));

@@ -15,7 +15,7 @@ use crate::index::{LabelIndex, matching};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
-use crate::wal::Rows;
+use crate::wal::RowRef;
 
 /// A definition in the log that is this far ahead of the last one is damage, not a sign that others are lost.
 const MISSING_GROUPS_MAX: usize = 1 << 20;
@@ -134,19 +134,13 @@ impl Shard {
     }
 
     /// Adds rows. Rows of groups that do not exist, or not with that width, count as orphaned.
-    pub(super) fn apply(&mut self, rows: &Rows) -> Applied {
+    pub(super) fn apply<'a>(&mut self, rows: impl Iterator<Item = RowRef<'a>>) -> Applied {
         let mut applied = Applied::default();
-        let mut sparse = rows.sparse.iter().peekable();
-        let mut start = 0;
-        for (row, group) in rows.groups.iter().enumerate() {
-            let width = usize::from(rows.widths[row]);
-            let values = &rows.values[start..start + width];
-            start += width;
-            let sparse = sparse.next_if(|s| s.row == row);
-            let samples = sparse.map_or(width, |s| (0..width).filter(|c| s.has(*c)).count()) as u64;
-            match self.groups.get_mut(group.index()) {
-                Some(group) if usize::from(group.width) == width => {
-                    let appended = group.append(rows.timestamps[row], values, sparse);
+        for row in rows {
+            let samples = row.values.len() as u64;
+            match self.groups.get_mut(row.group.index()) {
+                Some(group) if usize::from(group.width) == row.width => {
+                    let appended = group.append(row.timestamp, row.values, row.sparse);
                     applied.samples += samples;
                     applied.bytes += appended.bytes;
                     applied.out_of_order += if appended.out_of_order { samples } else { 0 };

@@ -9,6 +9,7 @@ use super::layout::{
     VERSION,
 };
 use crate::encoding::{write_varint, write_zigzag};
+use crate::error::{Error, Result};
 use crate::labels::{Labels, METRIC_NAME};
 
 /// A label pair in order of appearance; the file numbers them in sorted order.
@@ -91,8 +92,10 @@ impl IndexBuilder {
     }
 
     /// The bytes of the index file.
-    #[must_use]
-    pub fn finish(self, meta: &BlockMeta) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when a section would grow past what 32 bits can address.
+    pub fn finish(self, meta: &BlockMeta) -> Result<Vec<u8>> {
         let mut file = SectionWriter::default();
         file.section(Section::Meta, |out| meta.encode(out));
         let sorted = self.sorted_pairs();
@@ -103,24 +106,24 @@ impl IndexBuilder {
         file.section(Section::Names, |out| write_names(&sorted, out));
         file.array(Section::ValueEnds, Section::ValueText, &sorted, |(_, value, _), out| {
             out.extend_from_slice(value.as_bytes());
-        });
+        })?;
         file.array(Section::PostingEnds, Section::Postings, &sorted, |(_, _, provisional), out| {
             let mut bitmap = Bitmap::of(&self.postings[*provisional as usize]);
             bitmap.run_optimize();
             out.extend_from_slice(&bitmap.serialize::<Portable>());
-        });
+        })?;
         file.array(Section::SetEnds, Section::Sets, &self.sets, |pairs, out| {
             pairs.iter().for_each(|pair| write_varint(out, final_ids[*pair as usize].into()));
-        });
+        })?;
         let mut chunks_start = 0;
         file.array(Section::SeriesEnds, Section::Series, &self.series, |row, out| {
             write_varint(out, row.metric.map_or(0, |pair| u64::from(final_ids[pair as usize]) + 1));
             write_varint(out, row.set.into());
             out.extend_from_slice(&self.chunk_lists[chunks_start..row.chunks_end]);
             chunks_start = row.chunks_end;
-        });
+        })?;
         file.section(Section::Times, |out| out.extend_from_slice(&self.times));
-        file.finish()
+        Ok(file.finish())
     }
 
     fn sorted_pairs(&self) -> Vec<(&str, &str, Provisional)> {
@@ -175,15 +178,18 @@ impl SectionWriter {
         items: Section,
         all: &[T],
         mut write: impl FnMut(&T, &mut Vec<u8>),
-    ) {
+    ) -> Result<()> {
         let mut bytes = Vec::new();
         let mut item_ends = Vec::with_capacity(all.len() * 4);
         for item in all {
             write(item, &mut bytes);
-            item_ends.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            let (name, limit, got) = ("bytes of an index section", u32::MAX.into(), bytes.len() as u64);
+            let end = u32::try_from(got).map_err(|_| Error::Limit { name, limit, got })?;
+            item_ends.extend_from_slice(&end.to_le_bytes());
         }
         self.section(ends, |out| out.extend_from_slice(&item_ends));
         self.section(items, |out| out.extend_from_slice(&bytes));
+        Ok(())
     }
 
     fn finish(mut self) -> Vec<u8> {

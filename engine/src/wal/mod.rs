@@ -9,9 +9,11 @@ mod replay;
 mod segment;
 mod writer;
 
-pub use record::{GROUP_WIDTH_MAX, GroupDefinition, GroupId, Rows, SparseRow, batch_rows, encode_batch};
+pub use record::{
+    GROUP_WIDTH_MAX, GroupDefinition, GroupId, RowRef, Rows, SparseRow, batch_rows, encode_batch,
+};
 pub use replay::{Replay, ReplayReport, replay, segment_numbers};
-pub use segment::{Frame, Gap, Item, SegmentError, SegmentHeader, SegmentReader};
+pub use segment::{Frame, Gap, Item, PAYLOAD_BYTES_MAX, SegmentError, SegmentHeader, SegmentReader};
 pub use writer::{Wal, WalStats, segment_path};
 
 /// The folder of the segments below the data directory.

@@ -92,7 +92,7 @@ impl SegmentReplay<'_> {
         let bytes = self.directory.map(&self.path).map_err(|e| Error::io("read", &shown, e))?;
         self.report.segments += 1;
         self.report.bytes += bytes.len() as u64;
-        let items = match SegmentReader::new(&bytes) {
+        let items = match SegmentReader::new(&bytes, !is_last) {
             Ok(items) => items,
             Err(SegmentError::NewerVersion(found)) => {
                 return Err(Error::NewerVersion { file: shown, found, supported: VERSION });
@@ -117,17 +117,28 @@ impl SegmentReplay<'_> {
         if self.report.generations.last().is_none_or(|(last, _)| *last < header.generation) {
             self.report.generations.push((header.generation, header.number));
         }
+        if segment_path(header.number) != self.path {
+            self.corruption(12, bytes.len(), "the segment has another number than its name says");
+            return Ok(());
+        }
         let mut kept = bytes.len();
+        // Within the log, sequence numbers have no gaps.
+        let mut expected = (self.report.records > 0).then_some(self.report.next_sequence);
         for item in items {
             match item {
                 Item::Frame(frame) => {
                     self.report.records += 1;
+                    if expected.is_some_and(|expected| expected != frame.sequence) {
+                        self.corruption(frame.offset, 0, "records before this one are missing");
+                    }
+                    expected = Some(frame.sequence + 1);
                     self.report.next_sequence = self.report.next_sequence.max(frame.sequence + 1);
                     if let Err(error) = self.record(header, frame.kind, frame.payload, into) {
                         self.corruption(frame.offset, frame.payload.len(), error.reason);
                     }
                 }
-                Item::Gap(gap) if gap.was_durable || !is_last => {
+                Item::Gap(gap) if gap.was_durable => {
+                    expected = None;
                     self.corruption(gap.offset, gap.len, gap.reason);
                 }
                 Item::Gap(gap) => {

@@ -12,8 +12,10 @@ pub(super) const SEGMENT_HEADER_BYTES: usize = 32;
 pub(super) const FRAME_HEADER_BYTES: usize = 32;
 /// The first bytes of every frame, by which a reader finds the next one behind damage.
 pub(super) const FRAME_MAGIC: [u8; 3] = [0xd7, 0x1b, 0xe5];
-/// A payload is at most this long; a larger length is damage.
-pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+/// A payload is at most this long: the writer refuses a longer one, and a reader takes a larger length for damage.
+pub const PAYLOAD_BYTES_MAX: usize = 512 << 20;
+
+const LENGTH_OUT_OF_RANGE: &str = "the payload's length is out of range";
 
 /// The record is a [`GroupDefinition`](super::GroupDefinition).
 pub(super) const KIND_GROUP: u8 = 1;
@@ -83,16 +85,15 @@ pub(super) fn frame_header(
     kind: u8,
     payload: &[u8],
     sequence: u64,
-    durable: u32,
+    durable: u64,
 ) -> [u8; FRAME_HEADER_BYTES] {
     let mut bytes = [0; FRAME_HEADER_BYTES];
     bytes[..3].copy_from_slice(&FRAME_MAGIC);
     bytes[3] = kind;
     bytes[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     bytes[8..16].copy_from_slice(&sequence.to_le_bytes());
-    bytes[16..20].copy_from_slice(&durable.to_le_bytes());
-    bytes[20..24].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
-    // Bytes 24..28 are reserved and zero.
+    bytes[16..24].copy_from_slice(&durable.to_le_bytes());
+    bytes[24..28].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..28]);
     bytes[28..].copy_from_slice(&crc.to_le_bytes());
     bytes
@@ -108,7 +109,7 @@ pub struct Frame<'a> {
     /// The record's number in the log; ascending.
     pub sequence: u64,
     /// How many bytes of the segment were known to be on disk when this frame was written.
-    pub durable: u32,
+    pub durable: u64,
     /// The record.
     pub payload: &'a [u8],
 }
@@ -156,16 +157,19 @@ pub struct SegmentReader<'a> {
     bytes: &'a [u8],
     header: SegmentHeader,
     offset: usize,
+    /// Whether all of it had been synced before the log went on in another segment.
+    closed: bool,
 }
 
 impl<'a> SegmentReader<'a> {
-    /// A reader of a whole segment file.
+    /// A reader of a whole segment file. A segment that is `closed`, since another one follows it, had been synced as a
+    /// whole, so it has no torn tail.
     ///
     /// # Errors
     /// When the header does not check out.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, SegmentError> {
+    pub fn new(bytes: &'a [u8], closed: bool) -> Result<Self, SegmentError> {
         let header = SegmentHeader::decode(bytes)?;
-        Ok(Self { bytes, header, offset: SEGMENT_HEADER_BYTES })
+        Ok(Self { bytes, header, offset: SEGMENT_HEADER_BYTES, closed })
     }
 
     /// What the segment says of itself.
@@ -186,12 +190,12 @@ impl<'a> SegmentReader<'a> {
         }
         let mut fields = Reader::new(&header[4..]);
         let (Ok(len), Ok(sequence), Ok(durable), Ok(payload_crc)) =
-            (fields.u32_le(), fields.u64_le(), fields.u32_le(), fields.u32_le())
+            (fields.u32_le(), fields.u64_le(), fields.u64_le(), fields.u32_le())
         else {
             return Err("the frame header is cut off");
         };
         if len as usize > PAYLOAD_BYTES_MAX {
-            return Err("the payload's length is out of range");
+            return Err(LENGTH_OUT_OF_RANGE);
         }
         let payload = reader.bytes(len as usize).map_err(|_| "the payload is cut off")?;
         if crc32c::crc32c(payload) != payload_crc {
@@ -218,7 +222,7 @@ impl<'a> SegmentReader<'a> {
         let mut from = from;
         while let Some(at) = self.find_frame(from) {
             let Ok(frame) = self.frame_at(at) else { return false };
-            if frame.durable as usize > offset {
+            if frame.durable > offset as u64 {
                 return true;
             }
             from = frame.end();
@@ -242,7 +246,10 @@ impl<'a> Iterator for SegmentReader<'a> {
             }
             Err(reason) => {
                 let next = self.find_frame(offset + 1);
-                let was_durable = next.is_some_and(|next| self.proves_durable(next, offset));
+                // No crash makes a header whose checksum holds and whose length nobody writes.
+                let was_durable = self.closed
+                    || reason == LENGTH_OUT_OF_RANGE
+                    || next.is_some_and(|next| self.proves_durable(next, offset));
                 // What lies behind an unfinished write was not answered either, so the log ends here.
                 let end = next.filter(|_| was_durable).unwrap_or(self.bytes.len());
                 self.offset = end;
@@ -263,7 +270,7 @@ mod tests {
     fn segment(payloads: &[&[u8]], synced: bool) -> Vec<u8> {
         let mut bytes = HEADER.encode().to_vec();
         for (i, payload) in payloads.iter().enumerate() {
-            let durable = if synced { bytes.len() as u32 } else { 0 };
+            let durable = if synced { bytes.len() as u64 } else { 0 };
             bytes.extend_from_slice(&frame_header(KIND_ROWS, payload, i as u64, durable));
             bytes.extend_from_slice(payload);
         }
@@ -271,7 +278,7 @@ mod tests {
     }
 
     fn payloads(bytes: &[u8]) -> Vec<&[u8]> {
-        let items = SegmentReader::new(bytes).unwrap();
+        let items = SegmentReader::new(bytes, false).unwrap();
         items
             .filter_map(|item| match item {
                 Item::Frame(frame) => Some(frame.payload),
@@ -286,8 +293,8 @@ mod tests {
         assert_eq!(bytes[..12], *b"TMBRWAL\0\x01\0\0\0");
         let frame = &bytes[SEGMENT_HEADER_BYTES..];
         assert_eq!(frame[..8], [0xd7, 0x1b, 0xe5, 2, 2, 0, 0, 0]);
-        assert_eq!(frame[8..20], [0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0]);
-        assert_eq!(frame[20..24], crc32c::crc32c(b"ab").to_le_bytes());
+        assert_eq!(frame[8..24], [0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(frame[24..28], crc32c::crc32c(b"ab").to_le_bytes());
         assert_eq!(frame[FRAME_HEADER_BYTES..], *b"ab");
     }
 
@@ -297,7 +304,9 @@ mod tests {
         for cut in 1..=FRAME_HEADER_BYTES + 4 {
             let torn = &bytes[..bytes.len() - cut];
             assert_eq!(payloads(torn), [b"one", b"two"]);
-            let Some(Item::Gap(gap)) = SegmentReader::new(torn).unwrap().last() else { panic!("no gap") };
+            let Some(Item::Gap(gap)) = SegmentReader::new(torn, false).unwrap().last() else {
+                panic!("no gap")
+            };
             assert!(!gap.was_durable, "{gap:?}");
         }
     }
@@ -310,7 +319,7 @@ mod tests {
             let mut bytes = clean.clone();
             bytes[at] ^= 0x10;
             assert_eq!(payloads(&bytes), [&b"one"[..], b"three", b"four"], "damage at {at}");
-            let gap = SegmentReader::new(&bytes).unwrap().find_map(|item| match item {
+            let gap = SegmentReader::new(&bytes, false).unwrap().find_map(|item| match item {
                 Item::Gap(gap) => Some(gap),
                 Item::Frame(_) => None,
             });
@@ -328,15 +337,25 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_segment_has_no_torn_tail() {
+        let mut bytes = segment(&[b"one", b"two", b"three"], false);
+        let second = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + 3;
+        bytes[second..second + 10].fill(0);
+        let items: Vec<_> = SegmentReader::new(&bytes, true).unwrap().collect();
+        assert!(matches!(items[1], Item::Gap(Gap { was_durable: true, .. })), "{items:?}");
+        assert!(matches!(items[2], Item::Frame(frame) if frame.payload == b"three"));
+    }
+
+    #[test]
     fn a_newer_version_is_told_apart_from_damage() {
         let mut bytes = HEADER.encode();
         bytes[8] = 9;
         let crc = crc32c::crc32c(&bytes[..28]);
         bytes[28..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentReader::new(&bytes).unwrap_err(), SegmentError::NewerVersion(9));
+        assert_eq!(SegmentReader::new(&bytes, false).unwrap_err(), SegmentError::NewerVersion(9));
         bytes[9] = 1;
-        assert!(matches!(SegmentReader::new(&bytes), Err(SegmentError::Damaged(_))));
-        assert!(matches!(SegmentReader::new(&bytes[..10]), Err(SegmentError::Damaged(_))));
+        assert!(matches!(SegmentReader::new(&bytes, false), Err(SegmentError::Damaged(_))));
+        assert!(matches!(SegmentReader::new(&bytes[..10], false), Err(SegmentError::Damaged(_))));
     }
 
     proptest! {
@@ -344,8 +363,8 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut whole = HEADER.encode().to_vec();
             whole.extend_from_slice(&bytes);
-            prop_assert_eq!(SegmentReader::new(&whole).unwrap().count().min(1), usize::from(!bytes.is_empty()));
-            let _ = SegmentReader::new(&bytes).map(Iterator::count);
+            prop_assert_eq!(SegmentReader::new(&whole, false).unwrap().count().min(1), usize::from(!bytes.is_empty()));
+            let _ = SegmentReader::new(&bytes, false).map(Iterator::count);
         }
     }
 }

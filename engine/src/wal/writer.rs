@@ -4,6 +4,7 @@
 //! finds nobody writing becomes the *leader*: it takes the whole queue, writes and syncs it outside the lock, and wakes
 //! the others. After a failed write or sync nothing is known about the file's tail, so the log refuses all later records.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::WAL_DIR;
 use super::record::GroupDefinition;
-use super::segment::{KIND_GROUP, KIND_ROWS, SEGMENT_HEADER_BYTES, SegmentHeader, frame_header};
+use super::segment::{
+    KIND_GROUP, KIND_ROWS, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader, frame_header,
+};
 use crate::directory::{Directory, WriteFile};
 use crate::error::{Error, Result};
 use crate::options::WalSync;
@@ -118,6 +121,10 @@ impl Wal {
     }
 
     fn queue(&self, kind: u8, payload: Vec<u8>) -> Result<u64> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            let (limit, got) = (PAYLOAD_BYTES_MAX as u64, payload.len() as u64);
+            return Err(Error::Limit { name: "bytes of a batch", limit, got });
+        }
         let mut state = self.state.lock();
         state.check()?;
         let sequence = state.next_sequence;
@@ -174,7 +181,7 @@ impl Wal {
         let queue = std::mem::take(&mut state.queue);
         let safe = state.next_sequence;
         let mut stats = state.stats;
-        let outcome = parking_lot::MutexGuard::unlocked(state, || {
+        let write = AssertUnwindSafe(|| {
             if segment.len >= SEGMENT_BYTES_MAX {
                 segment.sync(&mut stats)?;
                 let header = SegmentHeader { number: segment.header.number + 1, ..segment.header };
@@ -189,14 +196,21 @@ impl Wal {
             }
             Ok(segment)
         });
-        state.stats = stats;
+        let outcome = parking_lot::MutexGuard::unlocked(state, || catch_unwind(write));
         match outcome {
-            Ok(segment) => {
+            Ok(Ok(segment)) => {
                 state.safe = safe;
                 state.segment = Some(segment);
             }
-            Err(error) => state.fail(&error),
+            Ok(Err(error)) => state.fail(&error),
+            Err(panic) => {
+                // The others must not wait for a leader that is gone.
+                state.failed = Some("the thread that wrote the log panicked; restart".to_owned());
+                self.progress.notify_all();
+                resume_unwind(panic);
+            }
         }
+        state.stats = stats;
         self.progress.notify_all();
     }
 
@@ -254,7 +268,7 @@ impl Segment {
         let size = queue.iter().map(|q| q.payload.len() + super::segment::FRAME_HEADER_BYTES).sum();
         let mut bytes = Vec::with_capacity(size);
         for queued in queue {
-            let header = frame_header(queued.kind, &queued.payload, queued.sequence, self.durable as u32);
+            let header = frame_header(queued.kind, &queued.payload, queued.sequence, self.durable);
             bytes.extend_from_slice(&header);
             bytes.extend_from_slice(&queued.payload);
         }
@@ -281,18 +295,18 @@ impl Segment {
 
 fn create_segment(directory: &dyn Directory, header: SegmentHeader) -> Result<Segment> {
     let path = segment_path(header.number);
-    let create = || -> std::io::Result<Box<dyn WriteFile>> {
-        let mut file = directory.create(&path)?;
+    let failed = |e| Error::io("create", directory.display_path(&path), e);
+    let mut file = directory.create(&path).map_err(failed)?;
+    let mut begin = || -> std::io::Result<()> {
         file.write_all(&header.encode())?;
         file.sync()?;
-        directory.sync_dir(Path::new(WAL_DIR))?;
-        Ok(file)
+        directory.sync_dir(Path::new(WAL_DIR))
     };
-    let file = create().map_err(|e| {
+    if let Err(error) = begin() {
         // A half-made segment would be in the way of the next attempt.
         let _ = directory.remove_file(&path);
-        Error::io("create", directory.display_path(&path), e)
-    })?;
+        return Err(failed(error));
+    }
     let len = SEGMENT_HEADER_BYTES as u64;
     Ok(Segment { file, header, len, durable: len })
 }
