@@ -25,10 +25,10 @@ const EXPERIMENTAL: &[&str] = &[
     "ts_of_first_over_time", "ts_of_last_over_time", "ts_of_max_over_time", "ts_of_min_over_time",
 ];
 
-/// Functions that are about native histograms.
+/// Functions of native histograms alone.
 #[rustfmt::skip]
 const NATIVE: &[&str] = &[
-    "histogram_avg", "histogram_count", "histogram_fraction", "histogram_stddev", "histogram_stdvar", "histogram_sum",
+    "histogram_avg", "histogram_count", "histogram_stddev", "histogram_stdvar", "histogram_sum",
 ];
 
 /// Prometheus's scripts for the stable language over floats.

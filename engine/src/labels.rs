@@ -94,6 +94,12 @@ impl Labels {
         builder
     }
 
+    /// The labels whose names `keep` wants.
+    #[must_use]
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Self {
+        Self::from_sorted(self.iter().filter(|(name, _)| keep(name)))
+    }
+
     /// The packed form: see the module's text. Equal label sets have equal bytes.
     #[must_use]
     pub fn as_packed(&self) -> &[u8] {
@@ -312,6 +318,18 @@ mod tests {
             }
         }
         assert!(Labels::from_packed(&[1, b'b', 1, b'x', 1, b'a', 1, b'x']).is_err());
+    }
+
+    #[test]
+    fn retain_gives_what_a_builder_would() {
+        let long = "v".repeat(300);
+        let labels =
+            Labels::from_pairs([(METRIC_NAME, "up"), ("a", &*long), ("b", "2"), ("c", "3")]).unwrap();
+        let kept = labels.retain(|name| name != "b" && name != METRIC_NAME);
+        assert_eq!(kept, Labels::from_pairs([("a", &*long), ("c", "3")]).unwrap());
+        assert_eq!(kept, labels.to_builder().remove("b").remove(METRIC_NAME).build().unwrap());
+        assert_eq!(labels.retain(|_| true), labels);
+        assert_eq!(labels.retain(|_| false), Labels::empty());
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub static SIGNATURES: &[Signature] = &[
     f("deriv", &[Matrix], 0, Vector),
     f("exp", &[Vector], 0, Vector),
     f("floor", &[Vector], 0, Vector),
+    f("histogram_fraction", &[Scalar, Scalar, Vector], 0, Vector),
     f("histogram_quantile", &[Scalar, Vector], 0, Vector),
     f("hour", &[Vector], 1, Vector),
     f("idelta", &[Matrix], 0, Vector),

@@ -53,10 +53,13 @@ impl<'q> Evaluator<'q> {
                 }
                 Ok(rows)
             }
+            VectorPlan::HistogramFraction { lower, upper, input, input_span } => {
+                let (lower, upper) = (self.scalar(lower)?, self.scalar(upper)?);
+                histogram::fraction(self, &lower, &upper, &self.rows(input)?, *input_span)
+            }
             VectorPlan::HistogramQuantile { quantile, quantile_span, input, input_span } => {
                 let quantiles = self.scalar(quantile)?;
-                let rows = self.rows(input)?;
-                histogram::evaluate(self, &quantiles, *quantile_span, &rows, *input_span)
+                histogram::quantile(self, &quantiles, *quantile_span, &self.rows(input)?, *input_span)
             }
             VectorPlan::Invariant(plan) => {
                 let mut rows = Self { grid: self.grid.first(), ..*self }.rows(plan)?;

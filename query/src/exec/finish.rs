@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use timberline_engine::{Labels, Samples};
 
 use super::grid::{Grid, nanos_to_millis};
-use super::row::{Row, is_absent, is_metadata_label, is_present, retain_labels};
+use super::row::{Row, is_absent, is_metadata_label, is_present};
 use crate::error::{QueryError, Result};
 use crate::value::{MatrixSeries, Value, VectorSample};
 
@@ -63,13 +63,12 @@ pub(super) fn remove_names(mut rows: Vec<Row>) -> Result<Vec<Row>> {
     if !rows.iter().any(|row| row.drop_name) {
         return Ok(rows);
     }
-    rows.par_iter_mut().filter(|row| row.drop_name).try_for_each(|row| {
+    rows.par_iter_mut().filter(|row| row.drop_name).for_each(|row| {
         row.drop_name = false;
         if row.labels.iter().any(|(name, _)| is_metadata_label(name)) {
-            row.labels = retain_labels(&row.labels, |name| !is_metadata_label(name))?;
+            row.labels = row.labels.retain(|name| !is_metadata_label(name));
         }
-        Ok::<_, QueryError>(())
-    })?;
+    });
     merge(rows)
 }
 

@@ -1,4 +1,5 @@
-//! `histogram_quantile` over classic histograms: series with the label `le`, whose values count what is at most that.
+//! `histogram_quantile` and `histogram_fraction` over classic histograms: series with the label `le`, whose values count
+//! what is at most that.
 
 use hashbrown::HashMap;
 use rayon::prelude::*;
@@ -7,7 +8,7 @@ use timberline_engine::{Labels, METRIC_NAME};
 use super::annotations::MonotonicityFix;
 use super::eval::Evaluator;
 use super::pipeline::annotate_invalid_quantiles;
-use super::row::{ABSENT, Row, is_present, retain_labels, write_key};
+use super::row::{ABSENT, Row, is_present, write_key};
 use crate::ast::Span;
 use crate::error::Result;
 
@@ -29,7 +30,26 @@ struct Histogram {
     buckets: Vec<(f64, usize)>,
 }
 
-pub(super) fn evaluate(
+impl Histogram {
+    /// One cell per step: what `cell` makes of the step and the buckets that have a sample at it, which ascend by bound. Absent
+    /// where there is none.
+    fn cells(
+        &self,
+        rows: &[Row],
+        steps: usize,
+        mut cell: impl FnMut(usize, &mut [Bucket]) -> f64,
+    ) -> Vec<f64> {
+        let mut buckets: Vec<Bucket> = Vec::with_capacity(self.buckets.len());
+        let cell = |step| {
+            fill_buckets(&mut buckets, self, rows, step);
+            if buckets.is_empty() { ABSENT } else { cell(step, &mut buckets) }
+        };
+        (0..steps).map(cell).collect()
+    }
+}
+
+/// `histogram_quantile`, with the quantile of each step.
+pub(super) fn quantile(
     evaluator: &Evaluator<'_>,
     quantiles: &[f64],
     quantile_span: Span,
@@ -38,24 +58,59 @@ pub(super) fn evaluate(
 ) -> Result<Vec<Row>> {
     let context = evaluator.context;
     annotate_invalid_quantiles(context, quantiles, quantile_span);
-    let histograms = histograms(evaluator, rows, input_span)?;
-    context.charge_points(histograms.len(), quantiles.len())?;
-    let evaluate_one = |histogram: &Histogram| {
-        context.check()?;
-        let (values, fix) = evaluate_histogram(evaluator, quantiles, rows, histogram);
+    evaluate(evaluator, rows, input_span, |histogram| {
+        let mut fix: Option<MonotonicityFix> = None;
+        let values = histogram.cells(rows, quantiles.len(), |step, buckets| {
+            let (value, raised) = bucket_quantile(quantiles[step], buckets);
+            if let Some(raised) = raised {
+                let here = raised.to_fix(evaluator.grid.time_ms(step));
+                fix = Some(fix.map_or(here, |fix| fix.merge(here)));
+            }
+            value
+        });
         if let Some(fix) = fix {
             let name = histogram.labels.get(METRIC_NAME).unwrap_or_default();
             context.annotate(input_span, |annotations, position| {
                 annotations.forced_monotonicity(name, position, fix);
             });
         }
-        Ok(Row { labels: histogram.labels.clone(), drop_name: true, values })
+        values
+    })
+}
+
+/// `histogram_fraction`, with the bounds of each step.
+pub(super) fn fraction(
+    evaluator: &Evaluator<'_>,
+    lower: &[f64],
+    upper: &[f64],
+    rows: &[Row],
+    input_span: Span,
+) -> Result<Vec<Row>> {
+    evaluate(evaluator, rows, input_span, |histogram| {
+        histogram.cells(rows, lower.len(), |step, buckets| bucket_fraction(lower[step], upper[step], buckets))
+    })
+}
+
+/// One row per histogram, with the cells that `cells_of` computes.
+fn evaluate(
+    evaluator: &Evaluator<'_>,
+    rows: &[Row],
+    input_span: Span,
+    cells_of: impl Fn(&Histogram) -> Vec<f64> + Sync,
+) -> Result<Vec<Row>> {
+    let context = evaluator.context;
+    let histograms = histograms(evaluator, rows, input_span);
+    context.charge_points(histograms.len(), evaluator.grid.steps)?;
+    let evaluate_one = |histogram: &Histogram| {
+        context.check()?;
+        Ok(Row { labels: histogram.labels.clone(), drop_name: true, values: cells_of(histogram) })
     };
     let results: Result<Vec<Row>> = histograms.par_iter().map(evaluate_one).collect();
     Ok(results?.into_iter().filter(|row| !row.is_empty()).collect())
 }
 
-fn histograms(evaluator: &Evaluator<'_>, rows: &[Row], input_span: Span) -> Result<Vec<Histogram>> {
+/// Collects the rows of each histogram; a row whose bound is not a number is left out with a warning.
+fn histograms(evaluator: &Evaluator<'_>, rows: &[Row], input_span: Span) -> Vec<Histogram> {
     let mut histograms: Vec<Histogram> = Vec::new();
     let mut known: HashMap<Vec<u8>, usize, foldhash::fast::RandomState> = HashMap::default();
     let mut key = Vec::new();
@@ -73,7 +128,7 @@ fn histograms(evaluator: &Evaluator<'_>, rows: &[Row], input_span: Span) -> Resu
         let histogram = match known.get(&key) {
             Some(&histogram) => histogram,
             None => {
-                let labels = retain_labels(&row.labels, |name| name != BUCKET_LABEL)?;
+                let labels = row.labels.retain(|name| name != BUCKET_LABEL);
                 histograms.push(Histogram { labels, buckets: Vec::new() });
                 known.insert(key.clone(), histograms.len() - 1);
                 histograms.len() - 1
@@ -84,39 +139,7 @@ fn histograms(evaluator: &Evaluator<'_>, rows: &[Row], input_span: Span) -> Resu
     for histogram in &mut histograms {
         histogram.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     }
-    Ok(histograms)
-}
-
-fn evaluate_histogram(
-    evaluator: &Evaluator<'_>,
-    quantiles: &[f64],
-    rows: &[Row],
-    histogram: &Histogram,
-) -> (Vec<f64>, Option<MonotonicityFix>) {
-    let mut fix: Option<MonotonicityFix> = None;
-    let mut buckets: Vec<Bucket> = Vec::with_capacity(histogram.buckets.len());
-    let cell = |(step, &quantile): (usize, &f64)| {
-        fill_buckets(&mut buckets, histogram, rows, step);
-        if buckets.is_empty() {
-            return ABSENT;
-        }
-        let (value, raised) = bucket_quantile(quantile, &mut buckets);
-        if let Some(raised) = raised {
-            let time_ms = evaluator.grid.time_ms(step);
-            let here = MonotonicityFix {
-                bucket_min: raised.first_bound,
-                bucket_max: raised.last_bound,
-                difference_max: raised.difference_max,
-                first_ms: time_ms,
-                last_ms: time_ms,
-                samples: 1,
-            };
-            fix = Some(fix.map_or(here, |fix| fix.merge(here)));
-        }
-        value
-    };
-    let values = quantiles.iter().enumerate().map(cell).collect();
-    (values, fix)
+    histograms
 }
 
 /// The buckets that have a sample at `step`. Bounds that are written differently may be the same number.
@@ -173,12 +196,62 @@ fn interpolate(quantile: f64, buckets: &[Bucket]) -> f64 {
     start + (end - start) * ((rank - below) / (count - below))
 }
 
+/// The fraction of the observations between the bounds, linear inside a bucket. NaN without observations, without the bucket
+/// that counts all of them, or when a bound is NaN. `buckets` ascend by bound and are not empty.
+fn bucket_fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
+    let Bucket { bound, count: observations } = buckets[buckets.len() - 1];
+    if bound != f64::INFINITY || observations == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    (rank_of(upper, buckets) - rank_of(lower, buckets)) / observations
+}
+
+/// How many observations are at most `value`. A bucket of infinite width cannot be interpolated: its observations are taken to be
+/// at its infinite end.
+fn rank_of(value: f64, buckets: &[Bucket]) -> f64 {
+    let observations = buckets[buckets.len() - 1].count;
+    // Counts that are not monotonic may exceed the last one.
+    let at_most_all = |rank: f64| if rank > observations { observations } else { rank };
+    // A histogram whose first bound is positive is taken to have no negative observations.
+    let mut start = if buckets[0].bound <= 0.0 { f64::NEG_INFINITY } else { 0.0 };
+    let mut below = 0.0;
+    for &Bucket { bound: end, count } in buckets {
+        if value <= start {
+            return at_most_all(below);
+        }
+        if value < end {
+            let is_unbounded = start == f64::NEG_INFINITY;
+            let rank =
+                if is_unbounded { count } else { below + (count - below) * (value - start) / (end - start) };
+            return at_most_all(rank);
+        }
+        (start, below) = (end, count);
+    }
+    observations
+}
+
 /// The buckets whose counts were raised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Raised {
     first_bound: f64,
     last_bound: f64,
     difference_max: f64,
+}
+
+impl Raised {
+    fn to_fix(self, time_ms: i64) -> MonotonicityFix {
+        MonotonicityFix {
+            bucket_min: self.first_bound,
+            bucket_max: self.last_bound,
+            difference_max: self.difference_max,
+            first_ms: time_ms,
+            last_ms: time_ms,
+            samples: 1,
+        }
+    }
 }
 
 /// Raises counts that are smaller than the one before. Scrapes are not atomic, and sums of rates carry rounding errors; what
@@ -219,10 +292,16 @@ fn nearly_equal(a: f64, b: f64) -> bool {
 mod tests {
     use super::*;
 
-    fn quantile(quantile: f64, buckets: &[(f64, f64)]) -> (f64, Option<Raised>) {
-        let mut buckets: Vec<Bucket> =
-            buckets.iter().map(|&(bound, count)| Bucket { bound, count }).collect();
-        bucket_quantile(quantile, &mut buckets)
+    fn buckets(pairs: &[(f64, f64)]) -> Vec<Bucket> {
+        pairs.iter().map(|&(bound, count)| Bucket { bound, count }).collect()
+    }
+
+    fn quantile(quantile: f64, pairs: &[(f64, f64)]) -> (f64, Option<Raised>) {
+        bucket_quantile(quantile, &mut buckets(pairs))
+    }
+
+    fn fraction(lower: f64, upper: f64, pairs: &[(f64, f64)]) -> f64 {
+        bucket_fraction(lower, upper, &buckets(pairs))
     }
 
     const INF: f64 = f64::INFINITY;
@@ -252,5 +331,42 @@ mod tests {
         assert_eq!(raised, Some(Raised { first_bound: 1.0, last_bound: INF, difference_max: 10.0 }));
         let rounding = [(1.0, 1.0), (2.0, 1.0 - 1e-14), (INF, 2.0)];
         assert_eq!(quantile(0.4, &rounding).1, None);
+    }
+
+    #[test]
+    fn fractions_interpolate_between_finite_bounds_only() {
+        let positive = [(2.0, 4.0), (6.0, 12.0), (INF, 16.0)];
+        assert_eq!(fraction(1.0, 3.0, &positive), 0.25);
+        assert_eq!(fraction(-1.0, 2.0, &positive), 0.25);
+        assert_eq!(fraction(3.0, 3.5, &positive), 0.0625);
+        assert_eq!(fraction(7.0, 1e300, &positive), 0.0);
+        assert_eq!(fraction(7.0, INF, &positive), 0.25);
+        assert_eq!(fraction(-INF, INF, &positive), 1.0);
+        let signed = [(-2.0, 4.0), (2.0, 12.0), (INF, 16.0)];
+        assert_eq!(fraction(-9.0, -8.0, &signed), 0.0);
+        assert_eq!(fraction(-INF, -8.0, &signed), 0.25);
+        assert_eq!(fraction(-8.0, 0.0, &signed), 0.25);
+        let everything_below_zero = [(-INF, 4.0), (0.0, 8.0), (INF, 8.0)];
+        assert_eq!(fraction(-INF, -1.0, &everything_below_zero), 1.0);
+        assert_eq!(fraction(-1.0, 0.0, &everything_below_zero), 0.0);
+    }
+
+    #[test]
+    fn a_fraction_needs_observations_bounds_and_the_open_bucket() {
+        let buckets = [(1.0, 4.0), (INF, 8.0)];
+        assert_eq!(fraction(1.0, 1.0, &buckets), 0.0);
+        assert_eq!(fraction(INF, -INF, &buckets), 0.0);
+        assert!(fraction(f64::NAN, 1.0, &buckets).is_nan());
+        assert!(fraction(0.0, f64::NAN, &buckets).is_nan());
+        assert!(fraction(1.0, 0.0, &[(1.0, 4.0)]).is_nan());
+        assert!(fraction(1.0, 0.0, &[(1.0, 0.0), (INF, 0.0)]).is_nan());
+        assert!(fraction(0.0, 1.0, &[(1.0, 4.0), (INF, f64::NAN)]).is_nan());
+    }
+
+    #[test]
+    fn a_rank_is_at_most_the_count_of_all() {
+        let shrinking = [(1.0, 10.0), (2.0, 4.0), (INF, 8.0)];
+        assert_eq!(fraction(0.0, 1.0, &shrinking), 1.0);
+        assert_eq!(fraction(1.0, 2.0, &shrinking), -0.5);
     }
 }

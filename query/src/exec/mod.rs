@@ -187,7 +187,8 @@ impl Executor {
             return Err(QueryError::BadData("end timestamp must not be before start time".into()));
         }
         let grid = Grid::new(query.start_ms, query.end_ms, query.step_ms);
-        let (got, limit) = (grid.steps as u64, self.options.limits.query_steps_max);
+        // Prometheus counts the steps after the first one.
+        let (got, limit) = (grid.steps.saturating_sub(1) as u64, self.options.limits.query_steps_max);
         if got > limit {
             return Err(QueryError::Resolution { limit, got });
         }

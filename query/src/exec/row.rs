@@ -2,8 +2,6 @@
 
 use timberline_engine::{Labels, METRIC_NAME, STALE_NAN, is_stale};
 
-use crate::error::Result;
-
 /// The cell of a step at which the series has no sample. The bits are those of a staleness marker, which
 /// is never a value: selectors leave markers out, and arithmetic turns a signalling NaN into a quiet one.
 pub(super) const ABSENT: f64 = STALE_NAN;
@@ -41,11 +39,6 @@ pub(super) fn any_present(values: &[f64]) -> bool {
 /// The labels that describe the metric itself: a computed series does not carry them.
 pub(super) fn is_metadata_label(name: &str) -> bool {
     matches!(name, METRIC_NAME | "__type__" | "__unit__")
-}
-
-/// The labels whose names `keep` wants.
-pub(super) fn retain_labels(labels: &Labels, keep: impl Fn(&str) -> bool) -> Result<Labels> {
-    Ok(Labels::from_pairs(labels.iter().filter(|(name, _)| keep(name)))?)
 }
 
 /// Appends a form of the labels whose names `keep` wants that is equal for equal label sets only.

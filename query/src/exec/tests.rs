@@ -46,7 +46,7 @@ fn a_limit_names_itself() {
     check(Limits { query_samples_max: 50, ..Limits::default() }, &all, "query_samples_max");
     check(Limits { selector_series_max: 99, ..Limits::default() }, &all, "selector_series_max");
     check(Limits { query_points_max: 499, ..Limits::default() }, &all, "query_points_max");
-    let long = range("vector(1)", 11_000, 1);
+    let long = range("vector(1)", 11_001, 1);
     assert!(matches!(error(Limits::default(), &long), QueryError::Resolution { limit: 11_000, got: 11_001 }));
 }
 

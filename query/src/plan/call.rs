@@ -36,6 +36,7 @@ impl Builder {
             "absent" => self.absent(call),
             "absent_over_time" => self.absent_over_time(call),
             "clamp" | "clamp_min" | "clamp_max" | "round" => self.bounded(call),
+            "histogram_fraction" => self.histogram_fraction(call),
             "histogram_quantile" => self.histogram_quantile(call),
             "label_join" => self.label_join(call),
             "label_replace" => self.label_replace(call),
@@ -131,6 +132,20 @@ impl Builder {
         let labels = absent_labels(selector_matchers(argument(call, 0)?))?;
         let input = self.rollup(Rollup::Present, call)?;
         Ok(Built::new(VectorPlan::Absent { input: Box::new(input.plan), labels }, input.invariant))
+    }
+
+    fn histogram_fraction(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let input_expr = argument(call, 2)?;
+        let (lower, upper) = (self.scalar(argument(call, 0)?)?, self.scalar(argument(call, 1)?)?);
+        let input = self.vector(input_expr)?;
+        let invariant = lower.invariant && upper.invariant && input.invariant;
+        let plan = VectorPlan::HistogramFraction {
+            lower: within(lower, invariant),
+            upper: within(upper, invariant),
+            input: Box::new(within(input, invariant)),
+            input_span: input_expr.span(),
+        };
+        Ok(Built::new(plan, invariant))
     }
 
     fn histogram_quantile(&self, call: &Call) -> Result<Built<VectorPlan>> {

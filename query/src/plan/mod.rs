@@ -105,6 +105,12 @@ pub(crate) enum VectorPlan {
         input: Box<VectorPlan>,
         descending: bool,
     },
+    HistogramFraction {
+        lower: ScalarPlan,
+        upper: ScalarPlan,
+        input: Box<VectorPlan>,
+        input_span: Span,
+    },
     HistogramQuantile {
         quantile: ScalarPlan,
         quantile_span: Span,

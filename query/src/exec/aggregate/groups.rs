@@ -4,8 +4,7 @@ use hashbrown::HashMap;
 use timberline_engine::{Labels, METRIC_NAME};
 
 use crate::ast::Grouping;
-use crate::error::Result;
-use crate::exec::row::{retain_labels, write_key};
+use crate::exec::row::write_key;
 
 /// The groups of rows, in the order of their first rows.
 pub(super) struct Groups {
@@ -20,14 +19,10 @@ pub(super) fn keeps(grouping: &Grouping, name: &str) -> bool {
 }
 
 impl Groups {
-    pub(super) fn of<'l>(
-        rows: usize,
-        labels_of: impl Fn(usize) -> &'l Labels,
-        grouping: &Grouping,
-    ) -> Result<Self> {
+    pub(super) fn of<'l>(rows: usize, labels_of: impl Fn(usize) -> &'l Labels, grouping: &Grouping) -> Self {
         if !grouping.without && grouping.labels.is_empty() {
             let labels = if rows == 0 { Vec::new() } else { vec![Labels::empty()] };
-            return Ok(Self { of_row: vec![0; rows], labels });
+            return Self { of_row: vec![0; rows], labels };
         }
         let mut groups = Self { of_row: Vec::with_capacity(rows), labels: Vec::new() };
         let mut known: HashMap<Vec<u8>, u32, foldhash::fast::RandomState> = HashMap::default();
@@ -39,14 +34,14 @@ impl Groups {
                 Some(&group) => group,
                 None => {
                     let group = groups.labels.len() as u32;
-                    groups.labels.push(retain_labels(labels_of(at), |name| keeps(grouping, name))?);
+                    groups.labels.push(labels_of(at).retain(|name| keeps(grouping, name)));
                     known.insert(key.clone(), group);
                     group
                 }
             };
             groups.of_row.push(group);
         }
-        Ok(groups)
+        groups
     }
 
     pub(super) fn len(&self) -> usize {

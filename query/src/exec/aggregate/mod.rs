@@ -85,7 +85,7 @@ impl<A: Accumulator> Partial<A> {
 }
 
 fn fold_with<A: Accumulator>(pipeline: &Pipeline<'_>, grouping: &Grouping) -> Result<Vec<Row>> {
-    let groups = Groups::of(pipeline.len(), |at| pipeline.labels(at), grouping)?;
+    let groups = Groups::of(pipeline.len(), |at| pipeline.labels(at), grouping);
     let tasks = rayon::current_num_threads() * TASKS_PER_THREAD;
     let task_rows = pipeline.len().div_ceil(tasks).max(TASK_ROWS_MIN);
     let starts: Vec<usize> = (0..pipeline.len()).step_by(task_rows).collect();
@@ -163,7 +163,7 @@ fn evaluate_quantile(
     rows: &[Row],
     grouping: &Grouping,
 ) -> Result<Vec<Row>> {
-    let groups = Groups::of(rows.len(), |at| &rows[at].labels, grouping)?;
+    let groups = Groups::of(rows.len(), |at| &rows[at].labels, grouping);
     let members = groups.members();
     evaluator.context.charge_points(members.len(), quantiles.len())?;
     let results = members.into_par_iter().zip(groups.into_labels()).map(|(members, labels)| {

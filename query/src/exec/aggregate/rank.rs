@@ -43,7 +43,7 @@ pub(super) fn evaluate(
     counts: &[usize],
     grouping: &Grouping,
 ) -> Result<Vec<Row>> {
-    let members = Groups::of(rows.len(), |at| &rows[at].labels, grouping)?.members();
+    let members = Groups::of(rows.len(), |at| &rows[at].labels, grouping).members();
     let picked: Vec<Vec<usize>> = counts
         .par_iter()
         .enumerate()

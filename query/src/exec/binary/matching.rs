@@ -12,9 +12,7 @@ use crate::ast::{BinaryOp, Cardinality, VectorMatching};
 use crate::error::{QueryError, Result};
 use crate::exec::context::Context;
 use crate::exec::finish::RowMerger;
-use crate::exec::row::{
-    ABSENT, Row, any_present, format_labels, is_metadata_label, is_present, retain_labels, write_key,
-};
+use crate::exec::row::{ABSENT, Row, any_present, format_labels, is_metadata_label, is_present, write_key};
 use crate::plan::BinaryPlan;
 
 /// The rows of both sides that have the same match labels.
@@ -109,23 +107,23 @@ impl Operation<'_> {
             let mut present = group.one.iter().filter(|&&at| is_present(self.one[at].values[step]));
             let (Some(&first), Some(&second)) = (present.next(), present.next()) else { continue };
             if self.many.iter().any(|row| is_present(row.values[step])) {
-                return Err(self.duplicate(&self.one[first].labels, &self.one[second].labels)?);
+                return Err(self.duplicate(&self.one[first].labels, &self.one[second].labels));
             }
         }
         Ok(())
     }
 
-    fn duplicate(&self, first: &Labels, second: &Labels) -> Result<QueryError> {
+    fn duplicate(&self, first: &Labels, second: &Labels) -> QueryError {
         let side = if self.swapped() { "left" } else { "right" };
         let matching = &self.plan.matching;
-        let group = format_labels(&retain_labels(first, |name| keeps(matching, name))?);
+        let group = format_labels(&first.retain(|name| keeps(matching, name)));
         let mut series = [format_labels(first), format_labels(second)];
         series.sort();
-        Ok(QueryError::execution(format!(
+        QueryError::execution(format!(
             "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}]\
              ;many-to-many matching not allowed: matching labels must be unique on one side",
             series.join(", ")
-        )))
+        ))
     }
 
     /// The results of a group, each with the index of its row of the "many" side.
@@ -212,11 +210,8 @@ fn result_labels(many: &Labels, one: &Labels, op: BinaryOp, matching: &VectorMat
         (op.is_comparison() || !is_metadata_label(name)) && (!one_to_one || listed(name) == matching.on)
     };
     if matching.include.is_empty() {
-        return if many.iter().all(|(name, _)| keep(name)) {
-            Ok(many.clone())
-        } else {
-            retain_labels(many, keep)
-        };
+        let unchanged = many.iter().all(|(name, _)| keep(name));
+        return Ok(if unchanged { many.clone() } else { many.retain(keep) });
     }
     let mut builder = many.to_builder();
     builder.retain(keep);
