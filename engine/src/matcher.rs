@@ -2,6 +2,8 @@
 
 use regex::Regex;
 
+use crate::pattern::{PatternError, anchored_regex};
+
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MatchOp {
@@ -38,20 +40,16 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// A matcher on the label `name`. For `=~` and `!~`, `value` is a regular expression that must match the whole value;
-    /// `.` matches a newline too, as in Prometheus.
+    /// A matcher on the label `name`. For `=~` and `!~`, `value` is a regular expression in RE2's syntax that must match the
+    /// whole value; `.` matches a newline too, as in Prometheus.
     ///
     /// # Errors
     /// The regular expression's error, with the position in it.
-    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, regex::Error> {
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, PatternError> {
         let value = value.into();
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => {
-                // On its own first: a stray parenthesis could close the group around it, and the anchors with it.
-                Regex::new(&value)?;
-                Some(Regex::new(&format!("^(?s:{value})$"))?)
-            }
+            MatchOp::Regex | MatchOp::NotRegex => Some(anchored_regex(&value)?),
         };
         Ok(Self { name: name.into(), op, value, regex })
     }

@@ -6,7 +6,6 @@ use crate::ast::{BinaryOp, Span, VectorSelector};
 use crate::parser::Parser;
 use crate::parser::error::{Failure, Result};
 use crate::parser::token::TokenKind;
-use crate::print::Quoted;
 
 const CONTEXT: &str = "label matching";
 
@@ -73,17 +72,9 @@ impl Parser<'_> {
         let TokenKind::String(value) = self.peek() else {
             return Err(self.unexpected(CONTEXT, "string"));
         };
-        let matcher = Matcher::new(label, op, value.clone())
-            .map_err(|error| Failure::new(start, regex_message(value, &error)))?;
+        let matcher =
+            Matcher::new(label, op, value.clone()).map_err(|error| Failure::new(start, error.to_string()))?;
         self.bump();
         Ok(Some(matcher))
     }
-}
-
-/// The last line of the regex crate's report, which says what is wrong; the lines above it draw the expression.
-fn regex_message(value: &str, error: &regex::Error) -> String {
-    let report = error.to_string();
-    let reason = report.lines().last().unwrap_or_default();
-    let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-    format!("error parsing regexp: {reason}: {}", Quoted(value))
 }

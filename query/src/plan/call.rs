@@ -1,7 +1,6 @@
 //! Planning of function calls.
 
-use regex::Regex;
-use timberline_engine::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
+use timberline_engine::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, anchored_regex};
 
 use super::build::{Builder, Built, mistyped, selector_matchers, string, unparen, within};
 use super::{DatePart, MapOp, Math, Rollup, RollupPlan, ScalarPlan, VectorPlan};
@@ -165,7 +164,7 @@ impl Builder {
         let input = self.vector(argument(call, 0)?)?;
         let text = |at| string(argument(call, at)?);
         let (target, replacement, source, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
-        let regex = Regex::new(&format!("^(?s:{pattern})$")).map_err(|error| {
+        let regex = anchored_regex(&pattern).map_err(|error| {
             QueryError::execution(format!(
                 "invalid regular expression in label_replace(): {pattern}: {error}"
             ))

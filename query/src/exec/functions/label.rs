@@ -51,7 +51,7 @@ fn set_label(row: &mut Row, name: &str, value: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use timberline_engine::Labels;
+    use timberline_engine::{Labels, anchored_regex};
 
     use super::*;
 
@@ -61,7 +61,7 @@ mod tests {
     }
 
     fn replaced(target: &str, replacement: &str, pattern: &str) -> Row {
-        let regex = Regex::new(&format!("^(?s:{pattern})$")).unwrap();
+        let regex = anchored_regex(pattern).unwrap();
         label_replace(rows(), target, replacement, "src", &regex).unwrap().remove(0)
     }
 

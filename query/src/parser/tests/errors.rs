@@ -112,7 +112,10 @@ fn label_matching() {
         ("{a}", "1:3: unexpected \"}\" in label matching, expected label matching operator"),
         ("{a=b}", "1:4: unexpected identifier \"b\" in label matching, expected string"),
         ("{a=\"b\" c=\"d\"}", "1:8: unexpected identifier \"c\" in label matching, expected \",\" or \"}\""),
-        ("foo{a=~\"(\"}", "1:5: error parsing regexp: unclosed group: \"(\""),
+        (
+            "foo{a=~\"(\"}",
+            "1:5: error parsing regexp: missing closing ): `(` at character 1, expected `)` before the end",
+        ),
         ("{}", "1:1: vector selector must contain at least one non-empty matcher"),
         ("1 + {x=\"\"}", "1:5: vector selector must contain at least one non-empty matcher"),
         ("{x=~\".*\"}[5m]", "1:1: vector selector must contain at least one non-empty matcher"),
