@@ -1,4 +1,4 @@
-//! What can go wrong in the engine. Every error says where.
+//! What can go wrong in the engine. Every error says where, and what to do where a person can do something.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
-    #[error("cannot {operation} {}: {source}", file.display())]
+    #[error("cannot {operation} {}: {source}{}", file.display(), advice(source.kind()))]
     Io {
         /// What was tried, an infinitive: `open`, `sync`.
         operation: &'static str,
@@ -45,7 +45,8 @@ pub enum Error {
         /// The lock file.
         file: PathBuf,
     },
-    /// Writes are refused since an earlier write to disk failed; what was answered before is safe.
+    /// Writes are refused since an earlier write to disk failed, or since heads cannot be sealed as fast as they fill;
+    /// what was answered before is safe.
     #[error("writes are refused: {reason}")]
     WritesRefused {
         /// Why, and what to do.
@@ -81,5 +82,39 @@ impl Error {
     /// An [`Error::Corruption`] with its context.
     pub fn corruption(file: impl AsRef<Path>, offset: u64, reason: impl Into<String>) -> Self {
         Self::Corruption { file: file.as_ref().to_owned(), offset, reason: reason.into() }
+    }
+}
+
+/// What a person can do about it; empty when the operating system's reason has to be enough.
+fn advice(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind;
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space there or enlarge the disk",
+        ErrorKind::ReadOnlyFilesystem => "; mount its file system writable, or choose another data directory",
+        ErrorKind::PermissionDenied => {
+            "; make it readable and writable for the user that runs this, or choose another data directory"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_can_mend_comes_with_advice() {
+        let cases = [
+            (io::ErrorKind::StorageFull, "free space"),
+            (io::ErrorKind::QuotaExceeded, "free space"),
+            (io::ErrorKind::ReadOnlyFilesystem, "mount"),
+            (io::ErrorKind::PermissionDenied, "make it readable and writable"),
+        ];
+        for (kind, advice) in cases {
+            let text = Error::io("create", "data/LOCK", kind.into()).to_string();
+            assert!(text.starts_with("cannot create data/LOCK: ") && text.contains(advice), "{text}");
+        }
+        let other = Error::io("open", "x", io::ErrorKind::NotFound.into()).to_string();
+        assert_eq!(other, "cannot open x: entity not found");
     }
 }

@@ -1,11 +1,12 @@
 //! Making blocks: from a sealed head, and from several blocks.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use ulid::Ulid;
 
-use crate::block::{Block, BlockMeta, BlockWriter, CHUNK_SAMPLES_MAX};
+use crate::block::{Block, BlockWriter, CHUNK_SAMPLES_MAX, FinishedBlock};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::head::Head;
@@ -15,35 +16,47 @@ use crate::matcher::Matcher;
 use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
 
-/// A head becomes at most about this many blocks, however far apart its samples are.
-const WINDOWS_MAX: i128 = 64;
+/// How much wider the windows become with each step away from the newest samples.
+const WINDOW_FACTOR: u64 = 16;
 
-/// Writes a head as blocks, one for each window of `span_ns` that has samples. Windows are aligned to the epoch. A head
-/// whose samples are far apart, as after a backfill, gets wider windows.
+/// Writes a head as blocks, one for each [window](window) that has samples. `now_ns` is what the clock says.
 ///
 /// # Errors
-/// [`Error::Io`]. The blocks that were finished are not listed in any manifest.
-pub fn seal(directory: &Arc<dyn Directory>, head: &Head, span_ns: i64) -> Result<Vec<BlockMeta>> {
-    let range = head.range();
-    let mut span = span_ns.max(1);
-    while (i128::from(range.end) - i128::from(range.start)) / i128::from(span) >= WINDOWS_MAX {
-        span = span.saturating_mul(4);
-    }
-    let mut writers = Windows { directory, span, writers: BTreeMap::new() };
-    let outcome = writers.write(head);
-    if let Err(error) = outcome {
-        writers.writers.into_values().for_each(BlockWriter::abandon);
-        return Err(error);
-    }
+/// [`Error::Io`]; [`Error::Limit`] of the index. No block stays then.
+pub fn seal(
+    directory: &Arc<dyn Directory>,
+    head: &Head,
+    span_ns: i64,
+    now_ns: i64,
+) -> Result<Vec<FinishedBlock>> {
+    // A sample from the far future would have all others count as old.
+    let newest = head.range().end.min(now_ns);
+    let mut writers = Windows { directory, span: span_ns.max(1), newest, writers: BTreeMap::new() };
+    writers.write(head)?;
     let generations = (head.generation(), head.generation());
     let finished = writers.writers.into_values().map(|writer| writer.finish(generations, 0));
     finished.filter_map(Result::transpose).collect()
 }
 
+/// A window of time: its width in spans of a fresh block, and its number among those of that width.
+type Window = (i64, i64);
+
+/// The window of a sample. Windows are aligned to the epoch, one span wide near the newest samples, and further away as
+/// wide as the largest power of 16 spans that is not above the distance: so a stray timestamp of 1970 does not
+/// widen the blocks of today's samples, and no head becomes more than a few hundred blocks.
+fn window(timestamp: i64, newest: i64, span: i64) -> Window {
+    let slot = timestamp.div_euclid(span);
+    let distance = slot.abs_diff(newest.div_euclid(span));
+    let width = WINDOW_FACTOR.pow(distance.max(1).ilog(WINDOW_FACTOR)) as i64;
+    (width, slot.div_euclid(width))
+}
+
+/// The blocks that a head becomes.
 struct Windows<'a> {
     directory: &'a Arc<dyn Directory>,
     span: i64,
-    writers: BTreeMap<i64, BlockWriter>,
+    newest: i64,
+    writers: BTreeMap<Window, BlockWriter>,
 }
 
 impl Windows<'_> {
@@ -72,11 +85,12 @@ impl Windows<'_> {
     fn write_series(&mut self, labels: &Labels, samples: &Samples) -> Result<()> {
         let mut start = 0;
         while let Some(first) = samples.timestamps.get(start) {
-            let window = first.div_euclid(self.span);
-            let len = samples.timestamps[start..].partition_point(|t| t.div_euclid(self.span) == window);
+            let window_of = |timestamp: i64| window(timestamp, self.newest, self.span);
+            let window = window_of(*first);
+            let len = samples.timestamps[start..].partition_point(|t| window_of(*t) == window);
             let writer = match self.writers.entry(window) {
-                std::collections::btree_map::Entry::Occupied(writer) => writer.into_mut(),
-                std::collections::btree_map::Entry::Vacant(vacant) => {
+                Entry::Occupied(writer) => writer.into_mut(),
+                Entry::Vacant(vacant) => {
                     vacant.insert(BlockWriter::create(Arc::clone(self.directory), Ulid::generate())?)
                 }
             };
@@ -91,16 +105,19 @@ impl Windows<'_> {
 
 /// Writes one block with everything that `blocks` hold; they come oldest writes first. `None` when that is nothing.
 ///
-/// Chunks that do not overlap are moved as they are, unless they are small; then neighbours become one.
+/// Chunks that do not overlap are moved as they are, unless they are small; then neighbours become one. `go_on` is asked
+/// before each series, and its error ends the merge.
 ///
 /// # Errors
-/// [`Error::Corruption`] in one of the blocks, [`Error::Io`].
-pub fn merge(directory: &Arc<dyn Directory>, blocks: &[Arc<Block>]) -> Result<Option<BlockMeta>> {
+/// [`Error::Corruption`] in one of the blocks; [`Error::Io`]; [`Error::Limit`] of the index; what `go_on` returns. No block
+/// is written then.
+pub fn merge(
+    directory: &Arc<dyn Directory>,
+    blocks: &[Arc<Block>],
+    go_on: impl Fn() -> Result<()>,
+) -> Result<Option<FinishedBlock>> {
     let mut writer = BlockWriter::create(Arc::clone(directory), Ulid::generate())?;
-    if let Err(error) = merge_series(blocks, &mut writer) {
-        writer.abandon();
-        return Err(error);
-    }
+    merge_series(blocks, go_on, &mut writer)?;
     let metas = || blocks.iter().map(|block| block.meta());
     let first = metas().map(|meta| meta.generation_first).min().unwrap_or_default();
     let last = metas().map(|meta| meta.generation_last).max().unwrap_or_default();
@@ -123,13 +140,18 @@ impl Cursor<'_> {
     }
 }
 
-fn merge_series(blocks: &[Arc<Block>], writer: &mut BlockWriter) -> Result<()> {
+fn merge_series(
+    blocks: &[Arc<Block>],
+    go_on: impl Fn() -> Result<()>,
+    writer: &mut BlockWriter,
+) -> Result<()> {
     let mut cursors: Vec<Cursor<'_>> =
         blocks.iter().map(|block| Cursor { block, next: 0, labels: None }).collect();
     cursors.iter_mut().try_for_each(Cursor::load)?;
     let mut chunks: Vec<SourceChunk<'_>> = Vec::new();
     let mut found = Vec::new();
     while let Some(labels) = cursors.iter().filter_map(|cursor| cursor.labels.clone()).min() {
+        go_on()?;
         chunks.clear();
         for cursor in cursors.iter_mut().filter(|cursor| cursor.labels.as_ref() == Some(&labels)) {
             found.clear();
@@ -185,4 +207,55 @@ fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Res
         }
     }
     writer.samples(&pending.timestamps, &pending.values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_narrow_near_the_newest_samples_and_wide_far_away() {
+        let (span, newest) = (10, 100_005);
+        let cases = [
+            (100_005, (1, 10_000)),
+            (99_999, (1, 9_999)),
+            (99_850, (1, 9_985)),
+            (99_849, (16, 9_984 / 16)),
+            (97_450, (16, 9_745 / 16)),
+            (97_449, (256, 9_744 / 256)),
+            (0, (4_096, 0)),
+            (-1, (4_096, -1)),
+            (100_150, (1, 10_015)),
+            (100_160, (16, 10_016 / 16)),
+        ];
+        for (timestamp, expected) in cases {
+            assert_eq!(window(timestamp, newest, span), expected, "{timestamp}");
+        }
+        for extreme in [i64::MIN, i64::MAX] {
+            for newest in [i64::MIN, 0, i64::MAX] {
+                window(extreme, newest, 1);
+                window(extreme, newest, i64::MAX);
+            }
+        }
+    }
+
+    #[test]
+    fn windows_never_interleave_and_are_few() {
+        for (span, newest) in
+            [(10, 3_i64), (7_200_000_000_000, 1_704_067_200_000_000_000), (60_000_000_000, 0)]
+        {
+            // Times that get ever closer together towards the newest, from both sides.
+            let distances = (0..63).flat_map(|bits| (0..64).map(move |i| (1_i64 << bits) / 64 * (64 + i)));
+            let sides = distances.flat_map(|d| [newest.checked_sub(d), newest.checked_add(d)]);
+            let mut times: Vec<i64> = sides.flatten().collect();
+            times.sort_unstable();
+            let mut windows: Vec<Window> = times.iter().map(|time| window(*time, newest, span)).collect();
+            windows.dedup();
+            let in_order = windows.len();
+            windows.sort_unstable();
+            windows.dedup();
+            assert_eq!(windows.len(), in_order, "each window is one run of times");
+            assert!(in_order < 500, "{in_order}");
+        }
+    }
 }

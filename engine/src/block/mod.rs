@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use ulid::Ulid;
 
 pub use reader::{Block, BlockSeries, verify_units};
-pub use writer::{BlockWriter, EncodedColumns};
+pub use writer::{BlockWriter, EncodedColumns, FinishedBlock};
 
 pub use crate::index::BlockMeta;
 
@@ -45,4 +45,10 @@ fn temporary_path(id: Ulid) -> PathBuf {
 #[must_use]
 pub fn block_id(folder: &str) -> Option<Ulid> {
     Ulid::from_string(folder).ok()
+}
+
+/// Whether this is the folder of a block that was never finished.
+#[must_use]
+pub fn is_temporary(folder: &str) -> bool {
+    folder.strip_suffix(TEMPORARY_SUFFIX).and_then(block_id).is_some()
 }

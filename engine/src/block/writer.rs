@@ -17,7 +17,6 @@ use crate::encoding::write_varint;
 use crate::error::{Error, Result};
 use crate::index::{BlockMeta, ChunkRef, IndexBuilder, TimesEntry};
 use crate::labels::Labels;
-use crate::samples::Samples;
 use crate::time::TimeRange;
 
 /// Bytes collected before they are written to the file.
@@ -38,11 +37,10 @@ pub struct EncodedColumns<'a> {
     pub count: u32,
 }
 
-/// Writes one block.
+/// Writes one block. Dropping it unfinished removes what it wrote.
 #[derive(Debug)]
 pub struct BlockWriter {
-    directory: Arc<dyn Directory>,
-    id: Ulid,
+    folder: Folder,
     file: Box<dyn WriteFile>,
     buffer: Vec<u8>,
     /// Bytes before the buffer.
@@ -60,26 +58,67 @@ pub struct BlockWriter {
     samples: u64,
 }
 
+/// The folder of a block, under its temporary name or its own: removed when dropped, unless it is kept.
+#[derive(Debug)]
+struct Folder {
+    directory: Arc<dyn Directory>,
+    id: Ulid,
+    kept: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        for path in [temporary_path(self.id), block_path(self.id)] {
+            if let Err(error) = self.directory.remove_dir_all(&path) {
+                let path = self.directory.display_path(&path);
+                tracing::warn!(folder = %path.display(), %error, "what was written of a block stays until the next start");
+            }
+        }
+    }
+}
+
+/// A block that is durable but that no manifest lists yet. Dropping it removes it from the disk.
+#[derive(Debug)]
+pub struct FinishedBlock {
+    meta: BlockMeta,
+    folder: Folder,
+}
+
+impl FinishedBlock {
+    /// What the block says of itself.
+    #[must_use]
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    /// Leaves the block on the disk: a manifest lists it, or may do so.
+    pub fn keep(mut self) {
+        self.folder.kept = true;
+    }
+}
+
 impl BlockWriter {
     /// Starts a block in a temporary folder.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(directory: Arc<dyn Directory>, id: Ulid) -> Result<Self> {
-        let folder = temporary_path(id);
-        directory
-            .create_dir_all(&folder)
-            .map_err(|e| Error::io("create", directory.display_path(&folder), e))?;
-        let path = folder.join(CHUNKS_FILE);
-        let file =
-            directory.create(&path).map_err(|e| Error::io("create", directory.display_path(&path), e))?;
+        let folder = Folder { directory, id, kept: false };
+        let path = temporary_path(id).join(CHUNKS_FILE);
+        let file = folder
+            .directory
+            .create_dir_all(&temporary_path(id))
+            .and_then(|()| folder.directory.create(&path))
+            .map_err(|e| Error::io("create", folder.directory.display_path(&path), e))?;
         let mut buffer = Vec::with_capacity(WRITE_BUFFER_BYTES);
         buffer.extend_from_slice(&MAGIC);
         buffer.extend_from_slice(&VERSION.to_le_bytes());
         debug_assert_eq!(buffer.len(), HEADER_BYTES);
         Ok(Self {
-            directory,
-            id,
+            folder,
             file,
             buffer,
             flushed: 0,
@@ -178,30 +217,27 @@ impl BlockWriter {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let path = temporary_path(self.id).join(CHUNKS_FILE);
+        let path = temporary_path(self.folder.id).join(CHUNKS_FILE);
         self.file
             .write_all(&self.buffer)
-            .map_err(|e| Error::io("write to", self.directory.display_path(&path), e))?;
+            .map_err(|e| Error::io("write to", self.folder.directory.display_path(&path), e))?;
         self.flushed += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
 
-    /// Makes the block durable and gives it its name. It is not part of the database before a manifest lists it.
-    /// Returns `None`, and leaves nothing behind, when no series was added.
+    /// Makes the block durable and gives it its name. Returns `None`, and leaves nothing behind, when no series was added.
     ///
     /// # Errors
-    /// [`Error::Io`]. What was written is removed when the database is opened the next time.
-    pub fn finish(mut self, generations: (u64, u64), level: u32) -> Result<Option<BlockMeta>> {
-        let folder = temporary_path(self.id);
-        let shown = self.directory.display_path(&folder);
+    /// [`Error::Io`]; [`Error::Limit`] when the index would be too large. What was written is removed.
+    pub fn finish(mut self, generations: (u64, u64), level: u32) -> Result<Option<FinishedBlock>> {
         if self.index.series() == 0 {
-            self.directory.remove_dir_all(&folder).map_err(|e| Error::io("remove", &shown, e))?;
             return Ok(None);
         }
         self.flush()?;
+        let id = self.folder.id;
         let meta = BlockMeta {
-            id: self.id,
+            id,
             range: self.range,
             generation_first: generations.0,
             generation_last: generations.1,
@@ -210,33 +246,18 @@ impl BlockWriter {
             samples: self.samples,
             chunk_bytes: self.flushed,
         };
-        let index = std::mem::take(&mut self.index).finish(&meta)?;
-        let directory = &self.directory;
+        let index = self.index.finish(&meta)?;
+        let (directory, temporary) = (&self.folder.directory, temporary_path(id));
         let mut publish = || -> std::io::Result<()> {
             self.file.sync()?;
-            let mut file = directory.create(&folder.join(INDEX_FILE))?;
+            let mut file = directory.create(&temporary.join(INDEX_FILE))?;
             file.write_all(&index)?;
             file.sync()?;
-            directory.sync_dir(&folder)?;
-            directory.rename(&folder, &block_path(self.id))?;
+            directory.sync_dir(&temporary)?;
+            directory.rename(&temporary, &block_path(id))?;
             directory.sync_dir(Path::new(BLOCKS_DIR))
         };
-        publish().map_err(|e| Error::io("finish", shown, e))?;
-        Ok(Some(meta))
-    }
-
-    /// Removes what was written of a block that will not be finished.
-    pub fn abandon(self) {
-        let _ = self.directory.remove_dir_all(&temporary_path(self.id));
-    }
-
-    /// Adds all samples of a series and ends it.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn series(&mut self, labels: &Labels, samples: &Samples) -> Result<()> {
-        self.samples(&samples.timestamps, &samples.values)?;
-        self.end_series(labels);
-        Ok(())
+        publish().map_err(|e| Error::io("finish", directory.display_path(&temporary), e))?;
+        Ok(Some(FinishedBlock { meta, folder: self.folder }))
     }
 }

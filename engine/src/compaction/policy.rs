@@ -4,17 +4,22 @@
 //! 2. Blocks that overlap in time are merged, all that hang together at once: so no block is ever merged past one that
 //!    holds later writes to the same time.
 //! 3. Blocks are merged into windows of 4, 16, 64 … times the span of a fresh block, aligned to the epoch, as soon as
-//!    newer samples show that the window is complete.
+//!    newer samples show that the window is complete. Windows stay narrow against the retention, since a block goes as a
+//!    whole, with its newest sample.
+//!
+//! A merge that failed is not tried again, nor one that would read the same blocks and others: what else there is goes on.
 
 use ulid::Ulid;
 
 use crate::index::BlockMeta;
-use crate::time::TimeRange;
 
 /// A window is this many times as wide as the one of the level below.
 const LEVEL_FACTOR: i64 = 4;
 /// Windows grow up to this many levels above a fresh block: 4⁵ × 2 h is 85 days.
 const LEVELS_MAX: u32 = 5;
+
+/// A window is at most the retention divided by this, so that no sample outlives it by more.
+const RETENTION_PARTS: i64 = 10;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,16 +42,24 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What to do next with these blocks at the time `now_ns`.
+    /// What to do next with these blocks at the time `now_ns`, when merges of the blocks in `failed` failed.
     #[must_use]
-    pub fn choose(&self, blocks: &[BlockMeta], now_ns: i64) -> Choice {
+    pub fn choose(&self, blocks: &[BlockMeta], failed: &[Vec<Ulid>], now_ns: i64) -> Choice {
         let expired = self.expired(blocks, now_ns);
         if !expired.is_empty() {
             return Choice::Drop(expired);
         }
         let mut sorted: Vec<&BlockMeta> = blocks.iter().collect();
         sorted.sort_unstable_by_key(|block| (block.range.start, block.id));
-        overlapping(&sorted).or_else(|| self.window(&sorted)).map_or(Choice::DoNothing, Choice::Merge)
+        let mut stuck: Vec<Ulid> = Vec::new();
+        for run in overlapping(&sorted).filter(|run| run.len() > 1) {
+            if !failed.iter().any(|failed| contains_all(run, failed)) {
+                return merge(run);
+            }
+            stuck.extend(run.iter().map(|block| block.id));
+        }
+        stuck.extend(failed.iter().filter(|failed| contains_all(&sorted, failed)).flatten());
+        self.window(&sorted, &stuck, now_ns).map_or(Choice::DoNothing, merge)
     }
 
     fn expired(&self, blocks: &[BlockMeta], now_ns: i64) -> Vec<Ulid> {
@@ -55,21 +68,34 @@ impl Policy {
         blocks.iter().filter(|block| block.range.end < oldest).map(|block| block.id).collect()
     }
 
-    /// The blocks of the first complete window that holds more than one.
-    fn window(&self, sorted: &[&BlockMeta]) -> Option<Vec<Ulid>> {
-        let newest = sorted.iter().map(|block| block.range.end).max()?;
-        for level in 1..=LEVELS_MAX {
-            let Some(width) = LEVEL_FACTOR.checked_pow(level).and_then(|f| f.checked_mul(self.block_span_ns))
-            else {
-                break;
-            };
+    /// The widths of windows, ascending.
+    fn widths(&self) -> Vec<i64> {
+        let widest = self.retention_ns.map_or(i64::MAX, |retention| retention / RETENTION_PARTS);
+        let span = self.block_span_ns.max(1);
+        let width = |level| LEVEL_FACTOR.checked_pow(level)?.checked_mul(span);
+        let widths = (1..=LEVELS_MAX).map_while(width).take_while(|width| *width <= widest);
+        let widths: Vec<i64> = widths.collect();
+        if widths.is_empty() { vec![span] } else { widths }
+    }
+
+    /// The blocks of the first complete window that holds more than one, without a stuck one among them.
+    fn window<'a>(
+        &self,
+        sorted: &[&'a BlockMeta],
+        stuck: &[Ulid],
+        now_ns: i64,
+    ) -> Option<Vec<&'a BlockMeta>> {
+        // A stray sample of the future does not complete the windows of today.
+        let newest = sorted.iter().map(|block| block.range.end).max()?.min(now_ns);
+        for width in self.widths() {
             let window = |time: i64| time.div_euclid(width);
-            let inside: Vec<_> =
-                sorted.iter().filter(|block| window(block.range.start) == window(block.range.end)).collect();
-            let complete = |block: &BlockMeta| window(block.range.end) < window(newest);
-            for blocks in inside.chunk_by(|a, b| window(a.range.start) == window(b.range.start)) {
-                if blocks.len() > 1 && complete(blocks[0]) {
-                    return Some(blocks.iter().map(|block| block.id).collect());
+            let is_inside = |block: &&&BlockMeta| window(block.range.start) == window(block.range.end);
+            for free in sorted.split(|block| stuck.contains(&block.id)) {
+                let inside: Vec<&BlockMeta> = free.iter().filter(is_inside).copied().collect();
+                let mut windows = inside.chunk_by(|a, b| window(a.range.start) == window(b.range.start));
+                let is_complete = |block: &BlockMeta| window(block.range.end) < window(newest);
+                if let Some(blocks) = windows.find(|blocks| blocks.len() > 1 && is_complete(blocks[0])) {
+                    return Some(blocks.to_vec());
                 }
             }
         }
@@ -77,27 +103,27 @@ impl Policy {
     }
 }
 
-/// The first blocks, in order of time, that hang together by overlaps.
-fn overlapping(sorted: &[&BlockMeta]) -> Option<Vec<Ulid>> {
-    let mut run: Vec<Ulid> = Vec::new();
-    let mut range: Option<TimeRange> = None;
-    for block in sorted {
-        match &mut range {
-            Some(range) if range.overlaps(block.range) => *range = range.union(block.range),
-            _ if run.len() > 1 => break,
-            _ => {
-                run.clear();
-                range = Some(block.range);
-            }
-        }
-        run.push(block.id);
-    }
-    (run.len() > 1).then_some(run)
+fn merge<'a>(blocks: impl AsRef<[&'a BlockMeta]>) -> Choice {
+    Choice::Merge(blocks.as_ref().iter().map(|block| block.id).collect())
+}
+
+fn contains_all(blocks: &[&BlockMeta], ids: &[Ulid]) -> bool {
+    ids.iter().all(|id| blocks.iter().any(|block| block.id == *id))
+}
+
+/// The blocks, which come by their start, in groups that hang together by overlaps.
+fn overlapping<'a, 'b>(sorted: &'a [&'b BlockMeta]) -> impl Iterator<Item = &'a [&'b BlockMeta]> {
+    let mut end = i64::MIN;
+    sorted.chunk_by(move |earlier, later| {
+        end = end.max(earlier.range.end);
+        later.range.start <= end
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::TimeRange;
 
     fn block(id: u128, start: i64, end: i64) -> BlockMeta {
         BlockMeta {
@@ -147,7 +173,59 @@ mod tests {
         for (name, blocks, expected) in cases {
             let retention_ns = name.contains("expired").then_some(100);
             let policy = Policy { block_span_ns: 10, retention_ns };
-            assert_eq!(policy.choose(blocks, 200), *expected, "{name}");
+            assert_eq!(policy.choose(blocks, &[], 200), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_sample_of_the_future_completes_no_window_of_today() {
+        let policy = Policy { block_span_ns: 10, retention_ns: None };
+        let blocks = [block(1, 160, 169), block(2, 170, 179), block(3, 1 << 40, 1 << 40)];
+        assert_eq!(policy.choose(&blocks, &[], 180), Choice::DoNothing);
+        assert_eq!(policy.choose(&blocks, &[], 200), Choice::Merge(vec![Ulid(1), Ulid(2)]));
+    }
+
+    #[test]
+    fn windows_stay_narrow_against_the_retention() {
+        let cases: &[(Option<i64>, &[i64])] = &[
+            (None, &[40, 160, 640, 2_560, 10_240]),
+            (Some(6_399), &[40, 160]),
+            (Some(1_600), &[40, 160]),
+            (Some(400), &[40]),
+            (Some(399), &[10]),
+            (Some(1), &[10]),
+        ];
+        for (retention_ns, widths) in cases {
+            let policy = Policy { block_span_ns: 10, retention_ns: *retention_ns };
+            assert_eq!(policy.widths(), *widths, "{retention_ns:?}");
+        }
+        let blocks = [block(1, 0, 4), block(2, 5, 9), block(3, 10, 14), block(4, 20, 24)];
+        let policy = Policy { block_span_ns: 10, retention_ns: Some(300) };
+        assert_eq!(policy.choose(&blocks, &[], 24), Choice::Merge(vec![Ulid(1), Ulid(2)]));
+    }
+
+    #[test]
+    fn what_failed_is_left_alone_and_the_rest_goes_on() {
+        let ids = |ids: &[u128]| ids.iter().map(|id| Ulid(*id)).collect::<Vec<_>>();
+        let overlaps =
+            [block(1, 0, 9), block(2, 5, 12), block(3, 20, 29), block(4, 25, 31), block(9, 900, 901)];
+        let window: Vec<_> = (0..8).map(|i| block(i as u128 + 1, i * 10, i * 10 + 9)).collect();
+        let window = [window, vec![block(9, 900, 901)]].concat();
+        let mixed = [block(1, 0, 9), block(2, 5, 12), block(3, 20, 24), block(4, 30, 34), block(9, 900, 901)];
+        type Case<'a> = (&'a str, &'a [BlockMeta], &'a [&'a [u128]], Choice);
+        let cases: &[Case<'_>] = &[
+            ("nothing failed", &overlaps, &[], Choice::Merge(ids(&[1, 2]))),
+            ("another overlap", &overlaps, &[&[1, 2]], Choice::Merge(ids(&[3, 4]))),
+            ("no overlap is left", &overlaps, &[&[3, 4], &[1, 2]], Choice::DoNothing),
+            ("it has other blocks by now", &overlaps, &[&[1, 7]], Choice::Merge(ids(&[1, 2]))),
+            ("a window", &window, &[], Choice::Merge(ids(&[1, 2, 3, 4]))),
+            ("another window", &window, &[&[1, 2, 3, 4]], Choice::Merge(ids(&[5, 6, 7, 8]))),
+            ("around blocks that overlap", &mixed, &[&[1, 2]], Choice::Merge(ids(&[3, 4]))),
+        ];
+        for (name, blocks, failed, expected) in cases {
+            let policy = Policy { block_span_ns: 10, retention_ns: None };
+            let failed: Vec<_> = failed.iter().map(|failed| ids(failed)).collect();
+            assert_eq!(policy.choose(blocks, &failed, 1000), *expected, "{name}");
         }
     }
 
@@ -155,6 +233,6 @@ mod tests {
     fn extremes_of_time_do_not_overflow() {
         let policy = Policy { block_span_ns: i64::MAX / 2, retention_ns: Some(i64::MAX) };
         let blocks = [block(1, i64::MIN, i64::MIN), block(2, i64::MAX, i64::MAX)];
-        assert_eq!(policy.choose(&blocks, i64::MIN), Choice::DoNothing);
+        assert_eq!(policy.choose(&blocks, &[], i64::MIN), Choice::DoNothing);
     }
 }

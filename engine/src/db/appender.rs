@@ -25,10 +25,13 @@ pub struct Appender<'db> {
 }
 
 impl<'db> Appender<'db> {
-    pub(super) fn new(core: &'db Core) -> Self {
+    pub(super) fn new(core: &'db Core) -> Result<Self> {
         let switch = core.switch.read();
+        // Not before: a close waits for those who have got here, and for nobody else.
+        core.check_open()?;
+        core.check_room()?;
         let head = Arc::clone(&core.view.read().active);
-        Self { core, head, batch: Batch::default(), _switch: switch }
+        Ok(Self { core, head, batch: Batch::default(), _switch: switch })
     }
 
     /// Adds a row. `resolve` is asked for the labels of each (key, field name) that the head does not know yet.

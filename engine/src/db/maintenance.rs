@@ -2,12 +2,12 @@
 //! what it lists is durable and before what it no longer lists is removed.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ulid::Ulid;
 
 use super::Core;
-use crate::block::{Block, BlockMeta, block_path};
+use crate::block::{Block, BlockMeta, FinishedBlock, block_path};
 use crate::compaction::{Choice, Policy};
 use crate::error::{Error, Result};
 use crate::head::Head;
@@ -39,22 +39,51 @@ pub struct CompactionReport {
 impl Core {
     pub(super) fn flush(&self) -> Result<FlushReport> {
         let _one = self.flush.lock();
-        self.seal_active()?;
+        self.check_open()?;
+        self.seal_all()
+    }
+
+    /// Whether a head waits to become blocks.
+    pub(super) fn wants_flush(&self) -> bool {
+        let view = self.view.read();
+        !view.sealed.is_empty() || view.active.sample_bytes() > self.options.head_bytes_max
+    }
+
+    /// The last flush; afterwards nobody touches the directory. `closed` is set already.
+    pub(super) fn close(&self) -> Result<()> {
+        let _compaction = self.compaction.lock();
+        let _flush = self.flush.lock();
+        let outcome = self.seal_all().map(|_| ());
+        // When sealing failed early, batches may still be under way.
+        drop(self.switch.write());
+        self.lock.lock().take();
+        outcome
+    }
+
+    /// Writes out the heads that are sealed before it seals the active one: as long as that fails, there is no other.
+    fn seal_all(&self) -> Result<FlushReport> {
         let mut report = FlushReport::default();
+        self.write_out_sealed(&mut report)?;
+        self.seal_active()?;
+        self.write_out_sealed(&mut report)?;
+        Ok(report)
+    }
+
+    fn write_out_sealed(&self, report: &mut FlushReport) -> Result<()> {
+        let span = nanoseconds(self.options.block_span);
         loop {
-            let Some(sealed) = self.view.read().sealed.first().cloned() else { break };
+            let Some(sealed) = self.view.read().sealed.first().cloned() else { return Ok(()) };
             let start = Instant::now();
-            let span = i64::try_from(self.options.block_span.as_nanos()).unwrap_or(i64::MAX);
-            let blocks = seal(&self.directory, &sealed.head, span)?;
-            self.publish_sealed(&sealed, &blocks)?;
+            let blocks = seal(&self.directory, &sealed.head, span, now_ns())?;
+            let samples: u64 = blocks.iter().map(|block| block.meta().samples).sum();
+            let count = blocks.len();
+            self.publish_sealed(&sealed, blocks)?;
             self.forget_segments(sealed.next_segment);
-            let samples: u64 = blocks.iter().map(|block| block.samples).sum();
-            report.blocks += blocks.len();
+            report.blocks += count;
             report.samples += samples;
             self.counters.flushed();
-            tracing::info!(blocks = blocks.len(), samples, took = ?start.elapsed(), "sealed the head into blocks");
+            tracing::info!(blocks = count, samples, took = ?start.elapsed(), "sealed the head into blocks");
         }
-        Ok(report)
     }
 
     /// Puts an empty head in place of the active one, if that has samples.
@@ -73,27 +102,40 @@ impl Core {
     }
 
     /// Makes the blocks of a sealed head part of the database, and the head no longer.
-    fn publish_sealed(&self, sealed: &SealedHead, metas: &[BlockMeta]) -> Result<()> {
-        let blocks = self.open_blocks(metas)?;
+    fn publish_sealed(&self, sealed: &SealedHead, finished: Vec<FinishedBlock>) -> Result<()> {
+        let blocks = self.open_blocks(&finished)?;
         let mut manifest = self.manifest.lock();
         let mut next = manifest.clone();
         next.wal_first = sealed.next_segment;
         next.next_generation = next.next_generation.max(sealed.head.generation() + 2);
-        next.blocks.extend(metas.iter().map(|meta| meta.id));
-        self.swap(&mut manifest, next)?;
+        self.swap(&mut manifest, next, finished)?;
         let mut view = self.view.write();
+        self.counters.published(&sealed.head);
         view.sealed.retain(|other| !Arc::ptr_eq(&other.head, &sealed.head));
         view.blocks.extend(blocks);
         sort_blocks(&mut view.blocks);
         Ok(())
     }
 
-    fn open_blocks(&self, metas: &[BlockMeta]) -> Result<Vec<Arc<Block>>> {
-        metas.iter().map(|meta| Block::open(&*self.directory, meta.id).map(Arc::new)).collect()
+    fn open_blocks(&self, finished: &[FinishedBlock]) -> Result<Vec<Arc<Block>>> {
+        finished.iter().map(|block| Block::open(&*self.directory, block.meta().id).map(Arc::new)).collect()
     }
 
-    fn swap(&self, manifest: &mut Manifest, next: Manifest) -> Result<()> {
-        next.store(&*self.directory)?;
+    /// Makes `next`, with `added` as further blocks, the manifest.
+    fn swap(&self, manifest: &mut Manifest, mut next: Manifest, added: Vec<FinishedBlock>) -> Result<()> {
+        next.blocks.extend(added.iter().map(|block| block.meta().id));
+        let stored = next.store(&*self.directory);
+        // A store that failed late may have put the new manifest in place all the same: then the blocks must stay.
+        let listed = |id| match Manifest::load(&*self.directory) {
+            Ok(Some(found)) => found.blocks.contains(&id),
+            _ => true,
+        };
+        for block in added {
+            if stored.is_ok() || listed(block.meta().id) {
+                block.keep();
+            }
+        }
+        stored?;
         *manifest = next;
         Ok(())
     }
@@ -109,32 +151,39 @@ impl Core {
     }
 
     pub(super) fn compact(&self) -> Result<CompactionReport> {
-        let _one = self.compaction.lock();
+        let mut failed = self.compaction.lock();
         let mut report = CompactionReport::default();
+        let mut damage = None;
         loop {
-            let outcome = match self.choose() {
-                Choice::DoNothing => return Ok(report),
-                Choice::Drop(ids) => {
-                    report.expired += ids.len();
-                    self.replace_blocks(&ids, &[])
-                }
-                Choice::Merge(ids) => self.merge_blocks(&ids).map(|created| {
+            self.check_open()?;
+            let choice = self.choose(&failed);
+            let outcome = match &choice {
+                Choice::DoNothing => return damage.map_or(Ok(report), Err),
+                Choice::Drop(ids) => self.replace_blocks(ids, None).map(|()| report.expired += ids.len()),
+                Choice::Merge(ids) => self.merge_blocks(ids).map(|created| {
                     report.merged += ids.len();
                     report.created += created;
                 }),
             };
-            self.counters.compacted(outcome.is_ok());
-            outcome?;
+            if !matches!(outcome, Err(Error::Closed)) {
+                self.counters.compacted(outcome.is_ok());
+            }
+            match (outcome, choice) {
+                (Ok(()), _) => {}
+                // What is wrong with the blocks stays wrong, and is no reason to leave the others alone.
+                (Err(error @ (Error::Corruption { .. } | Error::Limit { .. })), Choice::Merge(ids)) => {
+                    failed.push(ids);
+                    if let Some(earlier) = damage.replace(error) {
+                        tracing::error!(error = %earlier, "blocks cannot be merged and stay as they are");
+                    }
+                }
+                (Err(error), _) => return Err(error),
+            }
         }
     }
 
-    /// Whether there is something to compact.
-    pub(super) fn wants_compaction(&self) -> bool {
-        self.choose() != Choice::DoNothing
-    }
-
-    fn choose(&self) -> Choice {
-        match self.policy().choose(&self.metas(), now_ns()) {
+    fn choose(&self, failed: &[Vec<Ulid>]) -> Choice {
+        match self.policy().choose(&self.metas(), failed, now_ns()) {
             // Nobody knows between which blocks an unreadable one belongs: once it is restored, it must still
             // find the blocks before and after it apart, or an old write would win.
             Choice::Merge(_) if self.counters.blocks_unreadable() > 0 => Choice::DoNothing,
@@ -143,8 +192,8 @@ impl Core {
     }
 
     fn policy(&self) -> Policy {
-        let ns = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-        Policy { block_span_ns: ns(self.options.block_span), retention_ns: self.options.retention.map(ns) }
+        let retention_ns = self.options.retention.map(nanoseconds);
+        Policy { block_span_ns: nanoseconds(self.options.block_span), retention_ns }
     }
 
     fn metas(&self) -> Vec<BlockMeta> {
@@ -155,21 +204,21 @@ impl Core {
         let start = Instant::now();
         let mut blocks = self.view.read().blocks.clone();
         blocks.retain(|block| ids.contains(&block.meta().id));
-        let merged: Vec<BlockMeta> = merge(&self.directory, &blocks)?.into_iter().collect();
-        self.replace_blocks(ids, &merged)?;
-        let samples: u64 = merged.iter().map(|meta| meta.samples).sum();
+        let merged = merge(&self.directory, &blocks, || self.check_open())?;
+        let (created, samples) = merged.as_ref().map_or((0, 0), |block| (1, block.meta().samples));
+        self.replace_blocks(ids, merged)?;
         tracing::info!(blocks = ids.len(), samples, took = ?start.elapsed(), "merged blocks");
-        Ok(merged.len())
+        Ok(created)
     }
 
-    fn replace_blocks(&self, old: &[Ulid], new: &[BlockMeta]) -> Result<()> {
-        let opened = self.open_blocks(new)?;
+    fn replace_blocks(&self, old: &[Ulid], new: Option<FinishedBlock>) -> Result<()> {
+        let new: Vec<FinishedBlock> = new.into_iter().collect();
+        let opened = self.open_blocks(&new)?;
         {
             let mut manifest = self.manifest.lock();
             let mut next = manifest.clone();
             next.blocks.retain(|id| !old.contains(id));
-            next.blocks.extend(new.iter().map(|meta| meta.id));
-            self.swap(&mut manifest, next)?;
+            self.swap(&mut manifest, next, new)?;
             let mut view = self.view.write();
             view.blocks.retain(|block| !old.contains(&block.meta().id));
             view.blocks.extend(opened);
@@ -195,7 +244,6 @@ fn now_ns() -> i64 {
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// What [`Error`] a maintenance step may meet that is no fault of the disk.
-pub(super) fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::WritesRefused { .. } | Error::Closed)
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

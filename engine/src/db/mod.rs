@@ -3,7 +3,8 @@
 //! [`Appender`] writes, [`Snapshot`] reads, [`maintenance`] turns heads into blocks and merges those,
 //! [`recovery`] opens what a crash left behind, [`background`] runs maintenance on its own.
 //!
-//! Lock order: `flush` → `switch` → `manifest` → `view`; `compaction` → `manifest` → `view`.
+//! Lock order: `compaction` → `flush` → `switch` → `manifest` → `view`. Whoever works under one of the first three looks at
+//! `closed` once the lock is taken; [`Db::close`] sets it and then takes all three, so nothing touches the directory after.
 
 mod appender;
 mod background;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use ulid::Ulid;
 
 pub use appender::Appender;
 pub use maintenance::{CompactionReport, FlushReport};
@@ -32,6 +34,9 @@ use stats::Counters;
 
 /// The file that a process locks to have the data directory for itself.
 const LOCK_FILE: &str = "LOCK";
+
+/// Writes are refused when the samples of all heads together take this many times [`Options::head_bytes_max`].
+const HEADS_MAX: usize = 2;
 
 /// An open database. Dropping it stops its threads and leaves the log to be replayed; [`close`](Db::close) seals the head first.
 #[derive(Debug)]
@@ -52,8 +57,9 @@ struct Core {
     manifest: Mutex<Manifest>,
     /// Held while heads become blocks.
     flush: Mutex<()>,
-    /// Held while blocks are merged or dropped.
-    compaction: Mutex<()>,
+    /// Held while blocks are merged or dropped. The blocks of each merge that failed for what is in them: the next attempt
+    /// would fail as well.
+    compaction: Mutex<Vec<Vec<Ulid>>>,
     counters: Counters,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn DirectoryLock>>>,
@@ -83,10 +89,10 @@ impl Db {
     /// Starts a batch. A thread has one at a time: sealing the head waits until all batches are committed or dropped.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`]; [`Error::WritesRefused`] while the heads take too much memory because they cannot be sealed as fast
+    /// as they fill.
     pub fn appender(&self) -> Result<Appender<'_>> {
-        self.core.check_open()?;
-        Ok(Appender::new(&self.core))
+        Appender::new(&self.core)
     }
 
     /// One immutable view of everything that is committed.
@@ -100,16 +106,16 @@ impl Db {
     /// # Errors
     /// [`Error::Io`]; everything stays in the log, and a later call tries again. [`Error::WritesRefused`], [`Error::Closed`].
     pub fn flush(&self) -> Result<FlushReport> {
-        self.core.check_open()?;
         self.core.flush()
     }
 
     /// Drops expired blocks and merges until the policy has nothing left to do.
     ///
     /// # Errors
-    /// [`Error::Corruption`], [`Error::Io`]; the blocks stay as they were. [`Error::Closed`].
+    /// [`Error::Corruption`], once for each merge that meets it: the blocks stay as they are and are not tried again before the
+    /// database is opened anew, and all other work is done. [`Error::Io`]; [`Error::Closed`], also when it was closed
+    /// meanwhile.
     pub fn compact(&self) -> Result<CompactionReport> {
-        self.core.check_open()?;
         self.core.compact()
     }
 
@@ -119,7 +125,7 @@ impl Db {
         self.core.stats()
     }
 
-    /// Stops the threads, seals the head so that nothing is left to replay, and lets go of the directory.
+    /// Stops the threads and merges, seals the head so that nothing is left to replay, and lets go of the directory.
     /// Later calls fail with [`Error::Closed`], and so does a second `close`.
     ///
     /// # Errors
@@ -129,9 +135,7 @@ impl Db {
             return Err(Error::Closed);
         }
         drop(self.background.lock().take());
-        let outcome = self.core.flush().map(|_| ());
-        self.core.lock.lock().take();
-        outcome
+        self.core.close()
     }
 }
 
@@ -145,6 +149,23 @@ impl Drop for Db {
 impl Core {
     fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Whether the heads may take more samples.
+    fn check_room(&self) -> Result<()> {
+        let view = self.view.read();
+        let sealed: usize = view.sealed.iter().map(|sealed| sealed.head.sample_bytes()).sum();
+        let bytes = sealed + view.active.sample_bytes();
+        let bytes_max = self.options.head_bytes_max.saturating_mul(HEADS_MAX);
+        if bytes < bytes_max {
+            return Ok(());
+        }
+        let reason = format!(
+            "samples in memory take {bytes} bytes of at most {bytes_max}, because heads cannot be sealed into blocks as fast \
+             as they fill: try again later; if it stays, free space or repair the disk (the log says what failed), or raise \
+             head_bytes_max"
+        );
+        Err(Error::WritesRefused { reason })
     }
 }
 

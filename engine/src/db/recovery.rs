@@ -13,7 +13,7 @@ use ulid::Ulid;
 use super::maintenance::sort_blocks;
 use super::stats::Counters;
 use super::{Core, LOCK_FILE};
-use crate::block::{BLOCKS_DIR, Block, block_id};
+use crate::block::{BLOCKS_DIR, Block, block_id, is_temporary};
 use crate::directory::{Directory, DirectoryLock};
 use crate::encoding::DecodeError;
 use crate::error::{Error, Result};
@@ -29,11 +29,15 @@ use crate::wal::{
 pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Core> {
     let start = Instant::now();
     let lock = prepare(&*directory)?;
-    let manifest = load_manifest(&*directory)?;
-    remove_leftovers(&*directory, &manifest)?;
+    let mut manifest = load_manifest(&*directory)?;
+    let log_begins = manifest.wal_first == 0 || segment_numbers(&*directory)?.contains(&manifest.wal_first);
+    remove_leftovers(&*directory, &manifest, log_begins)?;
     let blocks = open_blocks(&*directory, &manifest)?;
     let mut heads = Heads::default();
-    let report = replay(&*directory, manifest.wal_first, &mut heads)?;
+    let mut report = replay(&*directory, manifest.wal_first, &mut heads)?;
+    if !log_begins {
+        report.corruptions.push(report_missing_log(&*directory, &manifest));
+    }
     let (active, sealed) = heads.into_active_and_sealed(&report, manifest.next_generation);
     let header = SegmentHeader {
         number: report.last_segment.max(manifest.wal_first) + 1,
@@ -41,6 +45,8 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
     };
     let wal = Wal::create(Arc::clone(&directory), options.wal_sync, header, report.next_sequence)?;
     if active.is_empty() && sealed.is_empty() && report.corruptions.is_empty() {
+        manifest.wal_first = header.number;
+        manifest.store(&*directory)?;
         remove_segments(&*directory, header.number)?;
     }
     log_report(&report, &blocks, &active, start);
@@ -53,7 +59,7 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
         switch: RwLock::new(()),
         manifest: Mutex::new(manifest),
         flush: Mutex::new(()),
-        compaction: Mutex::new(()),
+        compaction: Mutex::default(),
         counters,
         closed: AtomicBool::new(false),
         lock: Mutex::new(Some(lock)),
@@ -83,7 +89,13 @@ fn prepare(directory: &dyn Directory) -> Result<Box<dyn DirectoryLock>> {
 
 /// The manifest; a new database gets an empty one, so that a missing one is known to be lost.
 fn load_manifest(directory: &dyn Directory) -> Result<Manifest> {
-    if let Some(manifest) = Manifest::load(directory)? {
+    let loaded = Manifest::load(directory).map_err(|error| match error {
+        Error::Corruption { file, offset, reason } => {
+            Error::Corruption { file, offset, reason: format!("{reason}: restore it from a backup") }
+        }
+        other => other,
+    });
+    if let Some(manifest) = loaded? {
         return Ok(manifest);
     }
     let blocks = list(directory, BLOCKS_DIR)?;
@@ -105,14 +117,43 @@ fn list(directory: &dyn Directory, folder: &str) -> Result<Vec<String>> {
     directory.list(folder).map_err(|e| Error::io("list", directory.display_path(folder), e))
 }
 
-/// Removes blocks that were not finished or are no longer listed, and log segments that blocks have replaced.
-fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest) -> Result<()> {
-    for name in list(directory, BLOCKS_DIR)? {
-        if block_id(&name).is_none_or(|id| !manifest.blocks.contains(&id)) {
-            let path = Path::new(BLOCKS_DIR).join(&name);
-            directory
-                .remove_dir_all(&path)
-                .map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
+/// Says that the manifest names a log segment that is not there: either it was restored from a backup that is older than
+/// the rest, or the segment was removed.
+fn report_missing_log(directory: &dyn Directory, manifest: &Manifest) -> String {
+    let segment = directory.display_path(&segment_path(manifest.wal_first));
+    let reason = "the manifest names this segment as the first, and it is missing: what it held is lost, unless it can be \
+                  restored together with a manifest of the same time";
+    let error = Error::corruption(segment, 0, reason);
+    tracing::error!(%error, "the WAL is damaged");
+    error.to_string()
+}
+
+/// What a block is called that the manifest should list and does not.
+const UNLISTED_SUFFIX: &str = ".unlisted";
+
+/// Removes blocks that were not finished or are no longer listed, and log segments that blocks have replaced. What
+/// somebody else put there stays. Where the manifest does not fit the log (`!trusted`), finished blocks are only set aside.
+fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest, trusted: bool) -> Result<()> {
+    let names = list(directory, BLOCKS_DIR)?;
+    let (ours, foreign): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| block_id(name).is_some() || is_temporary(name));
+    if !foreign.is_empty() {
+        let folder = directory.display_path(Path::new(BLOCKS_DIR));
+        tracing::warn!(folder = %folder.display(), names = ?foreign, "what is no block is left alone: move it elsewhere");
+    }
+    for name in ours {
+        let id = block_id(&name);
+        if id.is_some_and(|id| manifest.blocks.contains(&id)) {
+            continue;
+        }
+        let path = Path::new(BLOCKS_DIR).join(&name);
+        let shown = directory.display_path(&path);
+        if id.is_some() && !trusted {
+            let aside = Path::new(BLOCKS_DIR).join(format!("{name}{UNLISTED_SUFFIX}"));
+            directory.rename(&path, &aside).map_err(|e| Error::io("rename", &shown, e))?;
+            tracing::error!(block = %shown.display(), "the manifest does not list this block: it is set aside");
+        } else {
+            directory.remove_dir_all(&path).map_err(|e| Error::io("remove", &shown, e))?;
         }
     }
     remove_segments(directory, manifest.wal_first)
@@ -165,7 +206,12 @@ impl Heads {
         report: &ReplayReport,
         next_generation: u64,
     ) -> (Head, Vec<SealedHead>) {
-        let newest = self.by_generation.remove(&report.last_generation).filter(|head| !head.is_empty());
+        // Behind damage a fresh head begins, so that group numbers which the damage freed are not used again.
+        let goes_on = |head: &Head| !head.is_empty() && report.corruptions.is_empty();
+        let newest = match self.by_generation.get(&report.last_generation) {
+            Some(head) if goes_on(head) => self.by_generation.remove(&report.last_generation),
+            _ => None,
+        };
         let fresh = next_generation.max(report.last_generation + 1);
         let active = newest.unwrap_or_else(|| Head::new(fresh));
         let next_segment = |generation: u64| {

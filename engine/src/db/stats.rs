@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Core;
+use crate::head::Head;
 use crate::wal::{ReplayReport, segment_numbers, segment_path};
 
 /// Counters and sizes, for a metrics page. Counters start at zero when the database is opened.
@@ -38,7 +39,7 @@ pub struct Stats {
     pub wal_corruptions_total: u64,
     /// Samples committed.
     pub samples_appended_total: u64,
-    /// Samples of the heads that came out of order.
+    /// Samples that came out of order, those that were replayed among them.
     pub out_of_order_samples_total: u64,
     /// Heads that became blocks.
     pub flushes_total: u64,
@@ -46,13 +47,15 @@ pub struct Stats {
     pub compactions_total: u64,
     /// Steps of compaction that failed.
     pub compaction_failures_total: u64,
-    /// Whether writes are refused since a write to disk failed.
+    /// Whether writes are refused since a write to disk failed, or since the heads cannot be sealed as fast as they fill.
     pub writes_refused: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     appended: AtomicU64,
+    /// Samples that came out of order to heads that are blocks by now.
+    out_of_order: AtomicU64,
     flushes: AtomicU64,
     compactions: AtomicU64,
     compaction_failures: AtomicU64,
@@ -73,6 +76,11 @@ impl Counters {
         self.appended.fetch_add(samples, Ordering::Relaxed);
     }
 
+    /// Takes over what a head counted. The caller holds `view`, so that no reader counts the head twice, or not at all.
+    pub(super) fn published(&self, head: &Head) {
+        self.out_of_order.fetch_add(head.stats().out_of_order, Ordering::Relaxed);
+    }
+
     pub(super) fn flushed(&self) {
         self.flushes.fetch_add(1, Ordering::Relaxed);
     }
@@ -89,11 +97,14 @@ impl Counters {
 
 impl Core {
     pub(super) fn stats(&self) -> Stats {
-        let view = self.view.read().clone();
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (view, out_of_order) = {
+            let view = self.view.read();
+            (view.clone(), get(&self.counters.out_of_order))
+        };
         let wal = self.wal.stats();
         let segments = segment_numbers(&*self.directory).unwrap_or_default();
         let segment_bytes = |number: &u64| self.directory.len(&segment_path(*number)).unwrap_or_default();
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut stats = Stats {
             head_series: view.active.stats().series,
             blocks: view.blocks.len() as u64,
@@ -108,7 +119,8 @@ impl Core {
             flushes_total: get(&self.counters.flushes),
             compactions_total: get(&self.counters.compactions),
             compaction_failures_total: get(&self.counters.compaction_failures),
-            writes_refused: self.wal.failure().is_some(),
+            out_of_order_samples_total: out_of_order,
+            writes_refused: self.wal.failure().is_some() || self.check_room().is_err(),
             ..Stats::default()
         };
         for head in view.sealed.iter().map(|sealed| &sealed.head).chain([&view.active]) {

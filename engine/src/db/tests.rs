@@ -1,6 +1,12 @@
-//! The database as its users see it, on a real directory.
+//! The database as its users see it, on a real directory; and what it does when maintenance fails, on a simulated one.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::block::{BLOCKS_DIR, block_id};
+use crate::directory::SimulatedDirectory;
 use crate::labels::Labels;
 use crate::matcher::{MatchOp, Matcher};
 use crate::rows::{Field, Row};
@@ -198,4 +204,261 @@ fn a_row_whose_series_cannot_be_resolved_leaves_the_batch_as_it_was() {
     batch.row(Row { key: b"k", timestamp: 2, fields: &fields[..1] }, refuse).unwrap();
     assert_eq!(batch.commit().unwrap(), 1);
     assert_eq!(read(&db, &[])[0].1, [(2, 1.0)]);
+}
+
+const HOUR: i64 = 3_600_000_000_000;
+
+/// A database on a simulated machine with a block for each of these times, all in different windows of a fresh block.
+fn database_with_blocks(machine: &Arc<SimulatedDirectory>, times: &[i64]) -> Db {
+    let db = Db::open_in(machine.clone(), options()).unwrap();
+    for time in times {
+        write(&db, "a", *time, &[("user", 1.0)]);
+        assert_eq!(db.flush().unwrap().blocks, 1);
+    }
+    db
+}
+
+#[test]
+fn a_flush_that_keeps_failing_seals_one_head_and_no_more() {
+    let machine = SimulatedDirectory::new(1);
+    let db = Db::open_in(machine.clone(), options()).unwrap();
+    write(&db, "a", 0, &[("user", 1.0)]);
+    for call in 0.. {
+        machine.fail_after(call, ErrorKind::StorageFull);
+        assert!(db.flush().is_err());
+        if !db.core.view.read().sealed.is_empty() {
+            break;
+        }
+    }
+    let segments = db.stats().wal_segments;
+    for i in 1..5 {
+        write(&db, "a", i, &[("user", 1.0)]);
+        machine.fail_after(5, ErrorKind::StorageFull);
+        assert!(db.flush().is_err());
+        assert_eq!(db.core.view.read().sealed.len(), 1, "attempt {i}");
+        assert_eq!(db.stats().wal_segments, segments, "attempt {i}");
+    }
+    assert_eq!(db.flush().unwrap(), FlushReport { blocks: 2, samples: 5 });
+    assert_eq!(read(&db, &[])[0].1.len(), 5);
+}
+
+#[test]
+fn writes_are_refused_while_the_heads_are_too_large_and_no_longer() {
+    let machine = SimulatedDirectory::new(1);
+    let db = Db::open_in(machine.clone(), Options { head_bytes_max: 2000, ..options() }).unwrap();
+    let mut timestamp = 0;
+    let refused = loop {
+        match db.appender() {
+            Ok(appender) => drop(appender),
+            Err(error) => break error,
+        }
+        write(&db, "a", timestamp, &[("user", timestamp as f64), ("idle", 0.1 * timestamp as f64)]);
+        timestamp += 1;
+        assert!(timestamp < 10_000);
+    };
+    assert!(matches!(refused, Error::WritesRefused { .. }), "{refused}");
+    assert!(refused.to_string().contains("head_bytes_max"), "{refused}");
+    assert!(db.stats().writes_refused);
+    machine.fail_after(8, ErrorKind::StorageFull);
+    db.flush().unwrap_err();
+    assert!(matches!(db.appender(), Err(Error::WritesRefused { .. })), "a sealed head counts as well");
+    db.flush().unwrap();
+    assert!(!db.stats().writes_refused);
+    write(&db, "a", timestamp, &[("user", 1.0)]);
+}
+
+#[test]
+fn a_failed_flush_or_merge_leaves_nothing_on_the_disk() {
+    for (what, job) in [
+        ("flush", (|db: &Db| db.flush().map(|_| ())) as fn(&Db) -> Result<()>),
+        ("compact", |db| db.compact().map(|_| ())),
+    ] {
+        let mut failures = 0;
+        for call in 0.. {
+            let machine = SimulatedDirectory::new(call);
+            let db = database_with_blocks(&machine, &[0, 1]);
+            for hour in [0, 3, 5, 7] {
+                write(&db, "a", hour * HOUR, &[("user", 1.0)]);
+            }
+            if what == "compact" {
+                db.flush().unwrap();
+            }
+            let before = machine.calls();
+            machine.fail_after(call, ErrorKind::StorageFull);
+            let outcome = job(&db);
+            if machine.calls() - before <= call {
+                break;
+            }
+            if outcome.is_err() {
+                failures += 1;
+                let stored = Manifest::load(&*machine).unwrap().unwrap();
+                let mut listed = BTreeSet::from_iter(db.core.manifest.lock().blocks.clone());
+                listed.extend(stored.blocks);
+                for name in machine.list(Path::new(BLOCKS_DIR)).unwrap() {
+                    let is_listed = block_id(&name).is_some_and(|id| listed.contains(&id));
+                    assert!(is_listed, "{name} after call {call} of {what} failed");
+                }
+            }
+            let expected = read(&db, &[]);
+            job(&db).unwrap();
+            assert_eq!(read(&db, &[]), expected, "after call {call} of {what} failed");
+        }
+        assert!(failures > 10, "{failures} failures of {what}");
+    }
+}
+
+#[test]
+fn a_damaged_chunk_stops_one_merge_once_and_no_other() {
+    let machine = SimulatedDirectory::new(1);
+    let db = database_with_blocks(&machine, &[0, 0, 9 * HOUR, 9 * HOUR]);
+    let damaged = db.core.view.read().blocks[0].meta().id;
+    db.close().unwrap();
+    machine.flip_bit(crate::block::block_path(damaged).join(crate::block::CHUNKS_FILE), 8 * 14).unwrap();
+    let db = Db::open_in(machine, options()).unwrap();
+    let error = db.compact().unwrap_err();
+    assert!(error.to_string().contains(&damaged.to_string()), "{error}");
+    assert_eq!(db.stats().blocks, 3, "the other two are one");
+    assert_eq!(db.compact().unwrap(), CompactionReport::default());
+    let stats = db.stats();
+    assert_eq!((stats.compactions_total, stats.compaction_failures_total), (2, 1));
+}
+
+#[test]
+fn a_close_ends_a_merge_and_waits_for_it() {
+    let machine = SimulatedDirectory::new(1);
+    let db = database_with_blocks(&machine, &[0, 0]);
+    let running = db.core.compaction.lock();
+    std::thread::scope(|scope| {
+        let compaction = scope.spawn(|| db.compact());
+        let close = scope.spawn(|| db.close());
+        while !db.core.closed.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!close.is_finished(), "a merge may still swap the manifest");
+        assert!(Db::open_in(machine.clone(), options()).is_err(), "so the directory stays locked");
+        drop(running);
+        close.join().unwrap().unwrap();
+        assert!(matches!(compaction.join().unwrap(), Err(Error::Closed)));
+    });
+    let merge = db.core.view.read().blocks.clone();
+    let stopped = crate::merge::merge(&db.core.directory, &merge, || db.core.check_open());
+    assert!(matches!(stopped, Err(Error::Closed)));
+    assert!(matches!(db.flush(), Err(Error::Closed)));
+    let stats = db.stats();
+    assert_eq!((stats.compactions_total, stats.blocks), (0, 2));
+    Db::open_in(machine, options()).unwrap();
+}
+
+#[test]
+fn no_batch_begins_once_a_close_has_waited_for_the_last() {
+    let machine = SimulatedDirectory::new(1);
+    let db = Db::open_in(machine, options()).unwrap();
+    let sealing = db.core.switch.write();
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| db.appender().map(drop));
+        std::thread::sleep(Duration::from_millis(20));
+        db.core.closed.store(true, Ordering::SeqCst);
+        drop(sealing);
+        assert!(matches!(late.join().unwrap(), Err(Error::Closed)));
+    });
+}
+
+#[test]
+fn a_long_merge_keeps_neither_sealing_nor_a_close_waiting() {
+    let machine = SimulatedDirectory::new(1);
+    drop(database_with_blocks(&machine, &[0, 0]));
+    let options = Options { background: true, head_bytes_max: 1, ..Options::default() };
+    let db = Db::open_in(machine, options).unwrap();
+    let merging = db.core.compaction.lock();
+    write(&db, "a", 1, &[("user", 1.0), ("idle", 1.0)]);
+    let start = Instant::now();
+    while db.stats().flushes_total == 0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "the head is not sealed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(merging);
+    let start = Instant::now();
+    db.close().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn what_is_no_block_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Db::open(folder.path(), options()).unwrap());
+    let blocks = folder.path().join(BLOCKS_DIR);
+    let id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let unfinished = format!("{id}.tmp");
+    for name in ["keep", "keep.tmp", ".snapshot", id, &unfinished] {
+        std::fs::create_dir(blocks.join(name)).unwrap();
+    }
+    std::fs::write(blocks.join("notes.txt"), "").unwrap();
+    drop(Db::open(folder.path(), options()).unwrap());
+    let left = RealDirectory::open(blocks).unwrap().list(Path::new("")).unwrap();
+    assert_eq!(left, [".snapshot", "keep", "keep.tmp", "notes.txt"]);
+}
+
+#[test]
+fn samples_out_of_order_stay_counted() {
+    let db = Db::open_in(SimulatedDirectory::new(1), options()).unwrap();
+    for timestamp in [5, 3, 4, 9] {
+        write(&db, "a", timestamp, &[("user", 1.0)]);
+    }
+    let before = db.stats().out_of_order_samples_total;
+    assert!(before > 0);
+    db.flush().unwrap();
+    assert_eq!(db.stats().out_of_order_samples_total, before);
+    write(&db, "a", 12, &[("user", 1.0)]);
+    write(&db, "a", 11, &[("user", 1.0)]);
+    assert_eq!(db.stats().out_of_order_samples_total, before + 1);
+}
+
+#[test]
+fn a_damaged_manifest_is_an_error_that_says_what_to_do() {
+    let machine = SimulatedDirectory::new(1);
+    drop(Db::open_in(machine.clone(), options()).unwrap());
+    machine.flip_bit("MANIFEST", 100).unwrap();
+    let error = Db::open_in(machine, options()).unwrap_err().to_string();
+    assert!(error.contains("MANIFEST") && error.contains("restore it from a backup"), "{error}");
+}
+
+#[test]
+fn an_old_manifest_costs_no_block_that_was_finished_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(folder.path(), options()).unwrap();
+    let manifest = folder.path().join("MANIFEST");
+    write(&db, "a", 1, &[("user", 1.0)]);
+    db.flush().unwrap();
+    let backup = std::fs::read(&manifest).unwrap();
+    write(&db, "a", 2, &[("user", 2.0)]);
+    db.close().unwrap();
+    drop(db);
+    std::fs::write(&manifest, backup).unwrap();
+    let db = Db::open(folder.path(), options()).unwrap();
+    assert_eq!(db.stats().wal_corruptions_total, 1);
+    assert_eq!(read(&db, &[])[0].1, [(1, 1.0)]);
+    let blocks = std::fs::read_dir(folder.path().join("blocks")).unwrap();
+    let names = blocks.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.ends_with(".unlisted")).count(), 1);
+}
+
+#[test]
+fn short_rows_of_a_wide_group_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(folder.path(), options()).unwrap();
+    let names: Vec<String> = (0..256).map(|i| format!("f{i:03}")).collect();
+    let all: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 1.0)).collect();
+    write(&db, "a", 0, &all);
+    let mut batch = db.appender().unwrap();
+    for timestamp in 1..20_000 {
+        let fields = [Field { name: b"f000", value: 2.0 }];
+        batch.row(Row { key: b"ka", timestamp, fields: &fields }, |field| Ok(labels(field, "a"))).unwrap();
+    }
+    batch.commit().unwrap();
+    assert!(db.stats().wal_bytes < 1 << 20, "a row costs the samples that it has");
+    drop(db);
+    let db = Db::open(folder.path(), options()).unwrap();
+    let all = read(&db, &[]);
+    assert_eq!((all.len(), all[0].1.len(), all[255].1.len()), (256, 20_000, 1));
 }

@@ -73,8 +73,13 @@ pub fn replay(directory: &dyn Directory, first: u64, into: &mut impl Replay) -> 
     let numbers = segment_numbers(directory)?;
     let last = numbers.last().copied().unwrap_or_default();
     for number in numbers.into_iter().filter(|number| *number >= first) {
-        SegmentReplay { directory, path: segment_path(number), report: &mut report }
-            .run(into, number == last)?;
+        // The segment that the manifest names was finished before the manifest was.
+        let may_be_unfinished = number == last && (number > first || first == 0);
+        SegmentReplay { directory, path: segment_path(number), report: &mut report }.run(
+            into,
+            number == last,
+            may_be_unfinished,
+        )?;
         report.last_segment = number;
     }
     Ok(report)
@@ -87,7 +92,7 @@ struct SegmentReplay<'a> {
 }
 
 impl SegmentReplay<'_> {
-    fn run(mut self, into: &mut impl Replay, is_last: bool) -> Result<()> {
+    fn run(mut self, into: &mut impl Replay, is_last: bool, may_be_unfinished: bool) -> Result<()> {
         let shown = self.directory.display_path(&self.path);
         let bytes = self.directory.map(&self.path).map_err(|e| Error::io("read", &shown, e))?;
         self.report.segments += 1;
@@ -97,7 +102,7 @@ impl SegmentReplay<'_> {
             Err(SegmentError::NewerVersion(found)) => {
                 return Err(Error::NewerVersion { file: shown, found, supported: VERSION });
             }
-            Err(SegmentError::Damaged(error)) if is_last && bytes.len() <= SEGMENT_HEADER_BYTES => {
+            Err(SegmentError::Damaged(error)) if may_be_unfinished && bytes.len() <= SEGMENT_HEADER_BYTES => {
                 // The crash came between the file's creation and the sync of its header: no record was written yet.
                 self.report.torn_bytes += bytes.len() as u64;
                 tracing::info!(file = %shown.display(), %error, "a WAL segment was never finished");
