@@ -64,7 +64,7 @@ fn value_columns(length: usize) -> Vec<(&'static str, Vec<f64>)> {
             "rare_steps",
             (0..length)
                 .map(|_| {
-                    level += f64::from(noise.next() % 100 == 0);
+                    level += f64::from(noise.next().is_multiple_of(100));
                     level
                 })
                 .collect(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use prost::Message;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use timberline::config::Config;
@@ -17,6 +18,9 @@ use timberline::server::Server;
 use tokio::sync::oneshot;
 use ureq::Agent;
 use ureq::http::Response;
+
+/// What a test waits for is there sooner, even on a busy machine.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A running server.
 struct TestServer {
@@ -92,6 +96,19 @@ impl TestServer {
         let answer = self.form("/api/v1/query", &[("query", query), ("time", time)]);
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()["data"]["result"].clone()
+    }
+
+    /// Waits until `/metrics` has this line.
+    fn wait_for_metric(&self, line: &str) {
+        let started = Instant::now();
+        loop {
+            let text = self.get("/metrics").body;
+            if text.lines().any(|l| l == line) {
+                return;
+            }
+            assert!(started.elapsed() < WAIT_MAX, "no line {line} after {WAIT_MAX:?} in:\n{text}");
+            thread::yield_now();
+        }
     }
 
     fn stop(mut self) -> Duration {
@@ -499,24 +516,56 @@ fn a_long_answer_is_streamed_whole() {
     assert_eq!(range["data"]["result"][0]["values"].as_array().unwrap().len(), 10_001);
 }
 
+/// `prometheus.WriteRequest` as far as the tests need it.
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Sample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
+
+const REMOTE_WRITE: [(&str, &str); 2] =
+    [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy")];
+
+/// A body with one sample, 1.5 at 1 s, for each label set.
+fn remote_write(label_sets: &[&[(&str, &str)]]) -> Vec<u8> {
+    let label = |(name, value): &(&str, &str)| Label { name: (*name).to_owned(), value: (*value).to_owned() };
+    let series = |labels: &&[(&str, &str)]| TimeSeries {
+        labels: labels.iter().map(label).collect(),
+        samples: vec![Sample { value: 1.5, timestamp: 1000 }],
+    };
+    let request = WriteRequest { timeseries: label_sets.iter().map(series).collect() };
+    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+}
+
 #[test]
 fn remote_write_is_stored_or_refused_by_type() {
-    use prost::Message;
-    use timberline::ingest::remote_write::{Label, Sample, TimeSeries, WriteRequest};
     let server = TestServer::start();
-    let label =
-        |name: &str, value: &str| Label { name: name.to_owned().into(), value: value.to_owned().into() };
-    let series = |labels: Vec<Label>| TimeSeries {
-        labels,
-        samples: vec![Sample { value: 1.5, timestamp: 1000 }],
-        ..TimeSeries::default()
-    };
-    let encode = |timeseries| {
-        let request = WriteRequest { timeseries, metadata: Vec::new() };
-        snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
-    };
-    let good = encode(vec![series(vec![label("__name__", "up"), label("job", "x")])]);
-    let headers = [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy")];
+    let good = remote_write(&[&[("__name__", "up"), ("job", "x")]]);
+    let headers = REMOTE_WRITE;
     let answer = server.post_with("/api/v1/write", &headers, &good);
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
     assert_eq!(server.query("up", "2")[0]["value"], json!([2, "1.5"]));
@@ -528,8 +577,7 @@ fn remote_write_is_stored_or_refused_by_type() {
     assert_eq!(server.post_with("/api/v1/write", &[("Content-Type", "text/plain")], &good).status, 415);
     assert_eq!(server.post_with("/api/v1/write", &headers, b"garbage").status, 400);
 
-    let partial =
-        encode(vec![series(vec![label("a", "1"), label("a", "2")]), series(vec![label("__name__", "ok")])]);
+    let partial = remote_write(&[&[("a", "1"), ("a", "2")], &[("__name__", "ok")]]);
     let answer = server.post_with("/api/v1/write", &headers, &partial);
     assert_eq!(answer.status, 400);
     assert!(answer.body.contains("series 1 ") && answer.body.contains("given twice"), "{}", answer.body);
@@ -598,4 +646,92 @@ fn too_many_bytes_in_flight_get_503_and_a_time_to_retry() {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert!(answer.json()["error"].as_str().unwrap().contains("write-bytes-max"));
     assert_eq!(server.post("/write", b"m f=1\n").status, 204);
+}
+
+#[test]
+fn decompressed_bytes_count_as_bytes_in_flight() {
+    let server = TestServer::start_with(|config| config.write_bytes_max = 1 << 20);
+    let lines = gzip("m f=1 1\n".repeat(200_000).as_bytes());
+    let series = snap::raw::Encoder::new().compress_vec(&b"\x0a\0".repeat(1 << 20)).unwrap();
+    assert!(lines.len().max(series.len()) < 1 << 18, "{} {}", lines.len(), series.len());
+    for (path, headers, body) in
+        [("/write", &[GZIP][..], &lines), ("/api/v1/write", &REMOTE_WRITE[..], &series)]
+    {
+        let answer = server.post_with(path, headers, body);
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{}", answer.body);
+        assert!(answer.body.contains("write-bytes-max"), "{}", answer.body);
+    }
+    assert_eq!(server.query("m_f", "1"), json!([]), "nothing is stored");
+    server.wait_for_metric("timberline_write_bytes_held 0");
+    server.wait_for_metric("timberline_writes_rejected_total 2");
+}
+
+#[test]
+fn a_remote_write_of_many_empty_series_is_answered() {
+    let server = TestServer::start();
+    let bomb = snap::raw::Encoder::new().compress_vec(&b"\x0a\0".repeat(2 << 20)).unwrap();
+    let answer = server.post_with("/api/v1/write", &REMOTE_WRITE, &bomb);
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer
+            .body
+            .starts_with("partial write: 0 samples stored, 2097152 series not or not in full: series 1 {}: "),
+        "{}",
+        answer.body
+    );
+}
+
+#[test]
+fn a_large_body_is_answered_when_all_of_it_is_stored() {
+    let server = TestServer::start();
+    let fields: Vec<String> = (0..100).map(|i| format!("f{i}=1")).collect();
+    let (fields, rows) = (fields.join(","), 12_000);
+    let mut body: String = (1..=rows).map(|t| format!("m {fields} {t}\n")).collect();
+    body += "bad\n";
+    let answer = server.post("/write?precision=ms", body.as_bytes());
+    assert_eq!(answer.status, 400);
+    let error = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(
+        error.starts_with("partial write: line 12001, column ") && error.ends_with(" dropped=1"),
+        "{error}"
+    );
+    let counted = server.query("sum(count_over_time({__name__=~\"m_f.*\"}[1m]))", "12");
+    assert_eq!(counted[0]["value"][1], json!((100 * rows).to_string()));
+    server.wait_for_metric(&format!("timberline_ingested_samples_total{{protocol=\"line\"}} {}", 100 * rows));
+}
+
+#[test]
+fn a_query_ends_when_its_client_hangs_up_and_the_queue_for_queries_is_bounded() {
+    let server = TestServer::start_with(|config| {
+        config.query_concurrency_max = 1;
+        config.query_queue_max = 0;
+        // Nothing but the client ends the query below.
+        config.query_timeout = Duration::from_secs(24 * 3600);
+        config.query_steps_max = 1_000_000;
+        config.query_points_max = u64::MAX;
+    });
+    write_counter(&server);
+    let mut connection = TcpStream::connect(server.address).unwrap();
+    // Sorts 100,000 points for each of 100,000 steps.
+    let query = "quantile_over_time(0.5,vector(time())[100000s:1s])";
+    write!(
+        connection,
+        "GET /api/v1/query_range?query={query}&start=100000&end=200000&step=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+    .unwrap();
+    server.wait_for_metric("timberline_queries_running 1");
+
+    let refused = server.get("/api/v1/query?query=1");
+    assert_eq!(
+        (refused.status, &refused.json()["errorType"]),
+        (503, &json!("unavailable")),
+        "{}",
+        refused.body
+    );
+    assert!(refused.body.contains("query_queue_max"), "{}", refused.body);
+
+    drop(connection);
+    server.wait_for_metric("timberline_queries_failed_total{error_type=\"canceled\"} 1");
+    server.wait_for_metric("timberline_queries_running 0");
+    assert_eq!(server.query("requests_total", "10")[0]["value"][1], "20");
 }

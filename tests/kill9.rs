@@ -24,10 +24,10 @@ const WRITERS: usize = 2;
 const SERIES: usize = 10;
 const STEPS: u64 = 10;
 /// The most answers that a round waits for.
-const ANSWERS_MAX: usize = 600;
+const ANSWERS_MAX: usize = 300;
 const FIELDS: [&str; 2] = ["a", "b"];
-/// The longest time between the answer that decides that the server is killed, and the kill.
-const LAST_MICROSECONDS_MAX: usize = 5_000;
+/// The server is killed less than 2^16 µs after the answer that decides it; half of the times in less than 256 µs.
+const LAST_MOMENT_BITS_MAX: usize = 16;
 
 /// What is known of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,24 +135,31 @@ fn check(found: &Cells, writers: &mut [Writer], round: u64) {
 
 /// Lets the writers write, and kills the server somewhere in the middle; in some rounds during a flush or compaction.
 fn write_and_kill(server: &Server, writers: &mut [Writer], round: u64, random: &mut Random) {
-    let answers = 100 + random.below(ANSWERS_MAX - 100);
-    let last_moment = Duration::from_micros(random.below(LAST_MICROSECONDS_MAX) as u64);
+    let answers = 50 + random.below(ANSWERS_MAX - 50);
+    let last_moment_bits = random.below(LAST_MOMENT_BITS_MAX + 1);
+    let last_moment = Duration::from_micros(random.below(1 << last_moment_bits) as u64);
+    // The first job is waited for, the second one is under way when the kill comes.
+    let jobs = match round % 3 {
+        0 => [None, None],
+        1 => [None, Some("flush")],
+        _ => [Some("flush"), Some("compact")],
+    };
+    let jobs = jobs.map(|job| job.map(|job| format!("/api/v1/admin/tsdb/{job}")));
     thread::scope(|scope| {
         let (sender, answered) = mpsc::channel();
         for writer in writers {
             let sender = sender.clone();
             scope.spawn(move || writer.write(server, &sender));
         }
+        drop(sender);
         for count in 0..answers {
             answered.recv().expect("the writers end after the server only");
-            if count == answers / 2 && round % 3 == 2 {
-                server.flush();
+            if let (true, Some(job)) = (count == answers / 2, &jobs[0]) {
+                server.post(job, b"");
             }
         }
-        if round % 3 > 0 {
-            let job = if round % 3 == 1 { "flush" } else { "compact" };
-            // The kill may come before its answer.
-            scope.spawn(move || server.try_post(&format!("/api/v1/admin/tsdb/{job}"), b""));
+        if let Some(job) = &jobs[1] {
+            scope.spawn(move || server.try_post(job, b""));
         }
         let end = Instant::now() + last_moment;
         while answered.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok() {}

@@ -1,24 +1,78 @@
-//! Any bytes as a remote write request: as they are, and compressed, so that they reach the protobuf decoder.
+//! Any bytes as a remote write request: compressed, so that they reach the protobuf decoder, which agrees with `prost`; and
+//! as they are.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use timberline::ingest::Limits;
-use timberline::ingest::remote_write::{WriteRequest, decode, write_request};
+use timberline::ingest::remote_write::{decompress, write_request};
 use timberline_fuzz::Memory;
 
 const BYTES_MAX: usize = 1 << 20;
 
+/// The messages of Prometheus' `types.proto`, as far as they hold samples.
+#[derive(Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    metadata: Vec<Vec<u8>>,
+}
+
+#[derive(Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    exemplars: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    histograms: Vec<Vec<u8>>,
+}
+
+#[derive(Message)]
+struct Label {
+    #[prost(bytes = "vec", tag = "1")]
+    name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Message)]
+struct Sample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
+
 fuzz_target!(|body: &[u8]| {
-    let _ = decode(body, BYTES_MAX);
+    let mut request = Vec::new();
+    let _ = decompress(body, BYTES_MAX, &mut request);
     let Ok(compressed) = snap::raw::Encoder::new().compress_vec(body) else { return };
-    let Ok(request) = decode(&compressed, BYTES_MAX) else { return };
-    assert_eq!(
-        WriteRequest::decode(&*request.encode_to_vec()).map(|again| again.encode_to_vec()),
-        Ok(request.encode_to_vec())
-    );
+    if decompress(&compressed, BYTES_MAX, &mut request).is_err() {
+        return;
+    }
+    assert_eq!(request, body);
+
     let mut sink = Memory::default();
-    let report = write_request(&request, &Limits::DEFAULT, &mut sink).unwrap();
+    let (written, expected) =
+        (write_request(&request, &Limits::DEFAULT, &mut sink), WriteRequest::decode(&*request));
+    let (report, expected) = match (written, expected) {
+        (Ok(report), Ok(expected)) => (report, expected),
+        (Err(error), Ok(expected)) => panic!("{error}, but it is {expected:?}"),
+        (_, Err(_)) => return,
+    };
     assert_eq!(report.samples, sink.0.len() as u64);
     assert_eq!(report.refusal().is_some(), !report.errors.is_empty());
+    assert_eq!(
+        (report.series, report.metadata_ignored),
+        (expected.timeseries.len() as u64, expected.metadata.len() as u64)
+    );
+    if report.errors.is_empty() {
+        let expected = expected.timeseries.iter().flat_map(|series| &series.samples);
+        let expected = expected.map(|sample| (sample.timestamp * 1_000_000, sample.value.to_bits()));
+        assert!(sink.0.iter().map(|sample| (sample.timestamp, sample.bits)).eq(expected));
+    }
 });

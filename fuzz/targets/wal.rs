@@ -11,14 +11,15 @@ struct Input {
     records: Vec<(u8, Vec<u8>)>,
     changes: Vec<(u16, u8)>,
     cut: u16,
+    closed: bool,
 }
 
 fuzz_target!(|input: Input| {
-    read(&input.raw);
+    read(&input.raw, input.closed);
 
     let mut segment = SegmentHeader { number: 1, generation: 1 }.encode().to_vec();
     for (i, (kind, payload)) in input.records.iter().enumerate() {
-        let durable = segment.len() as u32;
+        let durable = segment.len() as u64;
         append_frame(&mut segment, *kind, payload, i as u64 + 1, durable);
     }
     let frames = frames(&segment);
@@ -30,17 +31,16 @@ fuzz_target!(|input: Input| {
     assert_eq!(left, frames[..left.len()]);
 
     damage(&mut segment, &input.changes);
-    read(&segment);
+    read(&segment, input.closed);
 });
 
 /// A frame as docs/format/wal.md of the engine has it.
-fn append_frame(segment: &mut Vec<u8>, kind: u8, payload: &[u8], sequence: u64, durable: u32) {
+fn append_frame(segment: &mut Vec<u8>, kind: u8, payload: &[u8], sequence: u64, durable: u64) {
     let mut header = vec![0xd7, 0x1b, 0xe5, kind];
     header.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     header.extend_from_slice(&sequence.to_le_bytes());
     header.extend_from_slice(&durable.to_le_bytes());
     header.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
-    header.extend_from_slice(&[0; 4]);
     let crc = crc32c::crc32c(&header);
     segment.extend_from_slice(&header);
     segment.extend_from_slice(&crc.to_le_bytes());
@@ -48,7 +48,7 @@ fn append_frame(segment: &mut Vec<u8>, kind: u8, payload: &[u8], sequence: u64, 
 }
 
 fn frames(segment: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let Ok(reader) = SegmentReader::new(segment) else { return Vec::new() };
+    let Ok(reader) = SegmentReader::new(segment, false) else { return Vec::new() };
     let frames = reader.filter_map(|item| match item {
         Item::Frame(frame) => Some((frame.kind, frame.payload.to_vec())),
         Item::Gap(_) => None,
@@ -57,9 +57,9 @@ fn frames(segment: &[u8]) -> Vec<(u8, Vec<u8>)> {
 }
 
 /// Reads bytes as a segment with all its records, and as one record.
-fn read(bytes: &[u8]) {
+fn read(bytes: &[u8], closed: bool) {
     read_payload(bytes);
-    let Ok(reader) = SegmentReader::new(bytes) else { return };
+    let Ok(reader) = SegmentReader::new(bytes, closed) else { return };
     let mut at = 32;
     for item in reader {
         // Frames and gaps stand one behind the other.

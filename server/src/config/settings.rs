@@ -123,7 +123,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "write-bytes-max",
         value_name: "SIZE",
         default: "512MiB",
-        help: "Request bodies held in memory at once; beyond that writes get 503 and retry",
+        help: "Request bodies held in memory at once, as sent and as decompressed; beyond that writes get 503 and retry",
         apply: |config, text| units::bytes(text).map(|value| config.write_bytes_max = value),
     },
     Setting {
@@ -132,6 +132,13 @@ pub static SETTINGS: &[Setting] = &[
         default: "1MiB",
         help: "Longest line of line protocol; longer ones are refused",
         apply: |config, text| units::bytes(text).map(|value| config.ingest.line_bytes_max = value),
+    },
+    Setting {
+        name: "fields-max",
+        value_name: "N",
+        default: "4096",
+        help: "Fields of a line of line protocol, strings included; lines with more are refused",
+        apply: |config, text| units::count(text).map(|value| config.ingest.fields_max = value),
     },
     Setting {
         name: "labels-max",

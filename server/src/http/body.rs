@@ -2,7 +2,7 @@
 //!
 //! A body is collected before any of it is parsed, so one that is cut off in the middle stores nothing. Three bounds
 //! keep a client from taking the memory: the size of one body as sent, its size once decompressed, and
-//! the bytes of all bodies held at once.
+//! the bytes of all bodies held at once, as sent and as decompressed.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -95,12 +95,21 @@ enum Encoding {
 #[derive(Debug)]
 pub struct Received {
     bytes: Buffer,
-    _held: Held,
+    held: Held,
 }
 
 impl AsRef<[u8]> for Received {
     fn as_ref(&self) -> &[u8] {
         &self.bytes.0
+    }
+}
+
+impl Received {
+    fn replaced_by(self, decoded: Buffer) -> Self {
+        let Self { bytes: sent, mut held } = self;
+        drop(sent);
+        held.shrink(decoded.0.len());
+        Self { bytes: decoded, held }
     }
 }
 
@@ -137,7 +146,7 @@ async fn collect(state: &AppState, headers: &HeaderMap, body: &mut Body) -> Resu
         held.grow(total)?;
         bytes.0.extend_from_slice(&part);
     }
-    Ok(Received { bytes, _held: held })
+    Ok(Received { bytes, held })
 }
 
 async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
@@ -172,14 +181,33 @@ pub async fn discard(body: &mut Body) {
 /// What a plain or gzip body holds once decompressed. Takes CPU time: call it on a blocking thread.
 ///
 /// # Errors
-/// [`BodyError::Encoding`], [`BodyError::TooLarge`] and [`BodyError::Cut`].
+/// All but [`BodyError::Slow`].
 pub fn decode(state: &AppState, headers: &HeaderMap, mut received: Received) -> Result<Received, BodyError> {
-    if encoding(headers)? == Encoding::Gzip {
-        let mut decoded = Buffers::take(&state.buffers);
-        inflate(&received.bytes.0, &mut decoded.0, state.config.body_bytes_max)?;
-        received.bytes = decoded;
+    if encoding(headers)? == Encoding::Identity {
+        return Ok(received);
     }
-    Ok(received)
+    let mut decoded = Buffers::take(&state.buffers);
+    let Received { bytes: sent, held } = &mut received;
+    let hold = |bytes| held.grow(sent.0.len() + bytes);
+    inflate(&sent.0, &mut decoded.0, state.config.body_bytes_max, hold)?;
+    Ok(received.replaced_by(decoded))
+}
+
+/// What `decompress` makes of a body: `bytes` bytes. Takes CPU time: call it on a blocking thread.
+///
+/// # Errors
+/// Those of `decompress`, and [`BodyError::Busy`] before it is called.
+pub fn decode_with<E: From<BodyError>>(
+    state: &AppState,
+    mut received: Received,
+    bytes: usize,
+    decompress: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(), E>,
+) -> Result<Received, E> {
+    let Received { bytes: sent, held } = &mut received;
+    held.grow(sent.0.len() + bytes)?;
+    let mut decoded = Buffers::take(&state.buffers);
+    decompress(&sent.0, &mut decoded.0)?;
+    Ok(received.replaced_by(decoded))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
@@ -192,11 +220,18 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     }
 }
 
-fn inflate(compressed: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), BodyError> {
+/// Decompresses into `out`, which is empty; `hold` is told its length before it grows.
+fn inflate(
+    compressed: &[u8],
+    out: &mut Vec<u8>,
+    limit: usize,
+    mut hold: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<(), BodyError> {
     let mut decoder = MultiGzDecoder::new(compressed);
     loop {
         let filled = out.len();
         let step = INFLATE_STEP_BYTES.min(limit + 1 - filled);
+        hold(filled + step)?;
         out.resize(filled + step, 0);
         let read = decoder.read(&mut out[filled..]);
         let read = read.map_err(|error| BodyError::Cut { reason: format!("its gzip stream: {error}") })?;
@@ -252,6 +287,13 @@ impl Held {
             return Err(BodyError::Busy { limit: self.budget.limit });
         }
         Ok(())
+    }
+
+    /// Gives back what the share has beyond `total` bytes.
+    fn shrink(&mut self, total: usize) {
+        let less = self.bytes.saturating_sub(total);
+        self.budget.held.fetch_sub(less, Ordering::Relaxed);
+        self.bytes -= less;
     }
 }
 
@@ -315,10 +357,10 @@ mod tests {
         let text = b"x".repeat(200_000);
         let compressed = gzip(&text);
         let mut out = Vec::new();
-        inflate(&compressed, &mut out, text.len()).unwrap();
+        inflate(&compressed, &mut out, text.len(), |_| Ok(())).unwrap();
         assert_eq!(out, text);
         let mut out = Vec::new();
-        let error = inflate(&compressed, &mut out, text.len() - 1).unwrap_err();
+        let error = inflate(&compressed, &mut out, text.len() - 1, |_| Ok(())).unwrap_err();
         assert!(matches!(error, BodyError::TooLarge { .. }));
         assert!(out.len() <= text.len(), "stops right behind the limit");
     }
@@ -327,13 +369,24 @@ mod tests {
     fn inflates_all_members_and_notices_a_cut() {
         let two = [gzip(b"a 1\n"), gzip(b"b 2\n")].concat();
         let mut out = Vec::new();
-        inflate(&two, &mut out, 100).unwrap();
+        inflate(&two, &mut out, 100, |_| Ok(())).unwrap();
         assert_eq!(out, b"a 1\nb 2\n");
         for cut in 1..two.len() {
-            let result = inflate(&two[..cut], &mut Vec::new(), 100);
+            let result = inflate(&two[..cut], &mut Vec::new(), 100, |_| Ok(()));
             let whole_first_member = cut == two.len() / 2;
             assert_eq!(result.is_ok(), whole_first_member, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn inflates_no_further_than_it_may_hold() {
+        let compressed = gzip(&b"x".repeat(1 << 20));
+        let budget = Arc::new(Budget::new(200_000));
+        let mut held = Budget::hold(&budget);
+        let mut out = Vec::new();
+        let error = inflate(&compressed, &mut out, 2 << 20, |bytes| held.grow(bytes)).unwrap_err();
+        assert!(matches!(error, BodyError::Busy { limit: 200_000 }));
+        assert!(out.len() <= 200_000, "{}", out.len());
     }
 
     #[test]
@@ -346,6 +399,10 @@ mod tests {
         let mut second = Budget::hold(&budget);
         assert!(matches!(second.grow(41), Err(BodyError::Busy { limit: 100 })));
         drop(second);
+        first.shrink(10);
+        assert_eq!(budget.held(), 10);
+        first.shrink(20);
+        assert_eq!(budget.held(), 10);
         drop(first);
         assert_eq!(budget.held(), 0);
     }

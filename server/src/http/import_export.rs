@@ -34,9 +34,9 @@ pub(super) async fn import(State(state): State<SharedState>, request: Request) -
         Protocol::JsonLines,
         parts.headers,
         body,
-        move |state, headers, received, appender| {
+        move |state, headers, received, batches| {
             let text = body::decode(state, headers, received)?;
-            let report = jsonl::write_lines(text.as_ref(), precision, &state.config.ingest, appender)?;
+            let report = jsonl::write_lines(text.as_ref(), precision, &state.config.ingest, batches)?;
             let rows = report.lines - report.errors.total;
             Ok(Counts {
                 rows,

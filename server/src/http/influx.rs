@@ -54,13 +54,13 @@ async fn write_lines(
             return Err(WriteError::Request(error.to_string()));
         }
     };
-    write::write(state, Protocol::Line, headers, body, move |state, headers, received, appender| {
+    write::write(state, Protocol::Line, headers, body, move |state, headers, received, batches| {
         let [db, rp] = &namespace;
         let namespace = Namespace { db: db.as_deref(), rp: rp.as_deref() };
         let body = body::decode(state, headers, received)?;
         let limits = &state.config.ingest;
         let report =
-            line_protocol::write_lines(body.as_ref(), &namespace, precision, now_ns(), limits, appender)?;
+            line_protocol::write_lines(body.as_ref(), &namespace, precision, now_ns(), limits, batches)?;
         Ok(Counts {
             rows: report.rows,
             samples: report.samples,

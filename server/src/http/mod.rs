@@ -3,6 +3,7 @@
 //! | file | answers |
 //! |---|---|
 //! | `write.rs` | what all writes share: read the body, take a place, parse, commit, count |
+//! | `batches.rs` | the engine's batches that a body is cut into |
 //! | `influx.rs` | the Influx endpoints: `/write`, `/api/v2/write`, `/query`, `/ping`, `/health`, `/ready` |
 //! | `remote_write.rs` | `/api/v1/write` |
 //! | `import_export.rs` | `/api/v1/import`, `/api/v1/export` |
@@ -12,6 +13,7 @@
 //! | `observe.rs` | headers and metrics of every answer, and the 503 until the database is open |
 
 mod admin;
+mod batches;
 pub mod body;
 pub mod gate;
 mod health;

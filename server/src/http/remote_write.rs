@@ -22,10 +22,13 @@ pub(super) async fn write(State(state): State<SharedState>, request: Request) ->
         return answer_error(&error);
     }
     let written =
-        write::write(state, Protocol::RemoteWrite, parts.headers, body, |state, _, received, appender| {
-            let request = remote_write::decode(received.as_ref(), state.config.body_bytes_max)?;
-            drop(received);
-            let report = remote_write::write_request(&request, &state.config.ingest, appender)?;
+        write::write(state, Protocol::RemoteWrite, parts.headers, body, |state, _, received, batches| {
+            let bytes_max = state.config.body_bytes_max;
+            let bytes = remote_write::decompressed_bytes(received.as_ref(), bytes_max)?;
+            let request = body::decode_with(state, received, bytes, |sent, request| {
+                remote_write::decompress(sent, bytes_max, request).map_err(WriteError::from)
+            })?;
+            let report = remote_write::write_request(request.as_ref(), &state.config.ingest, batches)?;
             Ok(counts(&report))
         });
     match written.await {

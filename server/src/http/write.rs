@@ -1,10 +1,11 @@
-//! What all writes share: read the body, take a place, parse into one batch, commit. The answer is good only once
-//! the batch is committed.
+//! What all writes share: read the body, take a place, parse into batches, commit. The answer goes out only once
+//! the last batch is committed.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
-use timberline_engine::{Appender, Error};
+use timberline_engine::Error;
 
+use super::batches::Batches;
 use super::body::{self, BodyError, Received};
 use super::open_db;
 use crate::ingest::ErrorList;
@@ -27,9 +28,17 @@ pub(super) enum WriteError {
     /// The body's type is not one that this endpoint takes; nothing is stored.
     #[error("{0}")]
     MediaType(String),
-    /// The engine did not take the batch; nothing is stored.
+    /// The engine did not take the first batch; nothing is stored.
     #[error(transparent)]
     Engine(#[from] Error),
+    /// The engine did not take a later batch; the ones before it are stored.
+    #[error("partial write: {samples} samples stored, then: {error}")]
+    Interrupted {
+        /// Samples stored.
+        samples: u64,
+        /// Why it went no further.
+        error: Error,
+    },
     /// Some rows were refused; the others are stored.
     #[error("{}", .0.message)]
     Rows(RefusedRows),
@@ -60,16 +69,25 @@ impl RefusedRows {
 }
 
 impl WriteError {
+    /// The same error, once `samples` of the body are stored.
+    fn after(self, samples: u64) -> Self {
+        match self {
+            Self::Engine(error) if samples > 0 => Self::Interrupted { samples, error },
+            other => other,
+        }
+    }
+
     /// The status code to answer with.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Body(error) => error.status(),
-            Self::Request(_) | Self::Rows(_) | Self::Engine(Error::InvalidSeries { .. }) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Request(_) | Self::Rows(_) => StatusCode::BAD_REQUEST,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Engine(Error::Limit { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Engine(error) | Self::Interrupted { error, .. } => match error {
+                Error::InvalidSeries { .. } => StatusCode::BAD_REQUEST,
+                Error::Limit { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -78,7 +96,11 @@ impl WriteError {
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
             Self::Body(BodyError::Busy { .. }) => Some(RETRY_AFTER_BUSY),
-            Self::Engine(_) if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_REFUSED),
+            Self::Engine(_) | Self::Interrupted { .. }
+                if self.status() == StatusCode::SERVICE_UNAVAILABLE =>
+            {
+                Some(RETRY_AFTER_REFUSED)
+            }
             _ => None,
         }
     }
@@ -94,10 +116,11 @@ pub(super) struct Counts {
     pub(super) refused: Option<RefusedRows>,
 }
 
-/// Reads `body`, lets `parse` fill one batch from it on a blocking thread, and commits.
+/// Reads `body`, lets `parse` fill batches from it on a blocking thread, and commits them.
 ///
 /// # Errors
-/// [`WriteError::Rows`] after the commit of the rows that are good; all others before anything is stored.
+/// [`WriteError::Rows`] after the commit of the rows that are good, [`WriteError::Interrupted`] after the commit of some;
+/// all others before anything is stored.
 pub(super) async fn write<P>(
     state: SharedState,
     protocol: Protocol,
@@ -106,20 +129,18 @@ pub(super) async fn write<P>(
     parse: P,
 ) -> Result<(), WriteError>
 where
-    P: FnOnce(&AppState, &HeaderMap, Received, &mut Appender<'_>) -> Result<Counts, WriteError>
+    P: FnOnce(&AppState, &HeaderMap, Received, &mut Batches<'_>) -> Result<Counts, WriteError>
         + Send
         + 'static,
 {
-    let received = body::receive(&state, &headers, body).await.inspect_err(|error| {
-        if let BodyError::Busy { .. } = error {
-            state.metrics.writes_rejected.add(1);
-        }
-    })?;
+    let received = body::receive(&state, &headers, body).await.map_err(WriteError::from);
+    let received = received.inspect_err(|error| count_failed(&state, protocol, error))?;
     // Its queue has no bound of its own, so it is never full; see `AppState::new`.
     let place = state.write_gate.enter().await.map_err(|_| WriteError::Panicked)?;
     let job = move || {
         let _place = place;
-        let counts = append(&state, &headers, received, parse)?;
+        let counts = append(&state, &headers, received, parse);
+        let counts = counts.inspect_err(|error| count_failed(&state, protocol, error))?;
         count(&state, protocol, &counts);
         counts.refused.map_or(Ok(()), |refused| Err(WriteError::Rows(refused)))
     };
@@ -133,14 +154,22 @@ fn append<P>(
     parse: P,
 ) -> Result<Counts, WriteError>
 where
-    P: FnOnce(&AppState, &HeaderMap, Received, &mut Appender<'_>) -> Result<Counts, WriteError>,
+    P: FnOnce(&AppState, &HeaderMap, Received, &mut Batches<'_>) -> Result<Counts, WriteError>,
 {
-    let mut appender = open_db(state)?.appender()?;
-    let counts = parse(state, headers, received, &mut appender)?;
-    if appender.samples() > 0 {
-        appender.commit()?;
+    let mut batches = Batches::new(open_db(state)?);
+    let appended = match parse(state, headers, received, &mut batches) {
+        Ok(counts) => batches.commit().map(|()| counts).map_err(WriteError::Engine),
+        Err(error) => Err(error),
+    };
+    appended.map_err(|error| error.after(batches.committed()))
+}
+
+fn count_failed(state: &AppState, protocol: Protocol, error: &WriteError) {
+    match error {
+        WriteError::Body(BodyError::Busy { .. }) => state.metrics.writes_rejected.add(1),
+        WriteError::Interrupted { samples, .. } => state.metrics.ingested(protocol).samples.add(*samples),
+        _ => {}
     }
-    Ok(counts)
 }
 
 fn count(state: &AppState, protocol: Protocol, counts: &Counts) {

@@ -5,6 +5,8 @@
 pub struct Limits {
     /// Bytes in a line, string fields included.
     pub line_bytes_max: usize,
+    /// Fields of a line, strings included.
+    pub fields_max: usize,
     /// Bytes in what names a series: measurement and tags, or all label names and values.
     pub series_key_bytes_max: usize,
     /// Labels of a series, the metric name included.
@@ -17,8 +19,10 @@ pub struct Limits {
 
 impl Limits {
     /// The defaults: the series key is InfluxDB's bound, the rest is what monitoring data stays far below.
+    /// The widest rows of agents have some hundred fields.
     pub const DEFAULT: Self = Self {
         line_bytes_max: 1 << 20,
+        fields_max: 4_096,
         series_key_bytes_max: 65_535,
         labels_max: 256,
         label_name_bytes_max: 1_024,

@@ -1,74 +1,30 @@
 //! Prometheus remote write 1.0: a snappy block that holds a protobuf `WriteRequest`.
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
 //!
-//! Label names and values stay slices of the decompressed body; they are checked to be UTF-8 and copied only for a series
-//! that the engine does not know. Exemplars and metadata are counted and dropped. Native histograms are refused, while
-//! the float samples of the same request are stored: see [`WriteReport::refusal`].
+//! The decompressed body is walked one series at a time, so a request takes no more memory than its body, whatever it
+//! says. Label names and values stay slices of it; they are checked to be UTF-8 and copied only for a series that the
+//! engine does not know. A first walk checks that all of it is a `WriteRequest`, so that one that is not stores nothing.
+//!
+//! Exemplars and metadata are counted and dropped. Native histograms are refused, while the float samples of the same
+//! request are stored: see [`WriteReport::refusal`].
+
+mod message;
+mod wire;
 
 use std::fmt;
 
-use bytes::Bytes;
-use prost::Message;
 use timberline_engine::{Error, Field, Row};
 
 use super::error::ErrorList;
-use super::limits::Limits;
+use super::limits::{Limits, past_limit};
 use super::precision::Precision;
 use super::series_key::LabelSet;
 use super::sink::{RowSink, is_about_one_series};
+use message::{Part, TimeSeries, WriteRequest};
 
-/// `prometheus.WriteRequest`, the parts that matter. Strings are declared as bytes, which look the same on the wire;
-/// messages that are only counted stay encoded.
-#[derive(Clone, PartialEq, Message)]
-pub struct WriteRequest {
-    /// The series.
-    #[prost(message, repeated, tag = "1")]
-    pub timeseries: Vec<TimeSeries>,
-    /// Metric metadata, encoded.
-    #[prost(bytes = "bytes", repeated, tag = "3")]
-    pub metadata: Vec<Bytes>,
-}
+pub use wire::WireError;
 
-/// `prometheus.TimeSeries`.
-#[derive(Clone, PartialEq, Message)]
-pub struct TimeSeries {
-    /// The labels; the specification wants them sorted, any order is taken.
-    #[prost(message, repeated, tag = "1")]
-    pub labels: Vec<Label>,
-    /// The float samples.
-    #[prost(message, repeated, tag = "2")]
-    pub samples: Vec<Sample>,
-    /// Exemplars, encoded.
-    #[prost(bytes = "bytes", repeated, tag = "3")]
-    pub exemplars: Vec<Bytes>,
-    /// Native histograms, encoded.
-    #[prost(bytes = "bytes", repeated, tag = "4")]
-    pub histograms: Vec<Bytes>,
-}
-
-/// `prometheus.Label`.
-#[derive(Clone, PartialEq, Message)]
-pub struct Label {
-    /// The name.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub name: Bytes,
-    /// The value; empty is the absence of the label.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub value: Bytes,
-}
-
-/// `prometheus.Sample`.
-#[derive(Clone, Copy, PartialEq, Message)]
-pub struct Sample {
-    /// The value, any bit pattern.
-    #[prost(double, tag = "1")]
-    pub value: f64,
-    /// Milliseconds since the epoch.
-    #[prost(int64, tag = "2")]
-    pub timestamp: i64,
-}
-
-/// Why a request was not written at all.
+/// Why a request was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteWriteError {
     /// The body says that it is larger than allowed; it was not decompressed.
@@ -84,7 +40,7 @@ pub enum RemoteWriteError {
     Snappy(#[from] snap::Error),
     /// What was compressed is not a `WriteRequest`.
     #[error("cannot decode the request as a prometheus.WriteRequest: {0}")]
-    Protobuf(#[from] prost::DecodeError),
+    Protobuf(#[from] WireError),
     /// The sink takes no more: nothing should be committed.
     #[error(transparent)]
     Sink(#[from] Error),
@@ -134,58 +90,107 @@ impl WriteReport {
     }
 }
 
-/// Decompresses and decodes a request body.
+/// How many bytes a request body has when decompressed, as its header says.
 ///
 /// # Errors
-/// The body is not a request, or larger than `decompressed_bytes_max` when decompressed (then nothing is allocated).
-pub fn decode(body: &[u8], decompressed_bytes_max: usize) -> Result<WriteRequest, RemoteWriteError> {
+/// The body is not a snappy block, or larger than `bytes_max` when decompressed.
+pub fn decompressed_bytes(body: &[u8], bytes_max: usize) -> Result<usize, RemoteWriteError> {
     let got = snap::raw::decompress_len(body)?;
-    if got > decompressed_bytes_max {
-        return Err(RemoteWriteError::TooLarge { limit: decompressed_bytes_max, got });
+    if got > bytes_max {
+        return Err(RemoteWriteError::TooLarge { limit: bytes_max, got });
     }
-    let request = snap::raw::Decoder::new().decompress_vec(body)?;
-    Ok(WriteRequest::decode(Bytes::from(request))?)
+    Ok(got)
 }
 
-/// Writes the float samples of a request into `sink`; the caller commits, and answers with
+/// Decompresses a request body into `request`, which it replaces.
+///
+/// # Errors
+/// As [`decompressed_bytes`]; then nothing is allocated. The body does not hold what its header says.
+pub fn decompress(body: &[u8], bytes_max: usize, request: &mut Vec<u8>) -> Result<(), RemoteWriteError> {
+    let bytes = decompressed_bytes(body, bytes_max)?;
+    request.clear();
+    request.resize(bytes, 0);
+    let written = snap::raw::Decoder::new().decompress(body, request)?;
+    request.truncate(written);
+    Ok(())
+}
+
+/// Writes the float samples of a decompressed request into `sink`; the caller commits, and answers with
 /// [`WriteReport::refusal`] where there is one. A series with a bad label set is left out as a whole.
 ///
 /// # Errors
-/// Only when the sink takes no more: then nothing should be committed.
+/// The request is not a `WriteRequest`: nothing went to the sink. The sink takes no more: nothing should be committed.
 pub fn write_request(
-    request: &WriteRequest,
+    request: &[u8],
     limits: &Limits,
     sink: &mut impl RowSink,
 ) -> Result<WriteReport, RemoteWriteError> {
-    let mut report =
-        WriteReport { metadata_ignored: request.metadata.len() as u64, ..WriteReport::default() };
+    let request = WriteRequest::check(request)?;
+    let mut report = WriteReport { metadata_ignored: request.metadata, ..WriteReport::default() };
     let mut labels = LabelSet::default();
     let mut key = Vec::new();
-    for series in &request.timeseries {
+    for series in request.series() {
+        let series = series?;
         report.series += 1;
-        report.exemplars_ignored += series.exemplars.len() as u64;
         labels.clear();
-        for label in &series.labels {
-            labels.push(&label.name, &label.value);
-        }
-        let written = match labels.canonicalize(limits) {
+        let counts = collect(&series, limits, &mut labels)?;
+        report.exemplars_ignored += counts.exemplars;
+        report.histograms_refused += counts.histograms;
+        let written = match check_labels(&counts, limits).and_then(|()| labels.canonicalize(limits)) {
             Ok(()) => {
                 labels.write_key(&mut key);
-                write_samples(&key, &labels, &series.samples, &mut report.samples, sink)?
+                write_samples(&key, &labels, &series, &mut report.samples, sink)?
             }
             Err(reason) => Err(reason),
         };
-        report.histograms_refused += series.histograms.len() as u64;
-        if let Err(reason) = written.and_then(|()| refuse_histograms(series)) {
+        if let Err(reason) = written.and_then(|()| refuse_histograms(&counts)) {
             let index = report.series;
-            report.errors.push(|| SeriesError { index, labels: describe(&series.labels), reason });
+            report.errors.push(|| SeriesError { index, labels: describe(&series), reason });
         }
     }
     Ok(report)
 }
 
-fn refuse_histograms(series: &TimeSeries) -> Result<(), String> {
-    match series.histograms.len() {
+/// How many parts a series has, besides its samples.
+#[derive(Debug, Default)]
+struct Counts {
+    labels: usize,
+    exemplars: u64,
+    histograms: u64,
+}
+
+/// Collects the labels of a series, no more of them than a series may have, and counts its other parts.
+fn collect<'a>(
+    series: &TimeSeries<'a>,
+    limits: &Limits,
+    labels: &mut LabelSet<'a>,
+) -> Result<Counts, WireError> {
+    let mut counts = Counts::default();
+    for part in series.parts() {
+        match part? {
+            Part::Label(label) => {
+                counts.labels += 1;
+                if counts.labels <= limits.labels_max {
+                    labels.push(label.name, label.value);
+                }
+            }
+            Part::Exemplar => counts.exemplars += 1,
+            Part::Histogram => counts.histograms += 1,
+            Part::Sample(_) | Part::Unknown => {}
+        }
+    }
+    Ok(counts)
+}
+
+fn check_labels(counts: &Counts, limits: &Limits) -> Result<(), String> {
+    if counts.labels > limits.labels_max {
+        return Err(past_limit("labels_max", limits.labels_max, counts.labels));
+    }
+    Ok(())
+}
+
+fn refuse_histograms(counts: &Counts) -> Result<(), String> {
+    match counts.histograms {
         0 => Ok(()),
         count => Err(format!("{count} native histograms left out: native histograms are not supported yet")),
     }
@@ -195,44 +200,47 @@ fn refuse_histograms(series: &TimeSeries) -> Result<(), String> {
 fn write_samples(
     key: &[u8],
     labels: &LabelSet<'_>,
-    samples: &[Sample],
+    series: &TimeSeries<'_>,
     stored: &mut u64,
     sink: &mut impl RowSink,
-) -> Result<Result<(), String>, Error> {
-    for sample in samples {
-        let Some(timestamp) = Precision::Milliseconds.to_nanoseconds(sample.timestamp) else {
-            return Ok(Err(format!("out of range timestamp {} ms", sample.timestamp)));
+) -> Result<Result<(), String>, RemoteWriteError> {
+    for part in series.parts() {
+        let Part::Sample(sample) = part? else { continue };
+        let Some(timestamp) = Precision::Milliseconds.to_nanoseconds(sample.timestamp_ms) else {
+            return Ok(Err(format!("out of range timestamp {} ms", sample.timestamp_ms)));
         };
         let fields = [Field { name: b"", value: sample.value }];
         match sink.row(Row { key, timestamp, fields: &fields }, |_| labels.labels()) {
             Ok(()) => *stored += 1,
             Err(error) if is_about_one_series(&error) => return Ok(Err(error.to_string())),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(Ok(()))
 }
 
-/// Labels as they came, for a message.
-fn describe(labels: &[Label]) -> String {
-    struct Labels<'a>(&'a [Label]);
+/// The first labels of a series as they came, for a message.
+fn describe(series: &TimeSeries<'_>) -> String {
+    struct Labels<'a>(&'a TimeSeries<'a>);
     impl fmt::Display for Labels<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("{")?;
-            for (i, label) in self.0.iter().enumerate() {
+            let labels = self.0.parts().filter_map(|part| match part {
+                Ok(Part::Label(label)) => Some(label),
+                _ => None,
+            });
+            for (i, label) in labels.take(LABELS_MAX).enumerate() {
                 let comma = if i == 0 { "" } else { ", " };
-                write!(
-                    f,
-                    "{comma}{}={:?}",
-                    String::from_utf8_lossy(&label.name),
-                    String::from_utf8_lossy(&label.value)
-                )?;
+                let (name, value) =
+                    (String::from_utf8_lossy(label.name), String::from_utf8_lossy(label.value));
+                write!(f, "{comma}{name}={value:?}")?;
             }
             f.write_str("}")
         }
     }
+    const LABELS_MAX: usize = 32;
     const CHARS_MAX: usize = 256;
-    let mut text = Labels(&labels[..labels.len().min(32)]).to_string();
+    let mut text = Labels(series).to_string();
     if let Some((cut, _)) = text.char_indices().nth(CHARS_MAX) {
         text.truncate(cut);
         text.push('…');

@@ -16,6 +16,7 @@ use timberline_engine::{Error, Field, Row};
 
 pub use number::Value;
 pub use series::{Namespace, unescape_measurement, unescape_name, unescape_string};
+use syntax::Refused;
 pub use syntax::{Decoder, Line, SeriesKey};
 
 use super::error::{ErrorList, Fault, Locator};
@@ -84,13 +85,6 @@ pub fn write_lines(
     Ok(writer.report)
 }
 
-/// A line that is left out.
-struct Refused {
-    fault: Fault,
-    /// Where the next line starts.
-    next: usize,
-}
-
 /// What stays the same from line to line.
 struct Writer<'a> {
     body: &'a [u8],
@@ -112,11 +106,12 @@ impl<'a> Writer<'a> {
         fields: &mut Vec<Field<'a>>,
         sink: &mut impl RowSink,
     ) -> Result<Result<usize, Refused>, Error> {
-        let split = match scan::split_line(self.body, start, self.precision, fields) {
+        let fields_max = self.limits.fields_max;
+        let split = match scan::split_line(self.body, start, self.precision, fields_max, fields) {
             Some(split) => split,
             None => match self.split_strictly(start, fields) {
                 Ok(split) => split,
-                Err(fault) => return Ok(Err(self.refuse(fault))),
+                Err(refused) => return Ok(Err(refused)),
             },
         };
         if let Err(reason) = self.check_size(start, &split) {
@@ -176,10 +171,12 @@ impl<'a> Writer<'a> {
             }
             // A name is not valid: the strict grammar knows the place. Where it accepts the line, the fault is about
             // the labels.
-            (Err(_), Some(reason)) => match syntax::decode_line(self.body, start, self.precision) {
-                Err(fault) => return Ok(Err(self.refuse(fault))),
-                Ok(_) => reason,
-            },
+            (Err(_), Some(reason)) => {
+                match syntax::decode_line(self.body, start, self.precision, self.limits) {
+                    Err(refused) => return Ok(Err(refused)),
+                    Ok(_) => reason,
+                }
+            }
             (Err(error), None) if is_about_one_series(&error) => error.to_string(),
             (Err(error), None) => return Err(error),
         };
@@ -188,8 +185,8 @@ impl<'a> Writer<'a> {
 
     /// Splits a line by the strict grammar.
     #[cold]
-    fn split_strictly(&self, start: usize, fields: &mut Vec<Field<'a>>) -> Result<scan::Split<'a>, Fault> {
-        let (line, end) = syntax::decode_line(self.body, start, self.precision)?;
+    fn split_strictly(&self, start: usize, fields: &mut Vec<Field<'a>>) -> Result<scan::Split<'a>, Refused> {
+        let (line, end) = syntax::decode_line(self.body, start, self.precision, self.limits)?;
         let mut split = scan::Split { key: line.key, timestamp: line.timestamp, end, strings: 0, rounded: 0 };
         fields.clear();
         for (name, value) in line.fields {

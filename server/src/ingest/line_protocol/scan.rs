@@ -30,18 +30,19 @@ pub(super) struct Split<'a> {
 }
 
 /// Splits the line at `start` and replaces `fields` by its fields that are samples. `None` where the line needs
-/// the strict grammar.
+/// the strict grammar, as one with more than `fields_max` fields does.
 pub(super) fn split_line<'a>(
     body: &'a [u8],
     start: usize,
     precision: Precision,
+    fields_max: usize,
     fields: &mut Vec<Field<'a>>,
 ) -> Option<Split<'a>> {
     fields.clear();
     let key_end = find_key_end(body, start)?;
     let mut split = Split { key: &body[start..key_end], timestamp: None, end: 0, strings: 0, rounded: 0 };
     let mut at = skip_spaces(body, key_end);
-    loop {
+    for _ in 0..fields_max {
         let equals = find_equals(body, at)?;
         let name = &body[at..equals];
         let value = equals + 1;
@@ -61,21 +62,27 @@ pub(super) fn split_line<'a>(
             _ => return None,
         };
         if byte_at(body, at) != b',' {
-            break;
+            split.end = scan_end(body, at, precision, &mut split.timestamp)?;
+            return Some(split);
         }
         at += 1;
     }
+    None
+}
+
+/// Reads what follows the fields, whose end is at `at`: gives the start of the next line.
+#[inline]
+fn scan_end(body: &[u8], at: usize, precision: Precision, timestamp: &mut Option<i64>) -> Option<usize> {
     let end = skip_spaces(body, at);
-    split.end = match end_of_line(body, end) {
-        Some(next) => next,
-        None if end == at => return None,
+    match end_of_line(body, end) {
+        Some(next) => Some(next),
+        None if end == at => None,
         None => {
-            let (timestamp, end) = scan_timestamp(body, end)?;
-            split.timestamp = Some(precision.to_nanoseconds(timestamp)?);
-            end_of_line(body, skip_spaces(body, end))?
+            let (units, end) = scan_timestamp(body, end)?;
+            *timestamp = Some(precision.to_nanoseconds(units)?);
+            end_of_line(body, skip_spaces(body, end))
         }
-    };
-    Some(split)
+    }
 }
 
 #[inline]

@@ -13,6 +13,7 @@
 //! - Empty lines and lines that start with `#` are skipped, spaces at the start of a line too.
 
 use super::super::error::{Fault, LineError, Locator, name_at, quote};
+use super::super::limits::{Limits, past_limit};
 use super::super::precision::Precision;
 use super::number::{Value, parse_decimal, parse_value};
 
@@ -21,6 +22,10 @@ const NAME: u8 = 2;
 const TAG_VALUE: u8 = 4;
 const FIELD_VALUE: u8 = 8;
 const COMMENT: u8 = 16;
+
+/// What [`Decoder`] allows.
+const UNLIMITED: Limits =
+    Limits { series_key_bytes_max: usize::MAX, fields_max: usize::MAX, ..Limits::DEFAULT };
 
 /// For each byte, the parts of a line that it ends.
 const ENDS: [u8; 256] = {
@@ -73,7 +78,15 @@ pub struct Line<'a> {
     pub timestamp: Option<i64>,
 }
 
-/// Decodes a body line by line, by the strict grammar. Behind a bad line it goes on at the next line.
+/// A line that is left out.
+pub(super) struct Refused {
+    pub(super) fault: Fault,
+    /// Where the next line starts.
+    pub(super) next: usize,
+}
+
+/// Decodes a body line by line, by the strict grammar alone: lines may be as large as they are. Behind a bad line it
+/// goes on at the next line.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     body: &'a [u8],
@@ -98,13 +111,13 @@ impl<'a> Iterator for Decoder<'a> {
         if start == self.body.len() {
             return None;
         }
-        Some(match decode_line(self.body, start, self.precision) {
+        Some(match decode_line(self.body, start, self.precision, &UNLIMITED) {
             Ok((line, end)) => {
                 self.at = end;
                 Ok(line)
             }
-            Err(fault) => {
-                self.at = next_line(self.body, fault.offset);
+            Err(Refused { fault, next }) => {
+                self.at = next;
                 Err(self.locator.locate(start, fault))
             }
         })
@@ -157,39 +170,26 @@ pub(super) fn end_of_line(body: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Decodes the line at `start`; also gives the start of the next line.
-pub(super) fn decode_line(
-    body: &[u8],
+/// Decodes the line at `start`; also gives the start of the next line. Of the limits, those that bound the memory
+/// for a line are kept.
+pub(super) fn decode_line<'a>(
+    body: &'a [u8],
     start: usize,
     precision: Precision,
-) -> Result<(Line<'_>, usize), Fault> {
+    limits: &Limits,
+) -> Result<(Line<'a>, usize), Refused> {
     let mut cursor = Cursor { body, at: start };
-    let series = cursor.series_key()?;
-    let key = &body[start..cursor.at];
-    cursor.end_of_key(&series)?;
-    let mut fields = Vec::new();
-    loop {
-        fields.push(cursor.field()?);
-        match cursor.peek() {
-            Some(b',') => cursor.at += 1,
-            Some(b' ' | b'\r' | b'\n') | None => break,
-            Some(_) => {
-                return Err(
-                    cursor.unexpected("expected a comma, a space or the end of the line after a field")
-                );
-            }
-        }
+    match cursor.line(precision, limits) {
+        Ok((line, None)) => Ok((line, cursor.at)),
+        Ok((_, Some(fault))) => Err(Refused { fault, next: cursor.at }),
+        Err(fault) => Err(Refused { next: next_line(body, fault.offset), fault }),
     }
-    let timestamp = cursor.timestamp(precision)?;
-    let end = end_of_line(body, cursor.at)
-        .ok_or_else(|| cursor.unexpected("unexpected text after the timestamp"))?;
-    Ok((Line { key, series, fields, timestamp }, end))
 }
 
 /// Takes a raw key apart; offsets of faults are from its start.
 pub(super) fn parse_series_key(key: &[u8]) -> Result<SeriesKey<'_>, Fault> {
     let mut cursor = Cursor { body: key, at: 0 };
-    let series = cursor.series_key()?;
+    let series = cursor.series_key(usize::MAX)?;
     if cursor.at < key.len() {
         return Err(cursor.unexpected("expected a tag or a field"));
     }
@@ -251,7 +251,44 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn series_key(&mut self) -> Result<SeriesKey<'a>, Fault> {
+    /// Takes a line. Where it has too many fields, the first of them is the inner fault: such a line is read to its end
+    /// all the same, because a string in it may look like another line.
+    fn line(&mut self, precision: Precision, limits: &Limits) -> Result<(Line<'a>, Option<Fault>), Fault> {
+        let start = self.at;
+        let series = self.series_key(limits.series_key_bytes_max)?;
+        let key = &self.body[start..self.at];
+        self.end_of_key(&series)?;
+        let (mut fields, mut count, mut excess_at) = (Vec::new(), 0, self.at);
+        loop {
+            if count == limits.fields_max {
+                excess_at = self.at;
+            }
+            let field = self.field()?;
+            count += 1;
+            if count <= limits.fields_max {
+                fields.push(field);
+            }
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b' ' | b'\r' | b'\n') | None => break,
+                Some(_) => {
+                    return Err(
+                        self.unexpected("expected a comma, a space or the end of the line after a field")
+                    );
+                }
+            }
+        }
+        let timestamp = self.timestamp(precision)?;
+        self.at = end_of_line(self.body, self.at)
+            .ok_or_else(|| self.unexpected("unexpected text after the timestamp"))?;
+        let excess = (count > limits.fields_max)
+            .then(|| Fault::new(excess_at, past_limit("fields_max", limits.fields_max, count)));
+        Ok((Line { key, series, fields, timestamp }, excess))
+    }
+
+    /// Takes measurement and tags, of up to about `bytes_max` bytes.
+    fn series_key(&mut self, bytes_max: usize) -> Result<SeriesKey<'a>, Fault> {
+        let start = self.at;
         if self.peek() == Some(b'#') {
             // Only comments that are not well formed come here: see `skip_blank`.
             comment(self.body, self.at)?;
@@ -263,6 +300,12 @@ impl<'a> Cursor<'a> {
         let mut tags = Vec::new();
         while self.tag_comma()? {
             tags.push(self.tag()?);
+            if self.at - start > bytes_max {
+                return Err(Fault::new(
+                    start,
+                    past_limit("series_key_bytes_max", bytes_max, self.at - start),
+                ));
+            }
         }
         self.check_unique(&tags)?;
         Ok(SeriesKey { measurement, tags })

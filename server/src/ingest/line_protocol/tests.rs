@@ -201,6 +201,8 @@ fn limits_are_named() {
         (format!("m,t={} v=1", &long[..5_000]), "label_value_bytes_max"),
         (format!("m,{}=x v=1", &long[..2_000]), "label_name_bytes_max"),
         (format!("m {long}=1"), "label_value_bytes_max"),
+        (format!("m {}", vec!["f=1"; 4_097].join(",")), "fields_max"),
+        (format!("m,{} v=\\x01", vec!["a=b"; 20_000].join(",")), "series_key_bytes_max"),
         (format!("m v=1,s=\"{}\"", long.repeat(20)), "line_bytes_max"),
     ] {
         let (sink, report) = write(format!("{body}\nok v=1\n"));
@@ -211,6 +213,18 @@ fn limits_are_named() {
             report.errors
         );
     }
+}
+
+#[test]
+fn a_line_with_too_many_fields_is_refused_at_the_first_of_them_and_to_its_end() {
+    let limits = Limits { fields_max: 3, ..Limits::DEFAULT };
+    let mut sink = Recorder::default();
+    let body = b"m a=1,b=\"x\",c=3 1\nm a=1,b=\"x\",c=3,d=4,e=\"\nm a=7 7\n\" 2\nm a=3 3\n";
+    let namespace = Namespace::default();
+    let report = write_lines(body, &namespace, Precision::Nanoseconds, NOW, &limits, &mut sink).unwrap();
+    let errors: Vec<_> = report.errors.first.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, ["line 2, column 17: limit fields_max reached: 5 is more than 3"]);
+    assert_eq!(sink.samples.iter().map(|s| (s.1, s.2)).collect::<Vec<_>>(), [(1, 1.0), (1, 3.0), (3, 3.0)]);
 }
 
 #[test]
