@@ -23,7 +23,8 @@ pub struct Options {
     pub retention: Option<Duration>,
     /// The time that one unmerged block spans, and so how long samples stay in the head.
     pub block_span: Duration,
-    /// The head is sealed early when its samples take this many bytes of memory.
+    /// The head is sealed early when its samples take this many bytes of memory. Where sealing does not keep up, writes are
+    /// refused from twice as many on.
     pub head_bytes_max: usize,
     /// Whether background threads seal, compact and expire. Tests turn it off and call
     /// [`Db::flush`](crate::Db::flush) and [`Db::compact`](crate::Db::compact) themselves.

@@ -61,6 +61,8 @@ fuzz_target!(|body: &[u8]| {
         (write_request(&request, &Limits::DEFAULT, &mut sink), WriteRequest::decode(&*request));
     let (report, expected) = match (written, expected) {
         (Ok(report), Ok(expected)) => (report, expected),
+        // Groups, which protobuf has given up, are refused.
+        (Err(error), Ok(_)) if error.to_string().contains("unknown wire type 3") => return,
         (Err(error), Ok(expected)) => panic!("{error}, but it is {expected:?}"),
         (_, Err(_)) => return,
     };

@@ -13,3 +13,6 @@ pub use builder::IndexBuilder;
 pub use layout::{BlockMeta, ChunkRef, TimesEntry};
 pub use matching::{LabelIndex, matching};
 pub use reader::Index;
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,10 @@ pub(super) fn split_line<'a>(
     fields: &mut Vec<Field<'a>>,
 ) -> Option<Split<'a>> {
     fields.clear();
+    if byte_at(body, start) == b'#' {
+        // A comment, in which the grammar still refuses control characters.
+        return None;
+    }
     let key_end = find_key_end(body, start)?;
     let mut split = Split { key: &body[start..key_end], timestamp: None, end: 0, strings: 0, rounded: 0 };
     let mut at = skip_spaces(body, key_end);

@@ -336,3 +336,10 @@ proptest! {
         assert_same(text.as_bytes());
     }
 }
+
+/// The fast path took `# g="..."` for a measurement called `#`, since strings may hold what comments must not.
+#[test]
+fn a_comment_with_a_control_character_is_no_point() {
+    let (_, report) = write(b"# g=\"\0\",value=1 1\nm v=2 2\n");
+    assert_eq!((report.samples, report.errors.total), (1, 1));
+}
