@@ -131,7 +131,11 @@ fn render_engine(out: &mut Exposition, stats: &Stats) {
     let failures = stats.compaction_failures_total;
     out.counter("timberline_compaction_failures_total", "Compactions that failed.", failures);
     let refused = u8::from(stats.writes_refused);
-    out.gauge("timberline_writes_refused", "Whether writes are refused after a failed disk write.", refused);
+    out.gauge(
+        "timberline_writes_refused",
+        "Whether writes are refused: the log failed, or sealing cannot keep up.",
+        refused,
+    );
 }
 
 fn render_process(out: &mut Exposition) {
