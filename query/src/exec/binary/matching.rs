@@ -82,7 +82,9 @@ pub(super) fn evaluate(
         context.charge_points(pairs, many[0].values.len())?;
         operation.pairs(group)
     };
-    let pairs: Result<Vec<Vec<(usize, Row)>>> = groups.par_iter().map(evaluate_group).collect();
+    // All outcomes first, and then the first error in the order of the groups: the answer does not depend on threads.
+    let pairs: Vec<Result<Vec<(usize, Row)>>> = groups.par_iter().map(evaluate_group).collect();
+    let pairs: Result<Vec<Vec<(usize, Row)>>> = pairs.into_iter().collect();
     let mut pairs: Vec<(usize, Row)> = pairs?.into_iter().flatten().collect();
     pairs.sort_by_key(|(many, _)| *many);
     let mut merger = RowMerger::with_capacity(pairs.len());
