@@ -19,7 +19,7 @@ use crate::time::TimeRange;
 /// How much wider the windows become with each step away from the newest samples.
 const WINDOW_FACTOR: u64 = 16;
 
-/// Writes a head as blocks, one for each [window](window) that has samples. `now_ns` is what the clock says.
+/// Writes a head as blocks, one for each [window] that has samples. `now_ns` is what the clock says.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Limit`] of the index. No block stays then.
