@@ -52,3 +52,37 @@ pub fn block_id(folder: &str) -> Option<Ulid> {
 pub fn is_temporary(folder: &str) -> bool {
     folder.strip_suffix(TEMPORARY_SUFFIX).and_then(block_id).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::{encode_timestamps, encode_values};
+    use crate::directory::{Directory, SimulatedDirectory};
+    use crate::labels::Labels;
+
+    #[test]
+    fn the_chunk_file_keeps_its_golden_bytes() {
+        let directory = SimulatedDirectory::new(1);
+        directory.create_dir_all(Path::new(BLOCKS_DIR)).unwrap();
+        let id = Ulid::from_bytes([7; 16]);
+        let mut writer = BlockWriter::create(directory.clone(), id).unwrap();
+        let mut expected = b"TMBRCHK\0\x01\0\0\0".to_vec();
+        let mut unit = |encode: &dyn Fn(&mut Vec<u8>)| {
+            let mut column = Vec::new();
+            encode(&mut column);
+            expected.push(column.len() as u8);
+            expected.extend_from_slice(&column);
+            expected.extend_from_slice(&crc32c::crc32c(&column).to_le_bytes());
+        };
+        unit(&|out| encode_timestamps(&[1, 2], out));
+        for (name, values) in [("a", [1.0, 2.5]), ("b", [3.0, 3.0])] {
+            writer.samples(&[1, 2], &values).unwrap();
+            writer.end_series(&Labels::from_pairs([("__name__", name)]).unwrap());
+            unit(&|out| encode_values(&values, out));
+        }
+        let finished = writer.finish((1, 1), 0).unwrap();
+        assert!(finished.is_some());
+        let written = directory.read(block_path(id).join(CHUNKS_FILE)).unwrap();
+        assert_eq!(written, expected, "the timestamps stand there once");
+    }
+}
