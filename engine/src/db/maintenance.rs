@@ -186,7 +186,7 @@ impl Core {
         match self.policy().choose(&self.metas(), failed, now_ns()) {
             // Nobody knows between which blocks an unreadable one belongs: once it is restored, it must still
             // find the blocks before and after it apart, or an old write would win.
-            Choice::Merge(_) if self.counters.blocks_unreadable() > 0 => Choice::DoNothing,
+            Choice::Merge(_) if !self.view.read().unreadable.is_empty() => Choice::DoNothing,
             choice => choice,
         }
     }

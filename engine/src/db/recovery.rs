@@ -32,7 +32,7 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
     let mut manifest = load_manifest(&*directory)?;
     let log_begins = manifest.wal_first == 0 || segment_numbers(&*directory)?.contains(&manifest.wal_first);
     remove_leftovers(&*directory, &manifest, log_begins)?;
-    let blocks = open_blocks(&*directory, &manifest)?;
+    let (blocks, unreadable) = open_blocks(&*directory, &manifest)?;
     let mut heads = Heads::default();
     let mut report = replay(&*directory, manifest.wal_first, &mut heads)?;
     if !log_begins {
@@ -50,12 +50,17 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
         remove_segments(&*directory, header.number)?;
     }
     log_report(&report, &blocks, &active, start);
-    let counters = Counters::new(&report, manifest.blocks.len() - blocks.len());
+    let counters = Counters::new(&report);
     Ok(Core {
         directory,
         options,
         wal,
-        view: RwLock::new(Snapshot { blocks, sealed, active: Arc::new(active) }),
+        view: RwLock::new(Snapshot {
+            blocks,
+            unreadable: unreadable.into(),
+            sealed,
+            active: Arc::new(active),
+        }),
         switch: RwLock::new(()),
         manifest: Mutex::new(manifest),
         flush: Mutex::new(()),
@@ -169,19 +174,22 @@ fn remove_segments(directory: &dyn Directory, first: u64) -> Result<()> {
     Ok(())
 }
 
-/// Opens the blocks that check out. A damaged one stays on disk and in the manifest, and the others answer.
-fn open_blocks(directory: &dyn Directory, manifest: &Manifest) -> Result<Vec<Arc<Block>>> {
-    let mut blocks = Vec::new();
+/// Opens the blocks that check out, and names the others. A damaged one stays on disk and in the manifest.
+fn open_blocks(directory: &dyn Directory, manifest: &Manifest) -> Result<(Vec<Arc<Block>>, Vec<Ulid>)> {
+    let (mut blocks, mut unreadable) = (Vec::new(), Vec::new());
     for id in &manifest.blocks {
         match Block::open(directory, *id) {
             Ok(block) => blocks.push(Arc::new(block)),
-            Err(error @ Error::Corruption { .. }) => report_unreadable(*id, &error),
+            Err(error @ Error::Corruption { .. }) => {
+                report_unreadable(*id, &error);
+                unreadable.push(*id);
+            }
             // A read that failed may succeed the next time: better no database than one without the block.
             Err(error) => return Err(error),
         }
     }
     sort_blocks(&mut blocks);
-    Ok(blocks)
+    Ok((blocks, unreadable))
 }
 
 fn report_unreadable(id: Ulid, error: &Error) {

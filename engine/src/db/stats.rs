@@ -60,16 +60,11 @@ pub(super) struct Counters {
     compactions: AtomicU64,
     compaction_failures: AtomicU64,
     wal_corruptions: u64,
-    blocks_unreadable: u64,
 }
 
 impl Counters {
-    pub(super) fn new(report: &ReplayReport, blocks_unreadable: usize) -> Self {
-        Self {
-            wal_corruptions: report.corruptions.len() as u64,
-            blocks_unreadable: blocks_unreadable as u64,
-            ..Self::default()
-        }
+    pub(super) fn new(report: &ReplayReport) -> Self {
+        Self { wal_corruptions: report.corruptions.len() as u64, ..Self::default() }
     }
 
     pub(super) fn appended(&self, samples: u64) {
@@ -83,10 +78,6 @@ impl Counters {
 
     pub(super) fn flushed(&self) {
         self.flushes.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn blocks_unreadable(&self) -> u64 {
-        self.blocks_unreadable
     }
 
     pub(super) fn compacted(&self, succeeded: bool) {
@@ -108,7 +99,7 @@ impl Core {
         let mut stats = Stats {
             head_series: view.active.stats().series,
             blocks: view.blocks.len() as u64,
-            blocks_unreadable: self.counters.blocks_unreadable,
+            blocks_unreadable: view.unreadable.len() as u64,
             wal_bytes: segments.iter().map(segment_bytes).sum(),
             wal_segments: segments.len() as u64,
             wal_written_bytes_total: wal.bytes,

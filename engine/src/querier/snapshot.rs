@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ulid::Ulid;
+
 use super::series::{Part, Series};
 use crate::block::{Block, BlockSeries};
 use crate::error::Result;
@@ -28,6 +30,8 @@ pub struct SealedHead {
 pub struct Snapshot {
     /// Oldest writes first.
     pub(crate) blocks: Vec<Arc<Block>>,
+    /// Blocks that are listed and cannot be read.
+    pub(crate) unreadable: Arc<[Ulid]>,
     /// Oldest writes first.
     pub(crate) sealed: Vec<SealedHead>,
     pub(crate) active: Arc<Head>,
@@ -36,6 +40,12 @@ pub struct Snapshot {
 impl Snapshot {
     fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
         self.sealed.iter().map(|sealed| &sealed.head).chain([&self.active])
+    }
+
+    /// What this view lacks because it is damaged on disk: a sentence for each block that cannot be read.
+    pub fn damage(&self) -> impl Iterator<Item = String> {
+        let lacks = |id: &Ulid| format!("block {id} is damaged: the samples that it holds are missing here");
+        self.unreadable.iter().map(lacks)
     }
 
     /// The series that satisfy all matchers and have a chunk that touches `range`, sorted by labels.

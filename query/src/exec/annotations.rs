@@ -63,6 +63,11 @@ impl Annotations {
         self.monotonicity.entry(key).and_modify(|known| *known = known.merge(fix)).or_insert(fix);
     }
 
+    /// What is not about the query but about the data.
+    pub(super) fn storage(&mut self, text: String) {
+        self.warnings.insert(text);
+    }
+
     /// The texts of the warnings and of the infos.
     pub(super) fn into_texts(mut self) -> (Vec<String>, Vec<String>) {
         for ((metric, position), fix) in std::mem::take(&mut self.monotonicity) {

@@ -1,7 +1,7 @@
 //! What all parts of one evaluation share: the data, the limits, and what is counted against them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use timberline_engine::{Matcher, Series, Snapshot, TimeRange};
@@ -101,6 +101,7 @@ impl<'q> Context<'q> {
             return Ok(Vec::new());
         }
         let series = self.snapshot.select(matchers, range)?;
+        self.snapshot.damage().for_each(|text| self.warn(text));
         let (got, limit) = (series.len() as u64, self.limits.selector_series_max);
         if got > limit {
             return Err(QueryError::Limit { name: "selector_series_max", limit, got });
@@ -134,7 +135,16 @@ impl<'q> Context<'q> {
     /// Adds an annotation; `add` gets the position of `span` in the query text.
     pub(super) fn annotate(&self, span: Span, add: impl FnOnce(&mut Annotations, &str)) {
         let position = position(self.text, span);
-        add(&mut self.annotations.lock().unwrap_or_else(PoisonError::into_inner), &position);
+        add(&mut self.annotations(), &position);
+    }
+
+    /// Adds a warning about the data.
+    pub(super) fn warn(&self, text: String) {
+        self.annotations().storage(text);
+    }
+
+    fn annotations(&self) -> MutexGuard<'_, Annotations> {
+        self.annotations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn stats(&self) -> QueryStats {

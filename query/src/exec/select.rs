@@ -1,15 +1,21 @@
 //! Reading series: an instant selector's cells, and the samples that range functions work on.
 
-use timberline_engine::{Samples, Series, is_stale};
+use timberline_engine::{Error, Samples, Series, is_stale};
 
 use super::context::Context;
 use super::grid::{Grid, Windows, millis_to_nanos};
 use super::row::is_present;
 use crate::error::Result;
 
-/// Reads the samples of `series` and counts them.
+/// Reads the samples of `series` and counts them. A damaged series has none, and a warning says so: the others still answer.
 pub(super) fn read(context: &Context<'_>, series: &Series, samples: &mut Samples) -> Result<()> {
-    series.read(samples)?;
+    match series.read(samples) {
+        Err(error @ Error::Corruption { .. }) => {
+            samples.clear();
+            context.warn(format!("{error}: the series {} is left out", series.labels()));
+        }
+        outcome => outcome?,
+    }
     context.charge_samples(samples.values.len())
 }
 

@@ -161,9 +161,9 @@ fn render_matrix(result: &Value) -> String {
         table.row(vec![
             name.clone(),
             points.len().to_string(),
-            low.to_string(),
-            high.to_string(),
-            newest.to_string(),
+            number(low),
+            number(high),
+            number(newest),
             sparkline(points, first, last, width),
         ]);
     }
@@ -180,6 +180,15 @@ fn sparkline_width(all: &[(String, Vec<(f64, f64)>)], span: f64) -> usize {
 fn points(values: &Value) -> Vec<(f64, f64)> {
     let point = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_str()?.parse().ok()?));
     values.as_array().into_iter().flatten().filter_map(point).collect()
+}
+
+/// A value as the server writes it.
+fn number(value: f64) -> String {
+    if value.is_infinite() {
+        format!("{}Inf", if value > 0.0 { '+' } else { '-' })
+    } else {
+        value.to_string()
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -219,6 +228,10 @@ mod tests {
             {"metric": {"__name__": "up"}, "values": [[0, "0"], [10, "1"]]},
         ]});
         let lines = render(&matrix);
+        assert_eq!(
+            [f64::INFINITY, f64::NEG_INFINITY, -0.5, f64::NAN].map(number),
+            ["+Inf", "-Inf", "-0.5", "NaN"]
+        );
         assert!(lines.lines().nth(1).is_some_and(|l| l.contains('▁') && l.ends_with('█')), "{lines}");
         assert_eq!(render(&json!({"resultType": "scalar", "result": [1, "2"]})), "2\n");
     }

@@ -196,7 +196,7 @@ fn refuse_histograms(counts: &Counts) -> Result<(), String> {
     }
 }
 
-/// Writes the samples of one series. The inner error says which sample is bad; the ones before it are in.
+/// Writes the samples of one series. The inner error says how many are out of range, and why the series is refused.
 fn write_samples(
     key: &[u8],
     labels: &LabelSet<'_>,
@@ -204,10 +204,12 @@ fn write_samples(
     stored: &mut u64,
     sink: &mut impl RowSink,
 ) -> Result<Result<(), String>, RemoteWriteError> {
+    let mut out_of_range: Option<(u64, i64)> = None;
     for part in series.parts() {
         let Part::Sample(sample) = part? else { continue };
         let Some(timestamp) = Precision::Milliseconds.to_nanoseconds(sample.timestamp_ms) else {
-            return Ok(Err(format!("out of range timestamp {} ms", sample.timestamp_ms)));
+            out_of_range.get_or_insert((0, sample.timestamp_ms)).0 += 1;
+            continue;
         };
         let fields = [Field { name: b"", value: sample.value }];
         match sink.row(Row { key, timestamp, fields: &fields }, |_| labels.labels()) {
@@ -216,7 +218,9 @@ fn write_samples(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Ok(()))
+    Ok(out_of_range.map_or(Ok(()), |(count, first)| {
+        Err(format!("{count} samples left out: out of range timestamp {first} ms"))
+    }))
 }
 
 /// The first labels of a series as they came, for a message.

@@ -1,5 +1,6 @@
 //! `labels`, `label/…/values` and `series`: what is there to query.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use timberline_engine::{Labels, Matcher, Snapshot, TimeRange};
@@ -21,7 +22,7 @@ pub(in crate::http) async fn names(
     let snapshot = open_db(&state)?.snapshot();
     Ok(stream::respond(JSON, move |writer| {
         let names = request.union(|matchers| snapshot.label_names(matchers, request.range))?;
-        request.write(writer, &names, |out, name| json::write_string(out, name))
+        request.write(writer, &names, snapshot.damage(), |out, name| json::write_string(out, name))
     })
     .await)
 }
@@ -29,9 +30,10 @@ pub(in crate::http) async fn names(
 /// `GET /api/v1/label/{name}/values`
 pub(in crate::http) async fn values(
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Result<Response, ApiError> {
+    let Path(name) = name.map_err(|error| ApiError::new(ErrorType::BadData, error.body_text()))?;
     let name = unescape(&name)
         .filter(|name| !name.is_empty())
         .ok_or_else(|| ApiError::new(ErrorType::BadData, format!("invalid label name: {name:?}")))?;
@@ -39,7 +41,7 @@ pub(in crate::http) async fn values(
     let snapshot = open_db(&state)?.snapshot();
     Ok(stream::respond(JSON, move |writer| {
         let values = request.union(|matchers| snapshot.label_values(&name, matchers, request.range))?;
-        request.write(writer, &values, |out, value| json::write_string(out, value))
+        request.write(writer, &values, snapshot.damage(), |out, value| json::write_string(out, value))
     })
     .await)
 }
@@ -54,7 +56,7 @@ pub(in crate::http) async fn series(
     Ok(stream::respond(JSON, move |writer| {
         let series: Vec<Labels> =
             request.union(|matchers| snapshot.series_labels(matchers, request.range))?;
-        request.write(writer, &series, json::write_labels)
+        request.write(writer, &series, snapshot.damage(), json::write_labels)
     })
     .await)
 }
@@ -96,6 +98,7 @@ impl Request {
         &self,
         writer: &mut Writer,
         items: &[T],
+        damage: impl Iterator<Item = String>,
         write_item: impl Fn(&mut Vec<u8>, &T),
     ) -> Result<(), ApiError> {
         writer.buffer.extend_from_slice(br#"{"status":"success","data":["#);
@@ -107,9 +110,11 @@ impl Request {
             writer.checkpoint()?;
         }
         writer.buffer.push(b']');
-        if items.len() > self.limit {
+        let truncated = (items.len() > self.limit).then(|| TRUNCATED.to_owned());
+        let warnings: Vec<String> = damage.chain(truncated).collect();
+        if !warnings.is_empty() {
             writer.buffer.extend_from_slice(br#","warnings":"#);
-            json::write_strings(&mut writer.buffer, [TRUNCATED]);
+            json::write_strings(&mut writer.buffer, warnings.iter().map(String::as_str));
         }
         writer.buffer.push(b'}');
         Ok(())

@@ -81,7 +81,7 @@ fn finish_request(
 
 fn timeout(params: &Params, state: &SharedState) -> Result<Duration, ApiError> {
     let longest = state.config.query_timeout;
-    let asked = params.duration("timeout")?.and_then(|timeout| u64::try_from(timeout).ok());
+    let asked = params.duration("timeout")?.map(|timeout| u64::try_from(timeout).unwrap_or(0));
     Ok(asked.map_or(longest, |timeout| longest.min(Duration::from_millis(timeout))))
 }
 

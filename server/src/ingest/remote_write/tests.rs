@@ -125,22 +125,22 @@ fn bad_series_are_named_and_the_others_stored() {
     let (sink, report) = write(vec![
         series(&[("a", "1"), ("a", "2")], &[(1, 1.0)]),
         series(&[("", "1")], &[(1, 1.0)]),
-        series(&[("late", "1")], &[(1, 1.0), (i64::MAX, 1.0)]),
+        series(&[("late", "1")], &[(1, 1.0), (i64::MAX, 1.0), (2, 1.0)]),
         series(&[], &[(1, 1.0)]),
         series(&[("good", "1")], &[(1, 1.0)]),
     ]);
-    assert_eq!(sink.samples.len(), 2);
+    assert_eq!(sink.samples.len(), 3);
     let reasons: Vec<_> = report.errors.first.iter().map(ToString::to_string).collect();
     assert_eq!(
         reasons,
         [
             r#"series 1 {a="1", a="2"}: label "a" is given twice"#,
             r#"series 2 {="1"}: a label has an empty name"#,
-            r#"series 3 {late="1"}: out of range timestamp 9223372036854775807 ms"#,
+            r#"series 3 {late="1"}: 1 samples left out: out of range timestamp 9223372036854775807 ms"#,
             "series 4 {}: the series has no labels",
         ]
     );
-    assert!(report.refusal().unwrap().starts_with("partial write: 2 samples stored, 4 series"));
+    assert!(report.refusal().unwrap().starts_with("partial write: 3 samples stored, 4 series"));
 }
 
 #[test]

@@ -1,0 +1,10 @@
+//! The HTTP API from a client's side: a server in this process on a free port, asked over real connections.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod damage;
+mod operations;
+mod reads;
+mod remote_write;
+mod server;
+mod writes;

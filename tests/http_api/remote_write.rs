@@ -1,0 +1,89 @@
+//! Prometheus remote write.
+
+use prost::Message;
+use serde_json::json;
+
+use super::server::TestServer;
+
+/// `prometheus.WriteRequest` as far as the tests need it.
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Sample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
+
+pub(crate) const REMOTE_WRITE: [(&str, &str); 2] =
+    [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy")];
+
+/// A body with one sample, 1.5 at 1 s, for each label set.
+fn remote_write(label_sets: &[&[(&str, &str)]]) -> Vec<u8> {
+    let label = |(name, value): &(&str, &str)| Label { name: (*name).to_owned(), value: (*value).to_owned() };
+    let series = |labels: &&[(&str, &str)]| TimeSeries {
+        labels: labels.iter().map(label).collect(),
+        samples: vec![Sample { value: 1.5, timestamp: 1000 }],
+    };
+    let request = WriteRequest { timeseries: label_sets.iter().map(series).collect() };
+    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+}
+
+#[test]
+fn remote_write_is_stored_or_refused_by_type() {
+    let server = TestServer::start();
+    let good = remote_write(&[&[("__name__", "up"), ("job", "x")]]);
+    let headers = REMOTE_WRITE;
+    let answer = server.post_with("/api/v1/write", &headers, &good);
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    assert_eq!(server.query("up", "2")[0]["value"], json!([2, "1.5"]));
+
+    let zstd = [headers[0], ("Content-Encoding", "zstd")];
+    assert_eq!(server.post_with("/api/v1/write", &zstd, &good).status, 415);
+    let v2 = [("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"), headers[1]];
+    assert_eq!(server.post_with("/api/v1/write", &v2, &good).status, 415);
+    assert_eq!(server.post_with("/api/v1/write", &[("Content-Type", "text/plain")], &good).status, 415);
+    assert_eq!(server.post_with("/api/v1/write", &headers, b"garbage").status, 400);
+
+    let partial = remote_write(&[&[("a", "1"), ("a", "2")], &[("__name__", "ok")]]);
+    let answer = server.post_with("/api/v1/write", &headers, &partial);
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("series 1 ") && answer.body.contains("given twice"), "{}", answer.body);
+    assert_eq!(server.query("ok", "2")[0]["value"][1], "1.5");
+}
+
+#[test]
+fn a_remote_write_of_many_empty_series_is_answered() {
+    let server = TestServer::start();
+    let bomb = snap::raw::Encoder::new().compress_vec(&b"\x0a\0".repeat(2 << 20)).unwrap();
+    let answer = server.post_with("/api/v1/write", &REMOTE_WRITE, &bomb);
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer
+            .body
+            .starts_with("partial write: 0 samples stored, 2097152 series not or not in full: series 1 {}: "),
+        "{}",
+        answer.body
+    );
+}
