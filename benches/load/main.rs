@@ -2,9 +2,10 @@
 //! fast as it takes it, and prints what the server spent.
 //!
 //! ```text
-//! cargo bench --bench load                                  4,000 hosts × 10 fields × 1 h at 10 s
-//! cargo bench --bench load -- --hosts 100 --hours 12
-//! cargo bench --bench load -- --server 'victoria-metrics -storageDataPath={dir} -httpListenAddr=127.0.0.1:{port}'
+//! cargo bench -p timberline-workspace --bench load            4,000 hosts × 10 fields × 1 h at 10 s
+//! cargo bench -p timberline-workspace --bench load -- --hosts 100 --hours 12
+//! cargo bench -p timberline-workspace --bench load -- \
+//!     --server 'victoria-metrics -storageDataPath={dir} -httpListenAddr=127.0.0.1:{port}'
 //! ```
 //! CPU seconds are the server process's own, so what the generator takes does not count, but it takes cores away:
 //! compare servers in one sitting.

@@ -98,6 +98,9 @@ impl Server {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
         });
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "whoever reaches this address can write and read: there is no authentication yet");
+        }
         let router = http::router(SharedState::clone(&state));
         let serve = axum::serve(listener, router).with_graceful_shutdown(async {
             // An error means that `stop` was dropped: stop as well.

@@ -36,7 +36,7 @@ use stats::Counters;
 const LOCK_FILE: &str = "LOCK";
 
 /// Writes are refused when the samples of all heads together take this many times [`Options::head_bytes_max`].
-const HEADS_MAX: usize = 2;
+const HEAD_BYTES_FACTOR_MAX: usize = 2;
 
 /// An open database. Dropping it stops its threads and leaves the log to be replayed; [`close`](Db::close) seals the head first.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Db {
         Appender::new(&self.core)
     }
 
-    /// One immutable view of everything that is committed.
+    /// A view of everything that is committed; see [`Snapshot`] for what in it may still change.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.core.view.read().clone()
@@ -156,7 +156,7 @@ impl Core {
         let view = self.view.read();
         let sealed: usize = view.sealed.iter().map(|sealed| sealed.head.sample_bytes()).sum();
         let bytes = sealed + view.active.sample_bytes();
-        let bytes_max = self.options.head_bytes_max.saturating_mul(HEADS_MAX);
+        let bytes_max = self.options.head_bytes_max.saturating_mul(HEAD_BYTES_FACTOR_MAX);
         if bytes < bytes_max {
             return Ok(());
         }

@@ -193,7 +193,10 @@ fn open_blocks(directory: &dyn Directory, manifest: &Manifest) -> Result<(Vec<Ar
 }
 
 fn report_unreadable(id: Ulid, error: &Error) {
-    tracing::error!(block = %id, %error, "a block cannot be read and is left out: restore its folder from a backup");
+    tracing::error!(
+        block = %id, %error,
+        "a block cannot be read and is left out, and no blocks are merged as long as it is: restore its folder from a backup"
+    );
 }
 
 /// The heads that a replay fills.

@@ -1,4 +1,4 @@
-//! Reading: one immutable view of blocks and heads, and the series that a selection finds in it.
+//! Reading: one set of blocks and heads that belong together, and the series that a selection finds in it.
 
 mod series;
 mod snapshot;

@@ -1,4 +1,4 @@
-//! One immutable view of the database: the blocks, the heads that are being sealed, and the active head.
+//! One view of the database: the blocks, the heads that are being sealed, and the active head.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,10 +22,11 @@ pub struct SealedHead {
     pub next_segment: u64,
 }
 
-/// One immutable view of the database. Cheap to take, and keeps what it sees alive.
+/// One view of the database: every sample is in it once, whatever is sealed and merged meanwhile. Cheap to take, and keeps what
+/// it sees alive.
 ///
 /// The blocks and sealed heads never change. The active head goes on taking rows: a selection sees each row wholly or
-/// not at all, and once it has been made, it does not change.
+/// not at all, and once it has been made, it does not change; a second selection may see rows that the first did not.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Oldest writes first.

@@ -40,7 +40,8 @@ impl Client {
             .timeout_connect(Some(CONNECT_TIME_MAX))
             .user_agent(concat!("timberline/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into(), url: url.trim_end_matches('/').to_owned() }
+        let scheme = if url.contains("://") { "" } else { "http://" };
+        Self { agent: config.into(), url: format!("{scheme}{}", url.trim_end_matches('/')) }
     }
 
     /// A POST of a form. The inner result is the server's, the outer one that of reaching it.

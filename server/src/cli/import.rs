@@ -39,7 +39,8 @@ pub(super) struct Args {
     /// Files, plain or compressed with gzip; `-` is stdin
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
-    /// Format of the files [default: jsonl for *.jsonl, prometheus for *.prom, else line]
+    /// Format of the files [default: by name: *.jsonl and *.ndjson, *.prom, *.om and *.openmetrics; else jsonl for what begins with `{"`, and
+    /// line for the rest]
     #[arg(long)]
     format: Option<Format>,
     /// Database of line protocol: the label `db`
@@ -56,18 +57,39 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let bar = progress_bar(&args.files);
     let client = Client::new(&args.url);
-    let mut refused = 0;
-    for name in &args.files {
-        let format = args.format.unwrap_or_else(|| format_of(name));
+    let mut done = Lines::default();
+    let outcome = args.files.iter().try_for_each(|name| {
+        let mut input = open(name, &bar)?;
+        let start = batches::peek(&mut input).map_err(|error| cannot_read(name, &error))?;
+        let format = args.format.unwrap_or_else(|| format_of(name, &start));
         let target = Target { client: &client, path: path(args, format), name, bar: &bar };
-        refused += target.import(format, open(name, &bar)?)?;
-    }
-    bar.finish();
+        target.import(format, Box::new(io::Cursor::new(start).chain(input)), &mut done)
+    });
+    bar.finish_and_clear();
+    let Lines { read, refused } = done;
+    eprintln!("{} stored, {refused} refused", lines(read.saturating_sub(refused)));
+    outcome?;
     match refused {
         0 => Ok(()),
-        1 => Err(Error::message("1 line was refused; all others are stored")),
-        _ => Err(Error::message(format!("{refused} lines were refused; all others are stored"))),
+        _ => Err(Error::message(format!("{} refused", lines(refused)))),
     }
+}
+
+/// How many lines there were; comments and empty ones among them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lines {
+    /// Read and sent.
+    read: u64,
+    /// Refused by the server, or not in the format.
+    refused: u64,
+}
+
+fn lines(count: u64) -> String {
+    if count == 1 { "1 line".to_owned() } else { format!("{count} lines") }
+}
+
+fn cannot_read(name: &str, error: &io::Error) -> Error {
+    Error::message(format!("cannot read {name}: {error}"))
 }
 
 fn progress_bar(files: &[String]) -> ProgressBar {
@@ -86,12 +108,14 @@ fn progress_bar(files: &[String]) -> ProgressBar {
     }
 }
 
-fn format_of(name: &str) -> Format {
+/// The format that a file's name or, where that says nothing, its first bytes tell.
+fn format_of(name: &str, start: &[u8]) -> Format {
     let name = name.strip_suffix(".gz").unwrap_or(name);
     match name.rsplit_once('.') {
         Some((_, "jsonl" | "ndjson")) => Format::Jsonl,
         Some((_, "prom")) => Format::Prometheus,
         Some((_, "om" | "openmetrics")) => Format::Openmetrics,
+        _ if start.starts_with(b"{\"") => Format::Jsonl,
         _ => Format::Line,
     }
 }
@@ -118,7 +142,7 @@ fn open(name: &str, bar: &ProgressBar) -> Result<Box<dyn Read>, Error> {
             File::open(name).map_err(|error| Error::message(format!("cannot open {name}: {error}")))?,
         ),
     };
-    Ok(batches::decompressed(bar.wrap_read(raw))?)
+    batches::decompressed(bar.wrap_read(raw)).map_err(|error| cannot_read(name, &error))
 }
 
 /// Where a file goes, and how its lines are named in messages.
@@ -130,25 +154,24 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Sends a whole file; gives the number of lines that were refused.
-    fn import(&self, format: Format, input: Box<dyn Read>) -> Result<u64, Error> {
+    /// Sends a whole file.
+    fn import(&self, format: Format, input: Box<dyn Read>, done: &mut Lines) -> Result<(), Error> {
         let mut converter = Converter::default();
-        let mut refused = 0;
         for batch in Batches::new(input, format == Format::Line) {
-            let batch =
-                batch.map_err(|error| Error::message(format!("cannot read {}: {error}", self.name)))?;
+            let batch = batch.map_err(|error| cannot_read(self.name, &error))?;
             let converted = match format {
                 Format::Line | Format::Jsonl => None,
                 Format::Prometheus | Format::Openmetrics => {
                     let (text, errors) = converter.convert(&batch.text, format == Format::Openmetrics)?;
-                    refused += errors.total;
+                    done.refused += errors.total;
                     self.tell(&errors.to_string(), &batch);
                     Some(text)
                 }
             };
-            refused += self.send(&batch, converted.as_deref().unwrap_or(&batch.text))?;
+            done.refused += self.send(&batch, converted.as_deref().unwrap_or(&batch.text))?;
+            done.read += batch.lines;
         }
-        Ok(refused)
+        Ok(())
     }
 
     fn send(&self, batch: &Batch, text: &[u8]) -> Result<u64, Error> {
@@ -226,8 +249,9 @@ mod tests {
             ("a.lp", Format::Line),
             ("-", Format::Line),
         ] {
-            assert_eq!(format_of(name), format, "{name}");
+            assert_eq!(format_of(name, b"cpu,host=a "), format, "{name}");
         }
+        assert_eq!(format_of("-", b"{\"metric\":"), Format::Jsonl);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod import;
 mod query;
 mod serve;
 mod table;
+mod time;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::config::SettingFlags;
 /// Where the client commands find a server.
 const DEFAULT_URL: &str = "http://127.0.0.1:8086";
 
-/// A time-series database in one binary: line protocol in, PromQL out.
+/// A time-series database in one binary: line protocol and Prometheus remote write in, PromQL out.
 #[derive(Debug, Parser)]
 #[command(name = "timberline", version, about, max_term_width = 100)]
 struct Cli {

@@ -6,24 +6,25 @@ use serde_json::Value;
 
 use super::client::{Client, Refusal};
 use super::table::{Align, Table, sparkline};
+use super::time::time_ns;
 use super::{DEFAULT_URL, Error};
 use crate::state::now_ns;
 
 /// Most columns of a sparkline.
 const SPARKLINE_WIDTH_MAX: usize = 40;
 /// Points of a range whose step is not given.
-const DEFAULT_POINTS: f64 = 60.0;
+const DEFAULT_POINTS: i64 = 60;
 
 /// Ask a server a PromQL query.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The PromQL expression
-    #[arg(value_name = "EXPR")]
+    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
     expression: String,
     /// The server
     #[arg(long, default_value = DEFAULT_URL)]
     url: String,
-    /// Evaluate at this time: seconds since the epoch, RFC 3339, or a duration ago such as 5m [default: now]
+    /// Evaluate at this time: seconds since the epoch, RFC 3339, a date, or a duration before now such as 5m [default: now]
     #[arg(long, value_name = "TIME", conflicts_with_all = ["start", "end", "step"])]
     time: Option<String>,
     /// Evaluate over a range from this time on
@@ -43,7 +44,7 @@ pub(super) struct Args {
 type Parameters = Vec<(&'static str, String)>;
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
-    let (path, parameters) = request(args)?;
+    let (path, parameters) = request(args, now_ns())?;
     let parameters: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (*n, v.as_str())).collect();
     let answer = Client::new(&args.url).post_form(path, &parameters)?;
     let response = answer.map_err(|refusal| explain(&refusal, &args.expression))?;
@@ -57,6 +58,8 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         .map_err(|error| Error::message(format!("the server's answer is not JSON: {error}")))?;
     for (kind, name) in [("warning", "warnings"), ("info", "infos")] {
         for text in answer[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let text = text.strip_prefix("PromQL ").unwrap_or(text);
+            let text = text.strip_prefix(kind).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text);
             eprintln!("{kind}: {text}");
         }
     }
@@ -66,35 +69,33 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
 }
 
 /// The path and the parameters.
-fn request(args: &Args) -> Result<(&'static str, Parameters), Error> {
+fn request(args: &Args, now_ns: i64) -> Result<(&'static str, Parameters), Error> {
     let mut parameters = vec![("query", args.expression.clone())];
     let Some(start) = &args.start else {
         if let Some(time) = &args.time {
-            parameters.push(("time", seconds(time)?.to_string()));
+            parameters.push(("time", seconds(milliseconds(time, now_ns)?)));
         }
         return Ok(("/api/v1/query", parameters));
     };
-    let start = seconds(start)?;
-    let end = args.end.as_deref().map_or(Ok(now_ns() as f64 / 1e9), seconds)?;
-    let step =
-        args.step.clone().unwrap_or_else(|| ((end - start) / DEFAULT_POINTS).ceil().max(1.0).to_string());
-    parameters.extend([("start", start.to_string()), ("end", end.to_string()), ("step", step)]);
+    let mut start = milliseconds(start, now_ns)?;
+    let end = args.end.as_ref().map_or(Ok(now_ns.div_euclid(1_000_000)), |end| milliseconds(end, now_ns))?;
+    let step = args.step.clone().unwrap_or_else(|| {
+        let step = end.saturating_sub(start) / DEFAULT_POINTS;
+        let step = (step.max(1) as u64).next_multiple_of(1000) as i64;
+        // The newest samples are what people look for: the last point is at the end.
+        start = start.max(end - end.saturating_sub(start) / step * step);
+        seconds(step)
+    });
+    parameters.extend([("start", seconds(start)), ("end", seconds(end)), ("step", step)]);
     Ok(("/api/v1/query_range", parameters))
 }
 
-/// A time in seconds: as the server reads it, or a duration before now.
-fn seconds(text: &str) -> Result<f64, Error> {
-    let nanoseconds = match timberline_query::parse_duration(text) {
-        Ok(ago_ms) if text.parse::<f64>().is_err() => {
-            now_ns().saturating_sub(ago_ms.saturating_mul(1_000_000))
-        }
-        _ => crate::http::time_ns(text).map_err(|_| {
-            Error::message(format!(
-                "{text:?} is not a time: give seconds since the epoch, RFC 3339, or a duration such as 5m"
-            ))
-        })?,
-    };
-    Ok(nanoseconds as f64 / 1e9)
+fn milliseconds(text: &str, now_ns: i64) -> Result<i64, Error> {
+    Ok(time_ns(text, now_ns)?.div_euclid(1_000_000))
+}
+
+fn seconds(milliseconds: i64) -> String {
+    (milliseconds as f64 / 1000.0).to_string()
 }
 
 /// The server's sentence; for a parse error, with the query and a caret under the place.
@@ -120,6 +121,7 @@ fn render(data: &Value) -> String {
     let result = &data["result"];
     match data["resultType"].as_str() {
         Some("scalar" | "string") => format!("{}\n", text(&result[1])),
+        Some("vector" | "matrix") if result.as_array().is_some_and(Vec::is_empty) => "no series\n".to_owned(),
         Some("vector") => render_vector(result),
         Some("matrix") => render_matrix(result),
         _ => format!("{data}\n"),
@@ -237,10 +239,24 @@ mod tests {
     }
 
     #[test]
-    fn times_may_be_durations_ago() {
-        assert_eq!(seconds("12.5").unwrap(), 12.5);
-        let ago = now_ns() as f64 / 1e9 - seconds("1h").unwrap();
-        assert!((ago - 3600.0).abs() < 5.0, "{ago}");
-        assert!(seconds("soon").is_err());
+    fn a_range_without_a_step_ends_with_the_newest_point() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let now_ns = 1_700_000_000_123_000_000;
+        for (start, expected) in [
+            ("10m", ["1699999400.123", "1700000000.123", "10"]),
+            ("30d", ["1697408000.123", "1700000000.123", "43200"]),
+            ("1699999937.5", ["1699999938.123", "1700000000.123", "2"]),
+            ("100ms", ["1700000000.123", "1700000000.123", "1"]),
+        ] {
+            let line = <Line as clap::Parser>::try_parse_from(["query", "-1", "--start", start]).unwrap();
+            let (path, parameters) = request(&line.args, now_ns).unwrap();
+            assert_eq!(path, "/api/v1/query_range");
+            let values: Vec<&str> = parameters.iter().map(|(_, value)| value.as_str()).collect();
+            assert_eq!(values, [&["-1"][..], &expected].concat(), "{start}");
+        }
     }
 }

@@ -75,8 +75,16 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("{text:?} is not an address and port such as 127.0.0.1:8086"))
 }
 
-/// A `tracing` filter, checked.
+/// A `tracing` filter, checked. A bare word is a level: as the name of a module, which it might be, it would silence all others.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_word = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if is_word && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(text)) {
+        return Err(format!(
+            "{text:?} is no log level: give one of {}, or a filter such as info,timberline_engine=debug",
+            LEVELS.join(", ")
+        ));
+    }
     EnvFilter::try_new(text).map_err(|error| format!("{text:?} is not a log filter: {error}"))?;
     Ok(text.to_owned())
 }

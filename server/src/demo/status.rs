@@ -12,9 +12,12 @@ use crate::state::AppState;
 
 /// Time between two status lines where they cannot replace each other.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// From this many points on, the bytes of each are worth telling.
+const POINTS_MIN: u64 = 2_000;
 
 /// Prints what to try.
 pub(super) fn print_introduction(url: &str, data_dir: &Path) {
+    let program = std::env::current_exe().unwrap_or_else(|_| "timberline".into());
     let text = format!(
         r#"Timberline demo: this machine's CPU, memory, disk, network and load, once a second.
 Data directory: {data_dir}. Stop with Ctrl-C; started again, the history is there.
@@ -28,11 +31,12 @@ Ask for the last five minutes, a point every 15 seconds:
     -d "start=$(($(date +%s) - 300))" -d "end=$(date +%s)" -d step=15
 Poll a threshold; what is over it is in the answer:
   while sleep 5; do curl -s '{url}/api/v1/query' --data-urlencode 'query=avg_over_time(cpu_usage_percent[30s]) > 80'; echo; done
-See it in this terminal:
-  timberline query 'cpu_usage_percent' --start 5m --url {url}
+See it in another terminal:
+  {program} query 'cpu_usage_percent' --start 5m --url {url}
 
 "#,
         data_dir = data_dir.display(),
+        program = program.display(),
     );
     // Nobody reading is no reason to stop measuring.
     let _ = io::stdout().write_all(text.as_bytes());
@@ -70,16 +74,18 @@ fn show(text: &str, in_place: bool) -> io::Result<()> {
 
 fn describe(stats: &Stats, queries: u64) -> String {
     let points = stats.head_samples + stats.block_samples;
-    // Until the first block is sealed there is only memory to speak of.
-    let (bytes, samples, place) = match stats.block_samples {
-        0 => (stats.head_bytes, stats.head_samples, "in memory"),
-        samples => (stats.block_bytes, samples, "on disk"),
+    let size = match (stats.block_samples, stats.head_samples) {
+        // What series cost before they have samples says nothing.
+        (0, 0..POINTS_MIN) => String::new(),
+        (0, samples) => format!(" | {:.2} bytes a point in memory", stats.head_bytes as f64 / samples as f64),
+        (samples, _) => {
+            format!(" | {:.2} bytes a point in blocks", stats.block_bytes as f64 / samples as f64)
+        }
     };
-    let bytes = bytes as f64 / samples.max(1) as f64;
-    let series = stats.head_series.max(stats.block_series);
+    let series = stats.head_series;
     let refused = if stats.writes_refused { " | WRITES REFUSED, see the log" } else { "" };
     format!(
-        "{} points stored | {} series | {bytes:.2} bytes a point {place} | {} queries{refused}",
+        "{} points stored | {} active series{size} | {} queries{refused}",
         grouped(points),
         grouped(series),
         grouped(queries),
@@ -105,12 +111,14 @@ mod tests {
 
     #[test]
     fn the_status_names_what_is_stored() {
-        let mut stats = Stats { head_samples: 1_000, head_bytes: 1_500, head_series: 64, ..Stats::default() };
-        let memory = "1,000 points stored | 64 series | 1.50 bytes a point in memory | 7 queries";
+        let mut stats = Stats { head_samples: 5_000, head_bytes: 7_500, head_series: 64, ..Stats::default() };
+        let memory = "5,000 points stored | 64 active series | 1.50 bytes a point in memory | 7 queries";
         assert_eq!(describe(&stats, 7), memory);
         (stats.block_samples, stats.block_bytes) = (200_000, 100_000);
-        let disk = "201,000 points stored | 64 series | 0.50 bytes a point on disk | 7 queries";
+        let disk = "205,000 points stored | 64 active series | 0.50 bytes a point in blocks | 7 queries";
         assert_eq!(describe(&stats, 7), disk);
+        let few = Stats { head_samples: 43, head_bytes: 20_000, head_series: 43, ..Stats::default() };
+        assert_eq!(describe(&few, 0), "43 points stored | 43 active series | 0 queries");
         assert_eq!(grouped(1_000_000), "1,000,000");
     }
 }

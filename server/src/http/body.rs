@@ -45,7 +45,7 @@ pub enum BodyError {
         supported: &'static str,
     },
     /// 400: nothing of it is stored.
-    #[error("the body is not complete, nothing of it was stored: {reason}")]
+    #[error("the body cannot be read to its end, nothing of it was stored: {reason}")]
     Cut {
         /// What the connection or the decompression said.
         reason: String,
@@ -234,7 +234,9 @@ fn inflate(
         hold(filled + step)?;
         out.resize(filled + step, 0);
         let read = decoder.read(&mut out[filled..]);
-        let read = read.map_err(|error| BodyError::Cut { reason: format!("its gzip stream: {error}") })?;
+        let read = read.map_err(|error| BodyError::Cut {
+            reason: format!("it is not, or not all of it, gzip as its Content-Encoding says: {error}"),
+        })?;
         out.truncate(filled + read);
         if out.len() > limit {
             return Err(BodyError::TooLarge { limit });

@@ -8,6 +8,8 @@ use flate2::read::MultiGzDecoder;
 const BATCH_BYTES: usize = 4 << 20;
 /// A batch is cut here even if that looks like the middle of a string.
 const BATCH_BYTES_MAX: usize = 4 * BATCH_BYTES;
+/// Bytes that tell a format.
+const FORMAT_BYTES: u64 = 16;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Reads what is compressed with gzip decompressed, and everything else as it is.
@@ -23,12 +25,21 @@ pub(super) fn decompressed(mut input: impl Read + 'static) -> io::Result<Box<dyn
     })
 }
 
+/// The first bytes of an input, enough to tell its format; they are taken out of it.
+pub(super) fn peek(input: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    input.take(FORMAT_BYTES).read_to_end(&mut start)?;
+    Ok(start)
+}
+
 /// Some whole lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Batch {
     pub(super) text: Vec<u8>,
     /// Which line of the input the first one is, from 1.
     pub(super) first_line: u64,
+    /// How many lines there are.
+    pub(super) lines: u64,
 }
 
 /// The batches of a stream.
@@ -66,8 +77,11 @@ impl<R: Read> Batches<R> {
             return Ok(None);
         }
         let first_line = self.next_line;
-        self.next_line += memchr::memchr_iter(b'\n', &text).count() as u64;
-        Ok(Some(Batch { text, first_line }))
+        let breaks = memchr::memchr_iter(b'\n', &text).count() as u64;
+        self.next_line += breaks;
+        // The last line of the input may lack its break.
+        let lines = breaks + u64::from(!text.ends_with(b"\n"));
+        Ok(Some(Batch { text, first_line, lines }))
     }
 
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
