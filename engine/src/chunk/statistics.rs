@@ -48,6 +48,18 @@ pub struct Resets {
     pub lost: f64,
 }
 
+impl Statistics {
+    /// Whether `values` have these extremes and ends.
+    #[must_use]
+    pub fn fit(&self, values: &[f64]) -> bool {
+        let least = values.iter().copied().reduce(|a, b| if b < a { b } else { a });
+        let greatest = values.iter().copied().reduce(|a, b| if b > a { b } else { a });
+        let found = [values.first().copied(), values.last().copied(), least, greatest];
+        let stored = [self.first, self.last, self.min, self.max];
+        found.iter().zip(stored).all(|(found, stored)| found.is_some_and(|f| f.to_bits() == stored.to_bits()))
+    }
+}
+
 /// Appends the statistics of a column of `values`, which are `integers` × 10^-`exponent`, if it has any.
 pub(super) fn encode_decimals(values: &[f64], integers: &[i64], exponent: usize, out: &mut Vec<u8>) {
     if integers.len() < STATISTICS_SAMPLES_MIN {
