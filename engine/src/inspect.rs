@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::block::{Block, CHUNKS_FILE, INDEX_FILE, block_id, verify_units};
+use crate::block::{Block, CHUNKS_FILE, INDEX_FILE, block_id, block_path, verify_units};
 use crate::chunk::{describe_timestamps, describe_values};
 use crate::directory::{Directory, Mapped, RealDirectory};
 use crate::error::{Error, Result};
-use crate::index::Index;
+use crate::index::{ChunkRef, Index, TimesEntry};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::samples::Samples;
 use crate::time::TimeRange;
@@ -227,6 +227,7 @@ impl Inspector<'_> {
         let chunks = directory.map(Path::new(CHUNKS_FILE)).map_err(|e| Error::io("read", path, e))?;
         let block = Block::from_parts(index, path.join(CHUNKS_FILE), chunks)?;
         let mut encodings: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
+        let mut statistics = (0_u64, 0_u64);
         let mut samples = Samples::default();
         for id in 0..block.meta().series as u32 {
             let mut chunks = Vec::new();
@@ -238,6 +239,11 @@ impl Inspector<'_> {
                     continue;
                 }
                 let columns = block.encoded(chunk, &times)?;
+                if let Err(error) = check_statistics(&block, chunk, &times, &samples) {
+                    self.damage(error.into())?;
+                }
+                statistics.0 += u64::from(!columns.statistics.is_empty());
+                statistics.1 += columns.statistics.len() as u64;
                 let names = [
                     (describe_timestamps(columns.timestamps), "timestamps", columns.timestamps.len()),
                     (describe_values(columns.values, times.count as usize), "values", columns.values.len()),
@@ -253,6 +259,7 @@ impl Inspector<'_> {
         for (encoding, (columns, samples, bytes)) in encodings {
             writeln!(self.out, "  {encoding}: {columns} chunks, {samples} samples, {bytes} bytes")?;
         }
+        writeln!(self.out, "  statistics: {} chunks, {} bytes", statistics.0, statistics.1)?;
         Ok(())
     }
 
@@ -276,6 +283,29 @@ impl Inspector<'_> {
             writeln!(self.out, "  from {} ns to {} ns", range.start, range.end)?;
         }
         Ok(())
+    }
+}
+
+/// Compares the statistics of a chunk with its samples.
+fn check_statistics(
+    block: &Block,
+    chunk: ChunkRef,
+    times: &TimesEntry,
+    samples: &Samples,
+) -> Result<(), Error> {
+    match block.statistics(chunk, times)? {
+        Some(statistics) if !statistics.fit(&samples.values) => {
+            let reason = format!(
+                "the statistics differ from the samples of the chunk with values at byte {}",
+                chunk.values
+            );
+            Err(Error::corruption(
+                block_path(block.meta().id).join(INDEX_FILE),
+                chunk.statistics.start.into(),
+                reason,
+            ))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -327,6 +357,7 @@ mod tests {
             "chunk file",
             "label job: 1 values",
             "1 series defined in 1 groups; 50 samples",
+            "statistics: 1 chunks, 6 bytes",
         ] {
             assert!(text.contains(expected), "{expected:?} is missing in {text}");
         }

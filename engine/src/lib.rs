@@ -53,6 +53,7 @@ mod time;
 mod value;
 pub mod wal;
 
+pub use chunk::{Resets, Statistics};
 pub use db::{Appender, CompactionReport, Db, FlushReport, Stats};
 pub use directory::Directory;
 pub use error::{Error, Result};
@@ -60,7 +61,7 @@ pub use labels::{Iter as LabelsIter, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use options::{Options, WalSync};
 pub use pattern::{PatternError, anchored_regex};
-pub use querier::{Series, Snapshot};
+pub use querier::{Part, Series, Snapshot};
 pub use rows::{Field, Row};
 pub use samples::Samples;
 pub use time::TimeRange;

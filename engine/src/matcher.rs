@@ -1,8 +1,12 @@
 //! Label matchers: `=`, `!=`, `=~`, `!~`. A label that a series lacks has the empty value.
 
-use regex::Regex;
+use std::sync::{Arc, OnceLock};
 
-use crate::pattern::{PatternError, anchored_regex};
+use regex::Regex;
+use regex_automata::hybrid::dfa::DFA;
+use regex_automata::{MatchKind, util::syntax};
+
+use crate::pattern::{NEST_LIMIT, PatternError, anchored_regex};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +40,14 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    regex: Option<Arc<Expression>>,
+}
+
+/// A compiled regular expression, and its automaton once an index asked for that.
+#[derive(Debug)]
+struct Expression {
+    regex: Regex,
+    automaton: OnceLock<Option<DFA>>,
 }
 
 impl Matcher {
@@ -49,7 +60,9 @@ impl Matcher {
         let value = value.into();
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(anchored_regex(&value)?),
+            MatchOp::Regex | MatchOp::NotRegex => {
+                Some(Arc::new(Expression { regex: anchored_regex(&value)?, automaton: OnceLock::new() }))
+            }
         };
         Ok(Self { name: name.into(), op, value, regex })
     }
@@ -77,22 +90,44 @@ impl Matcher {
         &self.value
     }
 
-    /// The values that satisfy the matcher, when it is a `=~` that lists them: `a|b|c`.
+    /// Whether it is `=~` or `!~`.
+    #[must_use]
+    pub fn is_regex(&self) -> bool {
+        self.regex.is_some()
+    }
+
+    /// The values that the regular expression matches, when it lists them: `a|b|c`.
     #[must_use]
     pub fn literals(&self) -> Option<impl Iterator<Item = &str>> {
         let is_meta = |c: char| r"\.+*?()[]{}^$".contains(c);
-        let lists = self.op == MatchOp::Regex && !self.value.contains(is_meta);
+        let lists = self.is_regex() && !self.value.contains(is_meta);
         lists.then(|| self.value.split('|'))
     }
 
     /// Whether a label with this value satisfies the matcher; an absent label has the value `""`.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        let positive = match &self.regex {
-            Some(regex) => regex.is_match(value),
+        self.pattern_matches(value) == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+    }
+
+    /// Whether the value equals the matcher's, or its regular expression matches it, whatever the operator makes of that.
+    #[must_use]
+    pub fn pattern_matches(&self, value: &str) -> bool {
+        match &self.regex {
+            Some(expression) => expression.regex.is_match(value),
             None => self.value == value,
+        }
+    }
+
+    /// The regular expression as an automaton for whole values; `None` when it cannot be one, or is too large.
+    pub(crate) fn automaton(&self) -> Option<&DFA> {
+        let expression = self.regex.as_ref()?;
+        let build = || {
+            let config = DFA::config().match_kind(MatchKind::All);
+            let syntax = syntax::Config::new().nest_limit(NEST_LIMIT);
+            DFA::builder().configure(config).syntax(syntax).build(expression.regex.as_str()).ok()
         };
-        positive == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+        expression.automaton.get_or_init(build).as_ref()
     }
 
     /// Whether a series without this label satisfies the matcher.
@@ -130,6 +165,7 @@ mod tests {
             |op, value| Some(Matcher::new("a", op, value).unwrap().literals()?.collect::<Vec<_>>().join(","));
         assert_eq!(list(MatchOp::Regex, "b|c d").as_deref(), Some("b,c d"));
         assert_eq!(list(MatchOp::Regex, "b.|c"), None);
-        assert_eq!(list(MatchOp::NotRegex, "b"), None);
+        assert_eq!(list(MatchOp::NotRegex, "b").as_deref(), Some("b"));
+        assert_eq!(list(MatchOp::Equal, "b"), None);
     }
 }

@@ -20,7 +20,7 @@ const DEPTH_MAX: usize = 200;
 
 /// The `regex` crate's bound on its tree's height, which is [`DEPTH_MAX`] by its own measure: a group may hold an alternation,
 /// of concatenations, of repetitions, before the next group; the group and the class around all are left.
-const NEST_LIMIT: u32 = 4 * DEPTH_MAX as u32 + 8;
+pub(crate) const NEST_LIMIT: u32 = 4 * DEPTH_MAX as u32 + 8;
 
 /// The classes that `[[:name:]]` knows.
 const POSIX_CLASSES: [&str; 14] = [

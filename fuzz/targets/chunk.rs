@@ -4,7 +4,7 @@
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use timberline_engine::chunk::{
     CHUNK_SAMPLES_MAX, decode_timestamps, decode_values, describe_timestamps, describe_values,
-    encode_timestamps, encode_values, timestamp_count,
+    decode_statistics, encode_timestamps, encode_values_with_statistics, timestamp_count,
 };
 use timberline_fuzz::damage;
 
@@ -31,13 +31,28 @@ fuzz_target!(|input: Input| {
 
     let values = values(&input);
     let mut column = Vec::new();
-    encode_values(&values, &mut column);
+    let mut statistics = Vec::new();
+    encode_values_with_statistics(&values, &mut column, &mut statistics);
     let mut decoded = Vec::new();
     decode_values(&column, values.len(), &mut decoded).unwrap();
     assert!(decoded.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())));
+    check(&values, &statistics);
     damage(&mut column, &input.changes);
     read(&column, values.len());
+    damage(&mut statistics, &input.changes);
+    let _ = decode_statistics(&statistics, values.len());
 });
+
+/// Statistics fit their values.
+fn check(values: &[f64], statistics: &[u8]) {
+    let Some(statistics) = decode_statistics(statistics, values.len()).unwrap() else { return };
+    let least = values.iter().copied().reduce(|a, b| if b < a { b } else { a });
+    let greatest = values.iter().copied().reduce(|a, b| if b > a { b } else { a });
+    assert_eq!(Some(statistics.min.to_bits()), least.map(f64::to_bits));
+    assert_eq!(Some(statistics.max.to_bits()), greatest.map(f64::to_bits));
+    assert_eq!(Some(statistics.first.to_bits()), values.first().map(|value| value.to_bits()));
+    assert_eq!(Some(statistics.last.to_bits()), values.last().map(|value| value.to_bits()));
+}
 
 /// Reads bytes as either column; what comes out has the promised length.
 fn read(bytes: &[u8], count: usize) {

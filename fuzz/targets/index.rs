@@ -5,8 +5,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
+use timberline_engine::chunk::decode_statistics;
 use timberline_engine::directory::Mapped;
-use timberline_engine::index::{BlockMeta, ChunkRef, Index, IndexBuilder, TimesEntry, matching};
+use timberline_engine::index::{
+    BlockMeta, Cardinality, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
+};
 use timberline_engine::{Labels, MatchOp, Matcher, TimeRange};
 use timberline_fuzz::damage;
 use ulid::Ulid;
@@ -78,8 +81,12 @@ fn build(series: &[Labels], times: &[(u64, i64, i64, u32)]) -> Vec<u8> {
         })
         .collect();
     for labels in series {
-        let chunks = columns.iter().map(|times| ChunkRef { times: *times, values: u64::from(*times) * 10 });
-        builder.add_series(labels, &chunks.collect::<Vec<_>>());
+        let chunks = columns.iter().map(|times| ChunkRef {
+            times: *times,
+            values: u64::from(*times) * 10,
+            statistics: StatisticsRef { start: 0, len: (times % 3) as u8 },
+        });
+        builder.add_series(labels, &chunks.collect::<Vec<_>>(), &[1, 2]);
     }
     let meta = BlockMeta {
         id: Ulid::from_parts(1, 2),
@@ -116,6 +123,9 @@ fn read(bytes: Vec<u8>) {
     let mut chunks = Vec::new();
     for id in 0..=series {
         let _ = (index.labels(id), index.chunks(id, &mut chunks), index.times(id));
+        for (chunk, times) in chunks.drain(..) {
+            let _ = index.statistics(chunk.statistics).map(|bytes| decode_statistics(bytes, times.count as usize));
+        }
     }
     let names: Vec<String> = index.names().map(|(name, _)| name.to_owned()).collect();
     for name in names.iter().map(String::as_str).chain(["absent"]) {
@@ -123,6 +133,7 @@ fn read(bytes: Vec<u8>) {
             let _ = matching(&index, &[Matcher::equal(name, value)]);
         }
     }
+    let _ = Cardinality::of_index(&index, 10);
     for matcher in &*MATCHERS {
         let _ = matching(&index, std::slice::from_ref(matcher));
     }

@@ -8,7 +8,7 @@ use croaring::Bitmap;
 use ulid::Ulid;
 
 use super::{CHUNKS_FILE, EncodedColumns, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path};
-use crate::chunk::{decode_timestamps, decode_values, timestamp_count};
+use crate::chunk::{Statistics, decode_statistics, decode_timestamps, decode_values, timestamp_count};
 use crate::directory::{Directory, Mapped};
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
@@ -204,6 +204,16 @@ impl Block {
         decode_values(columns.values, count, &mut out.values).map_err(located(chunk.values))
     }
 
+    /// What the values of a chunk amount to, if the index says it: the chunk itself is not touched.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn statistics(&self, chunk: ChunkRef, times: &TimesEntry) -> Result<Option<Statistics>> {
+        let bytes = self.index.statistics(chunk.statistics)?;
+        decode_statistics(bytes, times.count as usize)
+            .map_err(|e| self.index.corrupt_statistics(chunk.statistics, e))
+    }
+
     /// The encoded columns of a chunk, verified.
     ///
     /// # Errors
@@ -218,7 +228,8 @@ impl Block {
                 "the number of timestamps differs from what the index says",
             ));
         }
-        Ok(EncodedColumns { timestamps, values, range: times.range, count: times.count })
+        let statistics = self.index.statistics(chunk.statistics)?;
+        Ok(EncodedColumns { timestamps, values, statistics, range: times.range, count: times.count })
     }
 
     fn unit(&self, offset: u64) -> Result<&[u8]> {

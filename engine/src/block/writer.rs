@@ -11,11 +11,11 @@ use super::{
     BLOCKS_DIR, CHUNK_SAMPLES_MAX, CHUNKS_FILE, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path,
     temporary_path,
 };
-use crate::chunk::{encode_timestamps, encode_values};
+use crate::chunk::{encode_timestamps, encode_values_with_statistics};
 use crate::directory::{Directory, WriteFile};
 use crate::encoding::write_varint;
 use crate::error::{Error, Result};
-use crate::index::{BlockMeta, ChunkRef, IndexBuilder, TimesEntry};
+use crate::index::{BlockMeta, ChunkRef, IndexBuilder, StatisticsRef, TimesEntry};
 use crate::labels::Labels;
 use crate::time::TimeRange;
 
@@ -31,6 +31,8 @@ pub struct EncodedColumns<'a> {
     pub timestamps: &'a [u8],
     /// The value column.
     pub values: &'a [u8],
+    /// What the values amount to; empty when there is nothing.
+    pub statistics: &'a [u8],
     /// First and last timestamp.
     pub range: TimeRange,
     /// How many samples.
@@ -53,6 +55,8 @@ pub struct BlockWriter {
     last_times: Option<(Vec<i64>, u32)>,
     /// The chunks of the current series.
     chunks: Vec<ChunkRef>,
+    /// The statistics of these chunks.
+    statistics: Vec<u8>,
     scratch: Vec<u8>,
     range: TimeRange,
     samples: u64,
@@ -127,6 +131,7 @@ impl BlockWriter {
             shared_times_bytes: 0,
             last_times: None,
             chunks: Vec::new(),
+            statistics: Vec::new(),
             scratch: Vec::new(),
             range: TimeRange::new(i64::MAX, i64::MIN),
             samples: 0,
@@ -156,10 +161,11 @@ impl BlockWriter {
             };
             let mut bytes = std::mem::take(&mut self.scratch);
             bytes.clear();
-            encode_values(values, &mut bytes);
+            let start = self.statistics.len();
+            encode_values_with_statistics(values, &mut bytes, &mut self.statistics);
             let values_at = self.unit(&bytes)?;
             self.scratch = bytes;
-            self.chunk(times, values_at, range, timestamps.len() as u64);
+            self.chunk(times, values_at, start, range, timestamps.len() as u64);
         }
         Ok(())
     }
@@ -171,20 +177,25 @@ impl BlockWriter {
     pub fn encoded(&mut self, columns: EncodedColumns<'_>) -> Result<()> {
         let times = self.times(columns.timestamps, columns.range, columns.count)?;
         let values = self.unit(columns.values)?;
-        self.chunk(times, values, columns.range, columns.count.into());
+        let start = self.statistics.len();
+        self.statistics.extend_from_slice(columns.statistics);
+        self.chunk(times, values, start, columns.range, columns.count.into());
         Ok(())
     }
 
     /// Ends the current series. Its labels sort after those of the series before. A series without samples is left out.
     pub fn end_series(&mut self, labels: &Labels) {
         if !self.chunks.is_empty() {
-            self.index.add_series(labels, &self.chunks);
+            self.index.add_series(labels, &self.chunks, &self.statistics);
             self.chunks.clear();
+            self.statistics.clear();
         }
     }
 
-    fn chunk(&mut self, times: u32, values: u64, range: TimeRange, samples: u64) {
-        self.chunks.push(ChunkRef { times, values });
+    /// Adds a chunk whose statistics are those from `start` on.
+    fn chunk(&mut self, times: u32, values: u64, start: usize, range: TimeRange, samples: u64) {
+        let statistics = StatisticsRef { start: start as u32, len: (self.statistics.len() - start) as u8 };
+        self.chunks.push(ChunkRef { times, values, statistics });
         self.range = self.range.union(range);
         self.samples += samples;
     }

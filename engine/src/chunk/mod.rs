@@ -5,14 +5,16 @@
 mod integers;
 mod positions;
 mod residuals;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod timestamps;
 mod values;
 
 pub use crate::encoding::DecodeError;
+pub use statistics::{Resets, STATISTICS_SAMPLES_MIN, Statistics, decode_statistics};
 pub use timestamps::{decode_timestamps, describe_timestamps, encode_timestamps, timestamp_count};
-pub use values::{decode_values, describe_values, encode_values};
+pub use values::{decode_values, describe_values, encode_values, encode_values_with_statistics};
 
 /// The most samples in a chunk. Encoders assert it; decoders check it before they allocate.
 pub const CHUNK_SAMPLES_MAX: usize = 65_536;

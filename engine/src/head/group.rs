@@ -210,6 +210,12 @@ impl GroupChunk {
         decode_values(slice(values), samples as usize, &mut out.values)
     }
 
+    /// How many samples a column has.
+    #[must_use]
+    pub fn samples(&self, column: usize) -> usize {
+        self.columns[column].samples as usize
+    }
+
     /// The time range of the rows.
     #[must_use]
     pub fn range(&self) -> TimeRange {

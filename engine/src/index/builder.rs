@@ -1,6 +1,7 @@
 //! Builds an index file in memory from series that come sorted by labels.
 
-use croaring::{Bitmap, Portable};
+use std::borrow::Cow;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -8,6 +9,7 @@ use super::layout::{
     BlockMeta, ChunkRef, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, TIMES_ENTRY_BYTES, TimesEntry,
     VERSION,
 };
+use super::postings;
 use crate::encoding::{write_varint, write_zigzag};
 use crate::error::{Error, Result};
 use crate::labels::{Labels, METRIC_NAME};
@@ -51,8 +53,9 @@ impl IndexBuilder {
         self.series.len() as u64
     }
 
-    /// Adds a series, whose labels sort after those of the series before.
-    pub fn add_series(&mut self, labels: &Labels, chunks: &[ChunkRef]) {
+    /// Adds a series, whose labels sort after those of the series before. The statistics of its chunks are spans of
+    /// `statistics`.
+    pub fn add_series(&mut self, labels: &Labels, chunks: &[ChunkRef], statistics: &[u8]) {
         let id = self.series.len() as u32;
         let metric = labels.metric_name().map(|name| self.pair(METRIC_NAME, name));
         let set = self.set(labels);
@@ -60,11 +63,14 @@ impl IndexBuilder {
             self.postings[*pair as usize].push(id);
         }
         write_varint(&mut self.chunk_lists, chunks.len() as u64);
-        let mut previous = ChunkRef { times: 0, values: 0 };
+        let (mut times, mut values) = (0, 0);
         for chunk in chunks {
-            write_zigzag(&mut self.chunk_lists, i64::from(chunk.times) - i64::from(previous.times));
-            write_varint(&mut self.chunk_lists, chunk.values - previous.values);
-            previous = *chunk;
+            write_zigzag(&mut self.chunk_lists, i64::from(chunk.times) - i64::from(times));
+            write_varint(&mut self.chunk_lists, chunk.values - values);
+            (times, values) = (chunk.times, chunk.values);
+            self.chunk_lists.push(chunk.statistics.len);
+            let start = chunk.statistics.start as usize;
+            self.chunk_lists.extend_from_slice(&statistics[start..start + usize::from(chunk.statistics.len)]);
         }
         self.series.push(SeriesRow { metric, set, chunks_end: self.chunk_lists.len() });
     }
@@ -107,11 +113,16 @@ impl IndexBuilder {
         file.array(Section::ValueEnds, Section::ValueText, &sorted, |(_, value, _), out| {
             out.extend_from_slice(value.as_bytes());
         })?;
-        file.array(Section::PostingEnds, Section::Postings, &sorted, |(_, _, provisional), out| {
-            let mut bitmap = Bitmap::of(&self.postings[*provisional as usize]);
-            bitmap.run_optimize();
-            out.extend_from_slice(&bitmap.serialize::<Portable>());
-        })?;
+        let mut all: Vec<Cow<'_, [u32]>> = Vec::with_capacity(sorted.len() + 1);
+        all.extend(sorted.iter().map(|(_, _, pair)| Cow::Borrowed(&*self.postings[*pair as usize])));
+        for pairs in sorted.chunk_by(|a, b| a.0 == b.0) {
+            let mut ids: Vec<u32> =
+                pairs.iter().flat_map(|(_, _, pair)| &self.postings[*pair as usize]).copied().collect();
+            ids.sort_unstable();
+            all.push(Cow::Owned(ids));
+        }
+        file.array(Section::PostingEnds, Section::Postings, &all, |ids, out| postings::write(ids, out))?;
+        drop(all);
         file.array(Section::SetEnds, Section::Sets, &self.sets, |pairs, out| {
             pairs.iter().for_each(|pair| write_varint(out, final_ids[*pair as usize].into()));
         })?;

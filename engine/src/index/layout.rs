@@ -98,6 +98,17 @@ pub struct ChunkRef {
     pub times: u32,
     /// Where its value column starts in the chunk file.
     pub values: u64,
+    /// What its values amount to, encoded.
+    pub statistics: StatisticsRef,
+}
+
+/// A span of the bytes that hold chunks' statistics: those that an index is built from, or an open index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatisticsRef {
+    /// Where it begins.
+    pub start: u32,
+    /// How long it is: 0 when the chunk has no statistics.
+    pub len: u8,
 }
 
 /// A timestamp column, which many chunks may share.

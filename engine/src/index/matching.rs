@@ -24,6 +24,23 @@ pub trait LabelIndex {
     /// # Errors
     /// When the index is damaged.
     fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Result<Bitmap>;
+
+    /// The series that carry the label.
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    fn with_label(&self, name: &str) -> Result<Bitmap> {
+        self.with_values(name, &|_| true)
+    }
+
+    /// The series that carry the label with a value that the matcher's regular expression matches, whether the matcher
+    /// wants that (`=~`) or not (`!~`).
+    ///
+    /// # Errors
+    /// When the index is damaged.
+    fn with_regex(&self, name: &str, matcher: &Matcher) -> Result<Bitmap> {
+        self.with_values(name, &|value| matcher.pattern_matches(value))
+    }
 }
 
 /// The series that satisfy all matchers.
@@ -54,25 +71,50 @@ pub fn matching(index: &impl LabelIndex, matchers: &[Matcher]) -> Result<Bitmap>
         if matcher.op() == MatchOp::Regex && matcher.value() == ".*" {
             continue;
         }
-        let postings = match (matcher.op(), matcher.value()) {
-            (MatchOp::NotEqual, value) if !value.is_empty() => index.with_value(matcher.name(), value)?,
-            _ => index.with_values(matcher.name(), &|value| !matcher.matches(value))?,
-        };
-        found.andnot_inplace(&postings);
+        found.andnot_inplace(&excluded(index, matcher)?);
     }
     Ok(found)
 }
 
+/// The series that carry the label and satisfy the matcher.
 fn included(index: &impl LabelIndex, matcher: &Matcher) -> Result<Bitmap> {
-    if matcher.op() == MatchOp::Equal {
-        return index.with_value(matcher.name(), matcher.value());
+    match matcher.op() {
+        MatchOp::Equal | MatchOp::Regex => with_pattern(index, matcher),
+        MatchOp::NotEqual | MatchOp::NotRegex => without_pattern(index, matcher),
     }
-    if let Some(literals) = matcher.literals() {
-        let mut union = Bitmap::new();
-        for literal in literals {
-            union.or_inplace(&index.with_value(matcher.name(), literal)?);
-        }
-        return Ok(union);
+}
+
+/// The series that carry the label and fail the matcher.
+fn excluded(index: &impl LabelIndex, matcher: &Matcher) -> Result<Bitmap> {
+    match matcher.op() {
+        MatchOp::Equal | MatchOp::Regex => without_pattern(index, matcher),
+        MatchOp::NotEqual | MatchOp::NotRegex => with_pattern(index, matcher),
     }
-    index.with_values(matcher.name(), &|value| matcher.matches(value))
+}
+
+/// The series that carry the label with the matcher's value, or one that its regular expression matches.
+fn with_pattern(index: &impl LabelIndex, matcher: &Matcher) -> Result<Bitmap> {
+    let name = matcher.name();
+    if !matcher.is_regex() {
+        return index.with_value(name, matcher.value());
+    }
+    if matches!(matcher.value(), ".+" | ".*") {
+        return index.with_label(name);
+    }
+    let Some(literals) = matcher.literals() else { return index.with_regex(name, matcher) };
+    let mut union = Bitmap::new();
+    for literal in literals {
+        union.or_inplace(&index.with_value(name, literal)?);
+    }
+    Ok(union)
+}
+
+/// The series that carry the label with any other value.
+fn without_pattern(index: &impl LabelIndex, matcher: &Matcher) -> Result<Bitmap> {
+    let mut others = index.with_label(matcher.name())?;
+    if !matcher.is_regex() && matcher.value().is_empty() {
+        return Ok(others);
+    }
+    others.andnot_inplace(&with_pattern(index, matcher)?);
+    Ok(others)
 }

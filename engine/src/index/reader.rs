@@ -4,23 +4,28 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use croaring::{Bitmap, Portable};
+use croaring::Bitmap;
 
 use super::layout::{
-    BlockMeta, ChunkRef, FOOTER_BYTES, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, TIMES_ENTRY_BYTES,
-    TimesEntry, VERSION,
+    BlockMeta, ChunkRef, FOOTER_BYTES, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, StatisticsRef,
+    TIMES_ENTRY_BYTES, TimesEntry, VERSION,
 };
 use super::matching::LabelIndex;
+use super::{automaton, postings};
 use crate::directory::Mapped;
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
 use crate::labels::{Labels, METRIC_NAME};
+use crate::matcher::Matcher;
+
+/// With fewer values of a label, a regular expression is asked for each.
+const WALK_VALUES_MIN: usize = 64;
 
 /// A label name and the ids of its pairs.
 #[derive(Debug)]
-struct Name {
-    text: Box<str>,
-    pairs: Range<u32>,
+pub(super) struct Name {
+    pub(super) text: Box<str>,
+    pub(super) pairs: Range<u32>,
 }
 
 /// An open index file.
@@ -68,7 +73,7 @@ impl Index {
         let pairs = self.names.last().map_or(0, |name| name.pairs.end) as usize;
         let counts = [
             (Section::ValueEnds, pairs * 4, "the number of label values differs"),
-            (Section::PostingEnds, pairs * 4, "the number of postings differs"),
+            (Section::PostingEnds, (pairs + self.names.len()) * 4, "the number of postings differs"),
             (Section::SeriesEnds, self.meta.series as usize * 4, "the number of series differs"),
         ];
         for (section, expected, reason) in counts {
@@ -100,6 +105,11 @@ impl Index {
     /// The label names, sorted, with the number of their values.
     pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
         self.names.iter().map(|name| (&*name.text, name.pairs.len()))
+    }
+
+    /// The label names, sorted, with their pairs.
+    pub(super) fn label_names(&self) -> &[Name] {
+        &self.names
     }
 
     /// The values of a label, sorted.
@@ -136,27 +146,46 @@ impl Index {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn chunks(&self, series: u32, out: &mut Vec<(ChunkRef, TimesEntry)>) -> Result<()> {
-        let mut reader = self.series_reader(series)?;
+        let item = self.item_range(Section::SeriesEnds, Section::Series, series as usize)?;
+        let mut reader = Reader::new(&self.section(Section::Series)[item.clone()]);
         let mut read = || -> Result<Vec<ChunkRef>, DecodeError> {
             reader.varint()?;
             reader.varint()?;
             let count = reader.varint_at_most(reader.remaining().len(), "more chunks than bytes")?;
-            let mut previous = ChunkRef { times: 0, values: 0 };
+            let (mut times, mut values) = (0_u32, 0_u64);
             (0..count)
                 .map(|_| {
-                    let times = i64::from(previous.times).wrapping_add(reader.zigzag()?);
-                    let times = u32::try_from(times)
-                        .map_err(|_| reader.error("a chunk reference is out of range"))?;
-                    previous = ChunkRef { times, values: previous.values.wrapping_add(reader.varint()?) };
-                    Ok(previous)
+                    let next = i64::from(times).wrapping_add(reader.zigzag()?);
+                    times =
+                        u32::try_from(next).map_err(|_| reader.error("a chunk reference is out of range"))?;
+                    values = values.wrapping_add(reader.varint()?);
+                    let len = reader.u8()?;
+                    let start = (item.start + reader.offset()) as u32;
+                    reader.bytes(len.into())?;
+                    Ok(ChunkRef { times, values, statistics: StatisticsRef { start, len } })
                 })
                 .collect()
         };
-        let chunks = read().map_err(|e| self.corrupt(Section::Series, e.offset, e.reason))?;
+        let chunks = read().map_err(|e| self.corrupt(Section::Series, item.start + e.offset, e.reason))?;
         for chunk in chunks {
             out.push((chunk, self.times(chunk.times)?));
         }
         Ok(())
+    }
+
+    /// The encoded statistics of a chunk: empty when it has none.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] when the span is none of this index.
+    pub fn statistics(&self, at: StatisticsRef) -> Result<&[u8]> {
+        let start = at.start as usize;
+        let bytes = self.section(Section::Series).get(start..start + usize::from(at.len));
+        bytes.ok_or_else(|| self.corrupt(Section::Series, start, "statistics are out of range"))
+    }
+
+    /// The error about statistics that cannot be read.
+    pub(crate) fn corrupt_statistics(&self, at: StatisticsRef, error: DecodeError) -> Error {
+        self.corrupt(Section::Series, at.start as usize + error.offset, error.reason)
     }
 
     /// A timestamp column.
@@ -187,6 +216,11 @@ impl Index {
 
     /// The item at `index` of an array section.
     fn item(&self, ends: Section, items: Section, index: usize) -> Result<&[u8]> {
+        Ok(&self.section(items)[self.item_range(ends, items, index)?])
+    }
+
+    /// Where that item lies in its section, which it does.
+    fn item_range(&self, ends: Section, items: Section, index: usize) -> Result<Range<usize>> {
         let end_at = |index: usize| {
             let bytes = self.section(ends).get(index * 4..)?.first_chunk::<4>()?;
             Some(u32::from_le_bytes(*bytes) as usize)
@@ -194,7 +228,8 @@ impl Index {
         let start = if index == 0 { Some(0) } else { end_at(index - 1) };
         start
             .zip(end_at(index))
-            .and_then(|(start, end)| self.section(items).get(start..end))
+            .filter(|(start, end)| start <= end && *end <= self.section(items).len())
+            .map(|(start, end)| start..end)
             .ok_or_else(|| self.corrupt(ends, index * 4, "an item is out of range"))
     }
 
@@ -204,7 +239,8 @@ impl Index {
             .map_err(|_| self.corrupt(Section::ValueText, 0, "a label value is not UTF-8"))
     }
 
-    fn pair(&self, pair: u64) -> Result<(&str, &str)> {
+    /// The name and the value of a pair.
+    pub(super) fn pair(&self, pair: u64) -> Result<(&str, &str)> {
         let pair = u32::try_from(pair).unwrap_or(u32::MAX);
         let name = self.names.partition_point(|name| name.pairs.end <= pair);
         let Some(name) = self.names.get(name) else {
@@ -218,10 +254,32 @@ impl Index {
         found.map_or(0..0, |at| self.names[at].pairs.clone())
     }
 
-    fn postings(&self, pair: u32) -> Result<Bitmap> {
+    /// Bytes of the values of these pairs.
+    pub(super) fn value_bytes(&self, pairs: Range<u32>) -> Result<u64> {
+        let Some(last) = pairs.end.checked_sub(1).filter(|last| pairs.contains(last)) else { return Ok(0) };
+        let at = |pair: u32| self.item_range(Section::ValueEnds, Section::ValueText, pair as usize);
+        Ok(at(last)?.end.saturating_sub(at(pairs.start)?.start) as u64)
+    }
+
+    /// How many series have the pair.
+    pub(super) fn series_of_pair(&self, pair: u32) -> Result<u64> {
         let bytes = self.item(Section::PostingEnds, Section::Postings, pair as usize)?;
-        Bitmap::try_deserialize::<Portable>(bytes)
-            .ok_or_else(|| self.corrupt(Section::Postings, 0, "postings cannot be read"))
+        postings::count(bytes).map_err(|e| self.corrupt_postings(pair as usize, e))
+    }
+
+    /// The series of all these postings: positions are those of pairs, and behind them those of names.
+    fn union(&self, all: impl IntoIterator<Item = usize>) -> Result<Bitmap> {
+        let mut union = postings::Union::default();
+        for position in all {
+            let bytes = self.item(Section::PostingEnds, Section::Postings, position)?;
+            union.add(bytes).map_err(|e| self.corrupt_postings(position, e))?;
+        }
+        Ok(union.finish())
+    }
+
+    fn corrupt_postings(&self, position: usize, error: DecodeError) -> Error {
+        let item = self.item_range(Section::PostingEnds, Section::Postings, position);
+        self.corrupt(Section::Postings, item.map_or(0, |item| item.start) + error.offset, error.reason)
     }
 
     fn corrupt(&self, section: Section, offset: usize, reason: &str) -> Error {
@@ -243,7 +301,7 @@ impl LabelIndex for Index {
             match self.value(middle)?.cmp(value) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return self.postings(middle),
+                std::cmp::Ordering::Equal => return self.union([middle as usize]),
             }
         }
         Ok(Bitmap::new())
@@ -253,10 +311,37 @@ impl LabelIndex for Index {
         let mut kept = Vec::new();
         for pair in self.pairs_of(name) {
             if keep(self.value(pair)?) {
-                kept.push(self.postings(pair)?);
+                kept.push(pair as usize);
             }
         }
-        Ok(Bitmap::fast_or(&kept.iter().collect::<Vec<_>>()))
+        self.union(kept)
+    }
+
+    fn with_label(&self, name: &str) -> Result<Bitmap> {
+        let pairs = self.names.last().map_or(0, |name| name.pairs.end) as usize;
+        let found = self.names.binary_search_by(|n| (*n.text).cmp(name));
+        self.union(found.ok().map(|at| pairs + at))
+    }
+
+    fn with_regex(&self, name: &str, matcher: &Matcher) -> Result<Bitmap> {
+        let pairs = self.pairs_of(name);
+        let mut kept = Vec::new();
+        let mut rest = pairs.start;
+        if pairs.len() >= WALK_VALUES_MIN
+            && let Some(automaton) = matcher.automaton()
+        {
+            let value = |pair: u32| self.item(Section::ValueEnds, Section::ValueText, pair as usize);
+            rest = automaton::walk(automaton, pairs.clone(), value, |pair| {
+                kept.push(pair as usize);
+                Ok(())
+            })?;
+        }
+        for pair in rest..pairs.end {
+            if matcher.pattern_matches(self.value(pair)?) {
+                kept.push(pair as usize);
+            }
+        }
+        self.union(kept)
     }
 }
 

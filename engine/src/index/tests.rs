@@ -15,7 +15,8 @@ fn example() -> Vec<u8> {
     let times = builder.add_times(&TimesEntry { offset: 12, range: TimeRange::new(-1, 300), count: 2 });
     for (i, name) in ["cpu_idle", "cpu_user"].into_iter().enumerate() {
         let labels = Labels::from_pairs([("__name__", name), ("host", "a")]).unwrap();
-        builder.add_series(&labels, &[ChunkRef { times, values: 20 + 9 * i as u64 }]);
+        let statistics = StatisticsRef { start: 1, len: i as u8 };
+        builder.add_series(&labels, &[ChunkRef { times, values: 20 + 9 * i as u64, statistics }], &[0, 0x77]);
     }
     let meta = BlockMeta {
         id: Ulid::from_bytes([7; 16]),
@@ -49,30 +50,19 @@ fn keeps_its_golden_bytes() {
     let expected = sections.concat();
     assert_eq!(hex(&bytes[..expected.len() / 2]), expected);
     let postings = expected.len() / 2;
-    let roaring = |ids: &[u16]| {
-        let mut bitmap = croaring::Bitmap::new();
-        ids.iter().for_each(|id| bitmap.add(u32::from(*id)));
-        bitmap.run_optimize();
-        bitmap.serialize::<croaring::Portable>()
-    };
-    let lists = [roaring(&[0]), roaring(&[1]), roaring(&[0, 1])];
-    let mut end = 0;
-    let ends: String = lists
-        .iter()
-        .map(|list| {
-            end += list.len() as u32;
-            hex(&end.to_le_bytes())
-        })
-        .collect();
     let rest = [
-        ends,
-        lists.iter().map(|list| hex(list)).collect(),
-        "01000000".to_owned(),         // set ends
-        "02".to_owned(),               // the set: pair 2, host="a"
-        "050000000a000000".to_owned(), // series ends
-        "0100010014".to_owned(),       // cpu_idle: pair 0, set 0, one chunk, times 0, values 20
-        "020001001d".to_owned(),
-        "0c00000000000000ffffffffffffffff2c0100000000000002000000".to_owned(), // times
+        "0200000004000000070000000a0000000d000000", // posting ends: of three pairs and two names
+        "0200",                                     // cpu_idle: one id, a list: 0
+        "0201",                                     // cpu_user: 1
+        "040000",                                   // host="a": two ids, no gaps
+        "040000",                                   // __name__
+        "040000",                                   // host
+        "01000000",                                 // set ends
+        "02",                                       // the set: pair 2, host="a"
+        "060000000d000000",                         // series ends
+        "010001001400", // cpu_idle: pair 0, set 0, one chunk, times 0, values 20, no statistics
+        "020001001d0177",
+        "0c00000000000000ffffffffffffffff2c0100000000000002000000", // times
     ]
     .concat();
     assert_eq!(hex(&bytes[postings..postings + rest.len() / 2]), rest);
@@ -86,13 +76,96 @@ fn answers_fit_what_was_built() {
     assert_eq!(index.labels(1).unwrap().to_string(), r#"cpu_user{host="a"}"#);
     let mut chunks = Vec::new();
     index.chunks(1, &mut chunks).unwrap();
-    assert_eq!(chunks[0].0, ChunkRef { times: 0, values: 29 });
+    assert_eq!((chunks[0].0.times, chunks[0].0.values), (0, 29));
+    assert_eq!(index.statistics(chunks[0].0.statistics).unwrap(), [0x77]);
     let find =
         |op, value| matching(&index, &[Matcher::new("__name__", op, value).unwrap()]).unwrap().to_vec();
     assert_eq!(find(MatchOp::Equal, "cpu_user"), [1]);
     assert_eq!(find(MatchOp::Regex, "cpu_.*"), [0, 1]);
     assert_eq!(find(MatchOp::NotEqual, "cpu_user"), [0]);
     assert!(index.labels(2).is_err() && index.times(1).is_err());
+}
+
+/// An index of `count` series with a metric name each of three, a label with a value for each series, and one that only
+/// every second series has.
+fn many(count: u32) -> Index {
+    let mut builder = IndexBuilder::default();
+    let times = builder.add_times(&TimesEntry { offset: 12, range: TimeRange::new(0, 1), count: 2 });
+    let mut all: Vec<Labels> = (0..count)
+        .map(|id| {
+            let mut pairs = vec![
+                ("__name__".to_owned(), format!("metric_{}", id % 3)),
+                ("host".to_owned(), format!("host_{id:04}")),
+            ];
+            if id % 2 == 0 {
+                pairs.push(("zone".to_owned(), format!("z{}", id % 5)));
+            }
+            Labels::from_pairs(pairs).unwrap()
+        })
+        .collect();
+    all.sort_unstable();
+    for labels in &all {
+        let statistics = StatisticsRef::default();
+        builder.add_series(labels, &[ChunkRef { times, values: 20, statistics }], &[]);
+    }
+    let meta = BlockMeta {
+        id: Ulid::from_bytes([7; 16]),
+        range: TimeRange::new(0, 1),
+        generation_first: 1,
+        generation_last: 1,
+        level: 0,
+        series: builder.series(),
+        samples: 2 * u64::from(count),
+        chunk_bytes: 38,
+    };
+    Index::open(Path::new("index"), Mapped::from_memory(builder.finish(&meta).unwrap())).unwrap()
+}
+
+#[test]
+fn matchers_find_what_they_match() {
+    let index = many(1000);
+    let labels: Vec<Labels> = (0..1000).map(|id| index.labels(id).unwrap()).collect();
+    let patterns = [
+        "",
+        ".*",
+        ".+",
+        "host_0001",
+        "host_0001|host_0999|x",
+        "host_00.*",
+        ".*7",
+        "(?i)HOST_1.*",
+        "host_(01|02)3.",
+        "z1|",
+        "z[1-3]",
+        "z.",
+        "|z1.*",
+        "metric_[12]",
+    ];
+    for name in ["__name__", "host", "zone", "absent"] {
+        for pattern in patterns {
+            for op in [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex] {
+                let matcher = Matcher::new(name, op, pattern).unwrap();
+                let expected: Vec<u32> = (0..1000)
+                    .filter(|id| matcher.matches(labels[*id as usize].get(name).unwrap_or_default()))
+                    .collect();
+                let found = matching(&index, &[matcher]).unwrap().to_vec();
+                assert_eq!(found, expected, "{name} {op:?} {pattern:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn cardinality_is_counted_from_the_index() {
+    let counts = Cardinality::of_index(&many(1000), 3).unwrap();
+    let owned =
+        |list: &[(&str, u64)]| list.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<Vec<_>>();
+    assert_eq!((counts.series, counts.pairs, counts.label_names), (1000, 1008, 3));
+    assert_eq!(counts.by_metric, owned(&[("metric_0", 334), ("metric_1", 333), ("metric_2", 333)]));
+    assert_eq!(counts.by_label_name, owned(&[("host", 1000), ("zone", 5), ("__name__", 3)]));
+    assert_eq!(counts.by_label_bytes, owned(&[("host", 9000), ("__name__", 24), ("zone", 10)]));
+    let pairs = [("__name__=metric_0", 334), ("__name__=metric_1", 333), ("__name__=metric_2", 333)];
+    assert_eq!(counts.by_pair, owned(&pairs));
 }
 
 #[test]

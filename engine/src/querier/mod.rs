@@ -3,5 +3,5 @@
 mod series;
 mod snapshot;
 
-pub use series::Series;
+pub use series::{Part, Series};
 pub use snapshot::{SealedHead, Snapshot};

@@ -1,8 +1,10 @@
-//! A selected series: its chunks wherever they are, decoded on demand.
+//! A selected series: its parts wherever they are, known by their time, number of samples and statistics, and decoded on
+//! demand.
 
 use std::sync::Arc;
 
 use crate::block::Block;
+use crate::chunk::Statistics;
 use crate::error::{Error, Result};
 use crate::head::GroupChunk;
 use crate::index::{ChunkRef, TimesEntry};
@@ -12,7 +14,11 @@ use crate::time::TimeRange;
 
 /// Samples of one series in one place, sorted by time.
 #[derive(Clone, Debug)]
-pub(super) enum Part {
+pub struct Part(pub(super) Place);
+
+/// Where the samples of a part are.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
     /// A chunk of a block.
     Block(Arc<Block>, ChunkRef, TimesEntry),
     /// A column of a chunk in the head.
@@ -35,6 +41,26 @@ impl Series {
     #[must_use]
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// The selected range. Parts may reach beyond it.
+    #[must_use]
+    pub fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    /// Its parts, oldest write first: of two samples with the same timestamp, the one in the later part counts. None of them is
+    /// decoded yet.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Whether the parts follow each other in time. Only then do the samples and the statistics of each count as they are;
+    /// otherwise some samples may have been overwritten by a later part.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.parts.windows(2).all(|pair| pair[0].range().end < pair[1].range().start)
     }
 
     /// Replaces what is in `out` by the samples inside the selected range: timestamps ascend, and of several writes to
@@ -73,13 +99,54 @@ fn cut(out: &mut Samples, start: usize, end: usize) {
 }
 
 impl Part {
-    fn decode(&self, out: &mut Samples) -> Result<()> {
-        match self {
-            Self::Block(block, chunk, times) => block.decode(*chunk, times, out),
-            Self::Head(chunk, column) => chunk
+    /// The time that its samples lie in. For a chunk of a block, and for samples that are not encoded yet, these are the
+    /// timestamps of its first and last sample; for a chunk of the head it may be more.
+    #[must_use]
+    pub fn range(&self) -> TimeRange {
+        match &self.0 {
+            Place::Block(_, _, times) => times.range,
+            Place::Head(chunk, _) => chunk.range(),
+            Place::Buffer(samples) => match samples.timestamps[..] {
+                [] => TimeRange::new(i64::MAX, i64::MIN),
+                [only] => TimeRange::new(only, only),
+                [first, .., last] => TimeRange::new(first, last),
+            },
+        }
+    }
+
+    /// How many samples it has.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        match &self.0 {
+            Place::Block(_, _, times) => times.count as usize,
+            Place::Head(chunk, column) => chunk.samples(*column),
+            Place::Buffer(samples) => samples.timestamps.len(),
+        }
+    }
+
+    /// What its values amount to, if that is stored: its samples are not touched. They are all of the part's samples, also
+    /// those outside the selected range.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] when they do not check out.
+    pub fn statistics(&self) -> Result<Option<Statistics>> {
+        match &self.0 {
+            Place::Block(block, chunk, times) => block.statistics(*chunk, times),
+            Place::Head(..) | Place::Buffer(_) => Ok(None),
+        }
+    }
+
+    /// Appends its samples to `out`: timestamps ascend, also outside the selected range.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] when the chunk does not check out.
+    pub fn decode(&self, out: &mut Samples) -> Result<()> {
+        match &self.0 {
+            Place::Block(block, chunk, times) => block.decode(*chunk, times, out),
+            Place::Head(chunk, column) => chunk
                 .decode(*column, out)
                 .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason)),
-            Self::Buffer(samples) => {
+            Place::Buffer(samples) => {
                 out.timestamps.extend_from_slice(&samples.timestamps);
                 out.values.extend_from_slice(&samples.values);
                 Ok(())

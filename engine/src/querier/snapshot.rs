@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
-use super::series::{Part, Series};
+use super::series::{Part, Place, Series};
 use crate::block::{Block, BlockSeries};
 use crate::error::Result;
 use crate::head::{Head, HeadSeries};
@@ -123,12 +123,12 @@ impl Snapshot {
 }
 
 fn from_block(block: &Arc<Block>, series: BlockSeries, range: TimeRange) -> Series {
-    let part = |(chunk, times)| Part::Block(Arc::clone(block), chunk, times);
+    let part = |(chunk, times)| Part(Place::Block(Arc::clone(block), chunk, times));
     Series { labels: series.labels, parts: series.chunks.into_iter().map(part).collect(), range }
 }
 
 fn from_head(series: HeadSeries, range: TimeRange) -> Series {
-    let chunks = series.chunks.into_iter().map(|chunk| Part::Head(chunk, series.column));
-    let parts = chunks.chain(series.buffered.map(Part::Buffer)).collect();
+    let chunks = series.chunks.into_iter().map(|chunk| Part(Place::Head(chunk, series.column)));
+    let parts = chunks.chain(series.buffered.map(|samples| Part(Place::Buffer(samples)))).collect();
     Series { labels: series.labels, parts, range }
 }

@@ -16,7 +16,8 @@ const FLAG_EXCEPTIONS: u8 = 1 << 7;
 /// Exponents are at most this: the last power of ten that is exact in a double.
 const EXPONENT_MAX: usize = 22;
 
-const POWERS_OF_TEN: [f64; EXPONENT_MAX + 1] = [
+/// 10 to the power of each exponent.
+pub(in crate::chunk) const POWERS_OF_TEN: [f64; EXPONENT_MAX + 1] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
 ];
@@ -78,10 +79,13 @@ impl Decimals {
             values.iter().map(|&value| count_failed(value, integer_of(value), &mut failed)).collect()
         } else {
             let integer_of = |value: f64| {
-                let (integer, rounded) = round(value * power);
-                (integer, rounded / power)
+                let scaled = value * power;
+                let (integer, rounded) = round(scaled);
+                let fits = scaled.abs() < SCALED_MAX && (rounded / power).to_bits() == value.to_bits();
+                failed += usize::from(!fits);
+                integer
             };
-            values.iter().map(|&value| count_failed(value, integer_of(value), &mut failed)).collect()
+            values.iter().copied().map(integer_of).collect()
         };
         Self { exponent, integers, failed, exceptions: Vec::new() }
     }
@@ -96,6 +100,11 @@ impl Decimals {
             }
             previous = *integer;
         }
+    }
+
+    /// The integers and their exponent, when they give all values back.
+    pub(super) fn all(&self) -> Option<(&[i64], usize)> {
+        self.exceptions.is_empty().then_some((&self.integers, self.exponent))
     }
 
     /// Appends the column behind its tag.
@@ -131,12 +140,22 @@ fn to_double(integer: i64) -> f64 {
     f64::from_bits((integer as u64).wrapping_add(ROUNDER.to_bits())) - ROUNDER
 }
 
+/// `integer` × 10^-`exponent`.
+pub(in crate::chunk) fn value(integer: i64, exponent: usize) -> f64 {
+    integer as f64 / POWERS_OF_TEN[exponent]
+}
+
 /// The integer that stands for `value` exactly.
 fn scale(value: f64, exponent: usize) -> Option<i64> {
     let (integer, decoded) = if exponent == 0 {
         (value as i64, (value as i64) as f64)
     } else {
-        let (integer, rounded) = round(value * POWERS_OF_TEN[exponent]);
+        let scaled = value * POWERS_OF_TEN[exponent];
+        // The bits of larger numbers would pass, but not as integers.
+        if !(scaled.abs() < SCALED_MAX) {
+            return None;
+        }
+        let (integer, rounded) = round(scaled);
         (integer, rounded / POWERS_OF_TEN[exponent])
     };
     (decoded.to_bits() == value.to_bits()).then_some(integer)

@@ -3,9 +3,10 @@
 mod decimal;
 mod xor;
 
-use super::{CHUNK_SAMPLES_MAX, DecodeError, expect_end, integers};
+use super::{CHUNK_SAMPLES_MAX, DecodeError, expect_end, integers, statistics};
 use crate::encoding::Reader;
 use decimal::Decimals;
+pub(super) use decimal::{POWERS_OF_TEN, value as decimal_value};
 
 const TAG_RAW: u8 = 0;
 const TAG_CONSTANT: u8 = 1;
@@ -21,22 +22,42 @@ const DECIMAL_BITS_GOOD: usize = 24;
 /// # Panics
 /// When there are more than [`CHUNK_SAMPLES_MAX`].
 pub fn encode_values(values: &[f64], out: &mut Vec<u8>) {
+    encode_column(values, out);
+}
+
+/// As [`encode_values`]; also appends to `statistics` what [`decode_statistics`](super::decode_statistics) reads, which is
+/// nothing for some columns.
+///
+/// # Panics
+/// When there are more than [`CHUNK_SAMPLES_MAX`].
+pub fn encode_values_with_statistics(values: &[f64], out: &mut Vec<u8>, statistics: &mut Vec<u8>) {
+    match encode_column(values, out).as_ref().and_then(Decimals::all) {
+        Some((integers, exponent)) => statistics::encode_decimals(values, integers, exponent, statistics),
+        None => statistics::encode_doubles(values, statistics),
+    }
+}
+
+/// Appends the column; returns the decimals that it is of.
+fn encode_column(values: &[f64], out: &mut Vec<u8>) -> Option<Decimals> {
     assert!(values.len() <= CHUNK_SAMPLES_MAX, "a chunk is cut before it has {} samples", values.len());
     let start = out.len();
-    if let Some(decimals) = Decimals::find(values) {
+    let decimals = Decimals::find(values);
+    if let Some(decimals) = &decimals {
         out.push(TAG_DECIMAL);
         decimals.encode(out);
-        if (out.len() - start) * 8 <= DECIMAL_BITS_GOOD * values.len() {
-            return;
-        }
     }
     let decimal_len = out.len() - start;
+    if decimals.is_some() && decimal_len * 8 <= DECIMAL_BITS_GOOD * values.len() {
+        return decimals;
+    }
     let mut competitor = Vec::new();
     encode_bits(values, &mut competitor);
-    if decimal_len == 0 || competitor.len() < decimal_len {
-        out.truncate(start);
-        out.extend_from_slice(&competitor);
+    if decimals.is_some() && competitor.len() >= decimal_len {
+        return decimals;
     }
+    out.truncate(start);
+    out.extend_from_slice(&competitor);
+    None
 }
 
 /// Appends the column of values that are no decimals.
