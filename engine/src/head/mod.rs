@@ -11,6 +11,7 @@
 mod admission;
 mod group;
 mod keys;
+mod order;
 mod pages;
 mod pairs;
 mod postings;
@@ -28,6 +29,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use admission::Admission;
 pub use group::GroupChunk;
+pub use order::SeriesInOrder;
 
 use crate::error::{Error, Result};
 use crate::labels::{Labels, METRIC_NAME};

@@ -18,6 +18,11 @@ impl PairId {
     /// No pair: fills up a row of a table.
     pub(super) const NONE: Self = Self(u32::MAX);
 
+    /// Its position in [`Pairs::ranks`].
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+
     /// A number as good as random. Those of a series' pairs, added up in any order, are the hash of the series.
     pub(super) fn mixed(self) -> u64 {
         // The finalizer of SplitMix64.
@@ -136,6 +141,23 @@ impl Pairs {
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = (&str, &Postings)> {
         let pairs = self.name(name).map_or(&[][..], |name| &self.names[name as usize].pairs);
         pairs.iter().map(|id| (self.text(*id).1, self.postings(*id)))
+    }
+
+    /// The position of each pair in the order of names and values.
+    pub(super) fn ranks(&self) -> Vec<u32> {
+        let mut names: Vec<&Name> = self.names.iter().collect();
+        names.sort_unstable_by(|a, b| a.text.cmp(&b.text));
+        let mut ranks = vec![0; self.pairs.len()];
+        let mut next = 0;
+        for name in names {
+            let mut pairs = name.pairs.clone();
+            pairs.sort_unstable_by(|a, b| self.text(*a).1.cmp(self.text(*b).1));
+            for pair in pairs {
+                ranks[pair.index()] = next;
+                next += 1;
+            }
+        }
+        ranks
     }
 
     /// Bytes on the heap, roughly.

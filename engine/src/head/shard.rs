@@ -237,11 +237,17 @@ impl Shard {
         Ok(())
     }
 
-    fn labels_of(&self, id: u32) -> Labels {
+    /// The labels of a series.
+    pub(super) fn labels_of(&self, id: u32) -> Labels {
         let (labels, column) = self.labels_and_column(id);
+        Labels::from_sorted(self.pairs_of(labels, column).map(|pair| self.pairs.text(pair)))
+    }
+
+    /// The pairs of a column, in the order of their names.
+    fn pairs_of<'a>(&'a self, labels: &'a GroupLabels, column: usize) -> impl Iterator<Item = PairId> + 'a {
         let (mut shared, mut own) = (labels.shared(), labels.own(column));
         let name = |pair: PairId| self.pairs.text(pair).0;
-        Labels::from_sorted(std::iter::from_fn(|| {
+        std::iter::from_fn(move || {
             let from = match (shared.first(), own.first()) {
                 (Some(a), Some(b)) if name(*b) < name(*a) => &mut own,
                 (None, _) => &mut own,
@@ -249,8 +255,37 @@ impl Shard {
             };
             let (pair, rest) = from.split_first()?;
             *from = rest;
-            Some(self.pairs.text(*pair))
-        }))
+            Some(*pair)
+        })
+    }
+
+    /// All ids in the order of their labels.
+    pub(super) fn order(&self) -> Vec<u32> {
+        // Pairs are compared once; series then by the ranks of their pairs, which is the order of their labels.
+        let ranks = self.pairs.ranks();
+        let mut rows: Vec<u32> = Vec::new();
+        let mut ends: Vec<usize> = Vec::with_capacity(self.series.len());
+        for id in 0..self.series.len() as u32 {
+            let (labels, column) = self.labels_and_column(id);
+            rows.extend(self.pairs_of(labels, column).map(|pair| ranks[pair.index()]));
+            ends.push(rows.len());
+        }
+        let row = |id: u32| {
+            let id = id as usize;
+            &rows[if id == 0 { 0 } else { ends[id - 1] }..ends[id]]
+        };
+        let mut ids: Vec<u32> = (0..self.series.len() as u32).collect();
+        ids.sort_unstable_by(|a, b| row(*a).cmp(row(*b)));
+        ids
+    }
+
+    /// All samples of a series; `None` when there are none.
+    pub(super) fn samples_of(&self, labels: Labels, id: u32) -> Option<HeadSeries> {
+        let group = &self.groups[self.series[id as usize] as usize];
+        let column = (id - group.first_series) as usize;
+        let chunks: Vec<Arc<GroupChunk>> = group.chunks(TimeRange::ALL).cloned().collect();
+        let buffered = group.buffered(column, TimeRange::ALL).map(Arc::new);
+        (!chunks.is_empty() || buffered.is_some()).then_some(HeadSeries { labels, column, chunks, buffered })
     }
 
     /// The series that satisfy the matchers, with what they have inside `range`.
