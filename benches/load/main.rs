@@ -98,6 +98,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         at(1.0),
         latencies.len()
     );
+    println!("memory:  {} MB at most while it took them", server.peak_memory_bytes()? >> 20);
     if arguments.server.is_none() {
         settle(&server, port, points)?;
     }

@@ -34,11 +34,8 @@ impl Labels {
         N: AsRef<str>,
         V: AsRef<str>,
     {
-        let mut builder = LabelsBuilder::new();
-        for (name, value) in pairs {
-            builder.push(name.as_ref(), value.as_ref());
-        }
-        builder.build()
+        let mut pairs: Vec<(N, V)> = pairs.into_iter().collect();
+        pack(&mut pairs)
     }
 
     /// Packs pairs that are sorted, unique and not empty already, as those of an index are.
@@ -247,25 +244,22 @@ impl LabelsBuilder {
     /// # Errors
     /// [`Error::InvalidSeries`] when a name is empty or stands twice.
     pub fn build(&mut self) -> Result<Labels> {
-        self.pairs.retain(|(_, value)| !value.is_empty());
-        self.pairs.sort_unstable();
-        for (i, (name, _)) in self.pairs.iter().enumerate() {
-            if name.is_empty() {
-                return Err(Error::InvalidSeries { reason: "a label has an empty name".to_owned() });
-            }
-            if i > 0 && self.pairs[i - 1].0 == *name {
-                return Err(Error::InvalidSeries { reason: format!("label {name:?} is given twice") });
-            }
-        }
-        let mut packed = Vec::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 2).sum());
-        for (name, value) in &self.pairs {
-            for text in [name, value] {
-                write_len(&mut packed, text.len());
-                packed.extend_from_slice(text.as_bytes());
-            }
-        }
-        Ok(Labels { packed: Arc::from(packed) })
+        pack(&mut self.pairs)
     }
+}
+
+/// Packs pairs that come in any order.
+fn pack<N: AsRef<str>, V: AsRef<str>>(pairs: &mut Vec<(N, V)>) -> Result<Labels> {
+    pairs.retain(|(_, value)| !value.as_ref().is_empty());
+    pairs.sort_unstable_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+    let invalid = |reason: String| Err(Error::InvalidSeries { reason });
+    if pairs.first().is_some_and(|(name, _)| name.as_ref().is_empty()) {
+        return invalid("a label has an empty name".to_owned());
+    }
+    if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0.as_ref() == pair[1].0.as_ref()) {
+        return invalid(format!("label {:?} is given twice", twice[0].0.as_ref()));
+    }
+    Ok(Labels::from_sorted(pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))))
 }
 
 fn write_len(out: &mut Vec<u8>, mut len: usize) {

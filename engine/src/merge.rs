@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::index::{ChunkRef, TimesEntry};
 use crate::labels::Labels;
-use crate::matcher::Matcher;
 use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
 
@@ -61,11 +60,8 @@ struct Windows<'a> {
 
 impl Windows<'_> {
     fn write(&mut self, head: &Head) -> Result<()> {
-        let everything: &[Matcher] = &[];
-        let mut series = head.select(everything, TimeRange::ALL)?;
-        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         let mut samples = Samples::default();
-        for series in series {
+        for series in head.series_in_order() {
             samples.clear();
             for chunk in &series.chunks {
                 chunk

@@ -26,6 +26,11 @@ pub struct Options {
     /// The head is sealed early when its samples take this many bytes of memory. Where sealing does not keep up, writes are
     /// refused from twice as many on.
     pub head_bytes_max: usize,
+    /// Series that the newest head may have; new ones beyond it are refused, while those that are there go on. `None` sets no
+    /// bound. What the log holds is replayed in any case.
+    pub head_series_max: Option<u64>,
+    /// New series that are let in a second, after a burst of as many; `None` sets no bound.
+    pub new_series_per_second_max: Option<u64>,
     /// Whether background threads seal, compact and expire. Tests turn it off and call
     /// [`Db::flush`](crate::Db::flush) and [`Db::compact`](crate::Db::compact) themselves.
     pub background: bool,
@@ -38,6 +43,8 @@ impl Default for Options {
             retention: None,
             block_span: Duration::from_secs(2 * 3600),
             head_bytes_max: 1 << 30,
+            head_series_max: None,
+            new_series_per_second_max: None,
             background: true,
         }
     }

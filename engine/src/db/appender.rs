@@ -38,24 +38,26 @@ impl<'db> Appender<'db> {
     /// Keys must not start with a zero byte.
     ///
     /// # Errors
-    /// What `resolve` returns; then nothing of the row is added. [`WritesRefused`](crate::Error::WritesRefused).
+    /// What `resolve` returns, and [`Limit`](crate::Error::Limit) for a series too many or a batch too large: then nothing of
+    /// the row is added, and the batch goes on. [`WritesRefused`](crate::Error::WritesRefused).
     #[inline]
     pub fn row(&mut self, row: Row<'_>, resolve: impl FnMut(&[u8]) -> Result<Labels>) -> Result<()> {
         debug_assert_ne!(row.key.first(), Some(&SERIES_KEY), "the key is reserved");
-        self.head.place(&self.core.wal, row, resolve, &mut self.batch)
+        self.head.place(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)
     }
 
     /// Adds samples of one series.
     ///
     /// # Errors
-    /// [`WritesRefused`](crate::Error::WritesRefused).
+    /// As [`row`](Self::row).
     pub fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>) -> Result<()> {
         let mut key = Vec::with_capacity(labels.as_packed().len() + 1);
         key.push(SERIES_KEY);
         key.extend_from_slice(labels.as_packed());
         for (timestamp, value) in samples {
             let row = Row { key: &key, timestamp, fields: &[Field { name: b"", value }] };
-            self.head.place(&self.core.wal, row, |_| Ok(labels.clone()), &mut self.batch)?;
+            let resolve = |_: &[u8]| Ok(labels.clone());
+            self.head.place(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)?;
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ pub use stats::Stats;
 
 use crate::directory::{Directory, DirectoryLock, RealDirectory};
 use crate::error::{Error, Result};
+use crate::head::Admission;
 use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::querier::Snapshot;
@@ -61,6 +62,7 @@ struct Core {
     /// would fail as well.
     compaction: Mutex<Vec<Vec<Ulid>>>,
     counters: Counters,
+    admission: Admission,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn DirectoryLock>>>,
 }

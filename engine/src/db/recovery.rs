@@ -17,7 +17,7 @@ use crate::block::{BLOCKS_DIR, Block, block_id, is_temporary};
 use crate::directory::{Directory, DirectoryLock};
 use crate::encoding::DecodeError;
 use crate::error::{Error, Result};
-use crate::head::Head;
+use crate::head::{Admission, Head};
 use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::querier::{SealedHead, Snapshot};
@@ -51,6 +51,7 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
     }
     log_report(&report, &blocks, &active, start);
     let counters = Counters::new(&report);
+    let admission = Admission::new(&options);
     Ok(Core {
         directory,
         options,
@@ -66,6 +67,7 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
         flush: Mutex::new(()),
         compaction: Mutex::default(),
         counters,
+        admission,
         closed: AtomicBool::new(false),
         lock: Mutex::new(Some(lock)),
     })

@@ -11,6 +11,8 @@ use crate::wal::{ReplayReport, segment_numbers, segment_path};
 pub struct Stats {
     /// Series of the active head.
     pub head_series: u64,
+    /// Series that began in a head. One that stops and comes back in a later head counts again.
+    pub series_created_total: u64,
     /// Samples of all heads.
     pub head_samples: u64,
     /// Bytes of memory that the heads take, roughly.
@@ -98,6 +100,7 @@ impl Core {
         let segment_bytes = |number: &u64| self.directory.len(&segment_path(*number)).unwrap_or_default();
         let mut stats = Stats {
             head_series: view.active.stats().series,
+            series_created_total: self.admission.created(),
             blocks: view.blocks.len() as u64,
             blocks_unreadable: view.unreadable.len() as u64,
             wal_bytes: segments.iter().map(segment_bytes).sum(),

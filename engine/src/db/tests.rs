@@ -1,5 +1,7 @@
 //! The database as its users see it, on a real directory; and what it does when maintenance fails, on a simulated one.
 
+mod cardinality;
+
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 

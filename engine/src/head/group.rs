@@ -111,6 +111,11 @@ impl Group {
             || self.chunks.iter().any(|chunk| chunk.range.overlaps(range))
     }
 
+    /// How many chunks there are, the one that the buffer will become among them.
+    pub(super) fn chunk_count(&self) -> usize {
+        self.chunks.len() + usize::from(!self.buffer.timestamps.is_empty())
+    }
+
     /// The time range of all rows.
     pub(super) fn range(&self) -> TimeRange {
         self.chunks.iter().fold(self.buffer.range, |range, chunk| range.union(chunk.range))

@@ -4,12 +4,15 @@
 //! with the same key nearly always carry the same fields in the same order, and so do rows of other keys: the field
 //! names are a *layout* that keys share.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::hash_bytes;
+use super::pages::Pages;
 use crate::rows::Field;
 use crate::wal::GroupId;
 
@@ -38,12 +41,25 @@ impl Layout {
             layout.names.extend_from_slice(name);
             layout.ends.push(layout.names.len() as u32);
         }
+        layout.names.shrink_to_fit();
+        layout.ends.shrink_to_fit();
         layout
+    }
+
+    fn hash<'a>(names: impl Iterator<Item = &'a [u8]>) -> u64 {
+        let mut hasher = FixedState::default().build_hasher();
+        names.for_each(|name| hasher.write(name));
+        hasher.finish()
     }
 
     fn name(&self, at: usize) -> &[u8] {
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         &self.names[start..self.ends[at] as usize]
+    }
+
+    /// The names in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len()).map(|at| self.name(at))
     }
 
     /// Whether the fields are exactly these names in this order.
@@ -93,16 +109,26 @@ impl KeyEntry {
         }
     }
 
-    /// The names and slots of all fields.
-    pub(super) fn all(&self) -> Vec<(Box<[u8]>, Slot)> {
-        (0..self.layout.ends.len()).map(|at| (self.layout.name(at).into(), self.slot(at))).collect()
+    /// The slots of all fields.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        (0..self.layout.ends.len()).map(|at| self.slot(at))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let places = match &self.fields {
+            Places::Group(_) => 0,
+            Places::Slots(slots) => size_of_val(&**slots),
+        };
+        self.key.len() + places
     }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct KeyShard {
-    entries: Vec<KeyEntry>,
+    entries: Pages<KeyEntry>,
     by_key: HashTable<u32>,
+    /// Bytes that the entries keep elsewhere.
+    heap_bytes: usize,
 }
 
 impl KeyShard {
@@ -135,21 +161,25 @@ impl KeyTable {
     }
 
     /// Sets what is known of a key.
-    pub(super) fn set(&self, shard: &mut KeyShard, hash: u64, key: &[u8], fields: &[(Box<[u8]>, Slot)]) {
-        let layout = self.layout(Layout::new(fields.iter().map(|(name, _)| &**name)));
+    pub(super) fn set(&self, shard: &mut KeyShard, hash: u64, key: &[u8], fields: &[(&[u8], Slot)]) {
+        let layout = self.layout(fields);
         let places = Self::places(fields);
-        if let Some(index) = shard.by_key.find(hash, |i| *shard.entries[*i as usize].key == *key) {
-            let entry = &mut shard.entries[*index as usize];
+        let KeyShard { entries, by_key, heap_bytes } = shard;
+        if let Some(index) = by_key.find(hash, |i| *entries[*i as usize].key == *key) {
+            let entry = &mut entries[*index as usize];
+            *heap_bytes -= entry.heap_bytes();
             (entry.layout, entry.fields) = (layout, places);
+            *heap_bytes += entry.heap_bytes();
             return;
         }
-        let index = shard.entries.len() as u32;
-        shard.entries.push(KeyEntry { key: key.into(), layout, fields: places });
-        let entries = &shard.entries;
-        shard.by_key.insert_unique(hash, index, |i| hash_bytes(&entries[*i as usize].key));
+        let index = entries.len() as u32;
+        let entry = KeyEntry { key: key.into(), layout, fields: places };
+        *heap_bytes += entry.heap_bytes();
+        entries.push(entry);
+        by_key.insert_unique(hash, index, |i| hash_bytes(&entries[*i as usize].key));
     }
 
-    fn places(fields: &[(Box<[u8]>, Slot)]) -> Places {
+    fn places(fields: &[(&[u8], Slot)]) -> Places {
         if let Some((_, Slot { group, width, .. })) = fields.first() {
             let in_order =
                 |(i, (_, slot)): (usize, &(_, Slot))| slot.group == *group && usize::from(slot.column) == i;
@@ -160,20 +190,24 @@ impl KeyTable {
         Places::Slots(fields.iter().map(|(_, slot)| *slot).collect())
     }
 
-    fn layout(&self, layout: Layout) -> Arc<Layout> {
-        let hash = hash_bytes(&layout.names);
-        let mut layouts = self.layouts.write();
-        if let Some(known) = layouts.find(hash, |known| **known == layout) {
+    fn layout(&self, fields: &[(&[u8], Slot)]) -> Arc<Layout> {
+        let names = || fields.iter().map(|(name, _)| *name);
+        let hash = Layout::hash(names());
+        let same = |layout: &Arc<Layout>| layout.names().eq(names());
+        if let Some(known) = self.layouts.read().find(hash, same) {
             return Arc::clone(known);
         }
-        let layout = Arc::new(layout);
-        layouts.insert_unique(hash, Arc::clone(&layout), |l| hash_bytes(&l.names));
-        layout
+        let mut layouts = self.layouts.write();
+        let entry = layouts.entry(hash, same, |layout| Layout::hash(layout.names()));
+        Arc::clone(entry.or_insert_with(|| Arc::new(Layout::new(names()))).get())
     }
 
     /// Bytes that the keys take, roughly.
     pub(super) fn heap_bytes(&self) -> usize {
-        let entry = |entry: &KeyEntry| entry.key.len() + size_of::<KeyEntry>() + 6;
-        self.shards.iter().map(|shard| shard.read().entries.iter().map(entry).sum::<usize>()).sum()
+        let shards = self.shards.iter().map(|shard| {
+            let shard = shard.read();
+            shard.heap_bytes + shard.entries.len() * size_of::<KeyEntry>() + shard.by_key.capacity() * 5
+        });
+        shards.sum()
     }
 }

@@ -8,10 +8,14 @@
 //! Lock order: key shard → layouts; key shard → shard → log queue; tickets → log queue; turnstile → shard. A reader holds
 //! one shard's lock at a time.
 
+mod admission;
 mod group;
 mod keys;
+mod order;
+mod pages;
+mod pairs;
+mod postings;
 mod shard;
-mod symbols;
 mod turnstile;
 
 use std::collections::BTreeSet;
@@ -20,10 +24,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 
+pub use admission::Admission;
 pub use group::GroupChunk;
+pub use order::SeriesInOrder;
 
 use crate::error::{Error, Result};
 use crate::labels::{Labels, METRIC_NAME};
@@ -33,7 +39,7 @@ use crate::samples::Samples;
 use crate::time::TimeRange;
 use crate::wal::{GROUP_WIDTH_MAX, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Rows, Wal, encode_batch};
 use keys::{KeyTable, Places, Slot};
-use shard::Shard;
+use shard::{Place, Shard};
 use turnstile::Turnstile;
 
 /// The hash that all tables of the head use. A fixed seed keeps runs repeatable.
@@ -72,6 +78,9 @@ const BATCH_BYTES_MAX: usize = 256 << 20;
 /// Group, timestamp, width and position of a row take at most this many bytes in the log, its bitmap apart.
 const ROW_BYTES_MAX: usize = 5 + 10 + 3 + 5;
 const _: () = assert!(BATCH_BYTES_MAX + (64 << 10) < PAYLOAD_BYTES_MAX, "a full batch fits one record");
+
+/// A shard of a head numbers its groups with 28 bits, and its label texts with 32.
+const FULL: Error = Error::Limit { name: "groups per shard", limit: 1 << 28, got: 1 << 28 };
 
 /// Rows that are applied before readers get a turn.
 const APPLY_ROWS_MAX: usize = 4096;
@@ -112,6 +121,7 @@ pub struct Head {
     turnstiles: [Turnstile; GroupId::SHARDS],
     /// The next ticket of each shard; held while a batch takes its place in the log.
     tickets: Mutex<[u64; GroupId::SHARDS]>,
+    series: AtomicU64,
     samples: AtomicU64,
     out_of_order: AtomicU64,
     sample_bytes: AtomicI64,
@@ -127,6 +137,7 @@ impl Head {
             shards: Default::default(),
             turnstiles: Default::default(),
             tickets: Mutex::default(),
+            series: AtomicU64::new(0),
             samples: AtomicU64::new(0),
             out_of_order: AtomicU64::new(0),
             sample_bytes: AtomicI64::new(0),
@@ -142,12 +153,13 @@ impl Head {
     /// Adds a row to a batch, defining in the log what series are new. `resolve` gives the labels for a field name.
     ///
     /// # Errors
-    /// What `resolve` returns; [`Error::WritesRefused`]; [`Error::Limit`] when the batch is full. The batch is then as it
-    /// was before.
+    /// What `resolve` returns; [`Error::WritesRefused`]; [`Error::Limit`] when the batch is full, or when `admission` lets no
+    /// more series in. The batch is then as it was before.
     #[inline]
     pub fn place(
         &self,
         wal: &Wal,
+        admission: &Admission,
         row: Row<'_>,
         mut resolve: impl FnMut(&[u8]) -> Result<Labels>,
         batch: &mut Batch,
@@ -155,7 +167,7 @@ impl Head {
         let hash = hash_bytes(row.key);
         batch.reserve(row.fields.len())?;
         while !self.place_known(hash, row, batch) {
-            self.learn(wal, hash, row, &mut resolve)?;
+            self.learn((wal, admission), hash, row, &mut resolve)?;
         }
         batch.samples += row.fields.len();
         Ok(())
@@ -188,62 +200,91 @@ impl Head {
     #[cold]
     fn learn(
         &self,
-        wal: &Wal,
+        into: (&Wal, &Admission),
         hash: u64,
         row: Row<'_>,
         resolve: &mut dyn FnMut(&[u8]) -> Result<Labels>,
     ) -> Result<()> {
         let mut keys = self.keys.write(hash);
-        let mut fields = keys.get(hash, row.key).map(keys::KeyEntry::all).unwrap_or_default();
-        let mut seen: HashSet<&[u8], FixedState> = HashSet::default();
-        seen.extend(fields.iter().map(|(name, _)| &**name));
-        let mut unknown: Vec<(&[u8], Labels)> = Vec::new();
+        let known = keys.get(hash, row.key);
+        let mut slots: Vec<Slot> = known.into_iter().flat_map(|entry| entry.slots()).collect();
+        let layout = known.map(|entry| Arc::clone(&entry.layout));
+        let mut names: Vec<&[u8]> = layout.iter().flat_map(|layout| layout.names()).collect();
+        let mut seen: HashSet<&[u8], FixedState> = names.iter().copied().collect();
+        let mut unknown: Vec<Labels> = Vec::with_capacity(row.fields.len());
         for field in row.fields {
             if field.name.len() > usize::from(u16::MAX) {
                 let (limit, got) = (u16::MAX.into(), field.name.len() as u64);
                 return Err(Error::Limit { name: "bytes of a field name", limit, got });
             }
             if seen.insert(field.name) {
-                unknown.push((field.name, resolve(field.name)?));
+                names.push(field.name);
+                unknown.push(resolve(field.name)?);
             }
         }
-        drop(seen);
-        for columns in unknown.chunk_by(|a, b| shard_of(&a.1) == shard_of(&b.1)) {
+        let shards: Vec<usize> = unknown.iter().map(shard_of).collect();
+        let mut unknown = unknown.as_slice();
+        for shard in shards.chunk_by(|a, b| a == b) {
+            let (columns, rest) = unknown.split_at(shard.len());
+            unknown = rest;
             for columns in columns.chunks(GROUP_WIDTH_MAX) {
-                let labels: Vec<Labels> = columns.iter().map(|(_, labels)| labels.clone()).collect();
-                let slots = self.slots(wal, &labels)?;
-                fields.extend(columns.iter().zip(slots).map(|((name, _), slot)| ((*name).into(), slot)));
+                slots.extend(self.slots(into, shard[0], columns)?);
             }
         }
+        let fields: Vec<(&[u8], Slot)> = names.into_iter().zip(slots).collect();
         self.keys.set(&mut keys, hash, row.key, &fields);
         Ok(())
     }
 
-    /// The places of series that share a shard; those that are new become one group.
-    fn slots(&self, wal: &Wal, labels: &[Labels]) -> Result<Vec<Slot>> {
-        let Some(first) = labels.first() else { return Ok(Vec::new()) };
-        let number = shard_of(first);
+    /// The places of series of one shard; those that are new become one group.
+    fn slots(
+        &self,
+        (wal, admission): (&Wal, &Admission),
+        number: usize,
+        labels: &[Labels],
+    ) -> Result<Vec<Slot>> {
         let mut shard = self.shards[number].write();
-        let mut missing: Vec<Labels> = Vec::new();
-        for labels in labels {
-            if shard.find(labels).is_none() && !missing.contains(labels) {
+        let mut columns: HashMap<&Labels, u16, FixedState> = HashMap::default();
+        let mut missing: Vec<Labels> = Vec::with_capacity(labels.len());
+        let find = |labels| match shard.find(labels) {
+            Some(place) => Ok(place),
+            None => Err(*columns.entry(labels).or_insert_with(|| {
                 missing.push(labels.clone());
-            }
-        }
-        let full = || Error::Limit { name: "groups per shard", limit: 1 << 28, got: 1 << 28 };
-        if !missing.is_empty() {
-            let group = GroupId::new(number, shard.groups()).ok_or_else(full)?;
-            let definition = GroupDefinition { group, series: missing };
-            // In the log before it is in the shard: no row can refer to the group before its definition.
-            wal.define(&definition)?;
-            shard.define(&definition.series);
-        }
-        let slot = |labels: &Labels| {
-            let place = shard.find(labels)?;
-            let group = GroupId::new(number, place.group)?;
-            Some(Slot { group, column: place.column, width: place.width })
+                missing.len() as u16 - 1
+            })),
         };
-        labels.iter().map(|labels| slot(labels).ok_or_else(full)).collect()
+        let found: Vec<Result<Place, u16>> = labels.iter().map(find).collect();
+        let position = shard.groups();
+        let width = missing.len() as u16;
+        if width > 0 {
+            self.define(wal, admission, number, &mut shard, missing)?;
+        }
+        let slot = |found: Result<Place, u16>| {
+            let place = found.unwrap_or_else(|column| Place { group: position, column, width });
+            let group = GroupId::new(number, place.group).ok_or(FULL)?;
+            Ok(Slot { group, column: place.column, width: place.width })
+        };
+        found.into_iter().map(slot).collect()
+    }
+
+    /// Makes a group of new series: in the log first, so that no row can refer to it before its definition.
+    fn define(
+        &self,
+        wal: &Wal,
+        admission: &Admission,
+        number: usize,
+        shard: &mut Shard,
+        series: Vec<Labels>,
+    ) -> Result<()> {
+        let group = GroupId::new(number, shard.groups()).filter(|_| shard.has_room(&series)).ok_or(FULL)?;
+        let count = series.len() as u64;
+        admission.admit(&self.series, count)?;
+        let definition = GroupDefinition { group, series };
+        wal.define(&definition).inspect_err(|_| {
+            self.series.fetch_sub(count, Ordering::Relaxed);
+        })?;
+        shard.define(&definition.series);
+        Ok(())
     }
 
     /// Log, apply, publish: writes the batch to the log, waits until it is safe, and makes it visible.
@@ -293,7 +334,9 @@ impl Head {
     /// How it contradicts an earlier one.
     pub fn replay_define(&self, definition: &GroupDefinition) -> Result<(), &'static str> {
         let group = definition.group;
-        self.shards[group.shard()].write().define_at(group.index(), &definition.series)
+        self.shards[group.shard()].write().define_at(group.index(), &definition.series)?;
+        self.series.fetch_add(definition.series.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Takes rows of one shard from the log; returns how many samples belong to groups that are not defined.
@@ -349,6 +392,28 @@ impl Head {
         self.shards.iter().try_for_each(|shard| shard.read().label_values(name, matchers, range, out))
     }
 
+    /// Adds the names of all labels.
+    pub fn all_label_names(&self, out: &mut BTreeSet<String>) {
+        for shard in &self.shards {
+            out.extend(shard.read().pairs().names().map(str::to_owned));
+        }
+    }
+
+    /// Calls `visit` with the values of a label and the number of series that carry it; a value comes once for each shard
+    /// that has it, and no series counts twice.
+    pub fn count_values(&self, name: &str, visit: &mut dyn FnMut(&str, u64)) {
+        for shard in &self.shards {
+            let shard = shard.read();
+            shard.pairs().values(name).for_each(|(value, postings)| visit(value, postings.count()));
+        }
+    }
+
+    /// How many chunks there are, those that are being filled among them.
+    #[must_use]
+    pub fn chunks(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.read().chunks()).sum()
+    }
+
     /// The time range of all samples; empty when there are none.
     #[must_use]
     pub fn range(&self) -> TimeRange {
@@ -371,12 +436,9 @@ impl Head {
     /// Sizes and counts.
     #[must_use]
     pub fn stats(&self) -> HeadStats {
-        let (series, index_bytes) = self.shards.iter().fold((0, 0), |(series, bytes), shard| {
-            let shard = shard.read();
-            (series + shard.series(), bytes + shard.index_bytes())
-        });
+        let index_bytes: usize = self.shards.iter().map(|shard| shard.read().index_bytes()).sum();
         HeadStats {
-            series: series as u64,
+            series: self.series.load(Ordering::Relaxed),
             samples: self.samples.load(Ordering::Relaxed),
             out_of_order: self.out_of_order.load(Ordering::Relaxed),
             bytes: (self.sample_bytes() + index_bytes + self.keys.heap_bytes()) as u64,

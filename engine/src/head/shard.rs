@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use croaring::Bitmap;
-use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 
+use super::HeadSeries;
 use super::group::{Group, GroupChunk};
-use super::symbols::{Symbol, Symbols};
-use super::{HeadSeries, hash_bytes};
+use super::pages::Pages;
+use super::pairs::{PairId, Pairs};
+use super::postings::Postings;
 use crate::error::Result;
 use crate::index::{LabelIndex, matching};
 use crate::labels::Labels;
@@ -20,13 +21,47 @@ use crate::wal::RowRef;
 /// A definition in the log that is this far ahead of the last one is damage, not a sign that others are lost.
 const MISSING_GROUPS_MAX: usize = 1 << 20;
 
-#[derive(Debug)]
-struct SeriesEntry {
-    /// Sorted by the names' text.
-    labels: Box<[(Symbol, Symbol)]>,
-    hash: u64,
-    /// The position of its group.
-    group: u32,
+/// The labels of a group's series. What they have in common, nearly always all but the metric name, is kept once.
+#[derive(Debug, Default)]
+struct GroupLabels {
+    /// First the pairs that all series carry, then a row of `own` for each series; both in order of their names.
+    pairs: Box<[PairId]>,
+    shared: u32,
+    /// Places of a row; a series with fewer pairs of its own has [`PairId::NONE`] in the rest.
+    own: u32,
+}
+
+impl GroupLabels {
+    /// From the pairs of each series, in order of their names.
+    fn new(series: &[Vec<PairId>]) -> Self {
+        let Some(first) = series.first() else { return Self::default() };
+        let is_shared = |pair: &PairId| series.iter().all(|pairs| pairs.contains(pair));
+        let shared: Vec<PairId> = first.iter().copied().filter(is_shared).collect();
+        let own = series.iter().map(|pairs| pairs.len() - shared.len()).max().unwrap_or_default();
+        let mut pairs = Vec::with_capacity(shared.len() + series.len() * own);
+        pairs.extend_from_slice(&shared);
+        for (i, series) in series.iter().enumerate() {
+            pairs.extend(series.iter().filter(|pair| !shared.contains(pair)));
+            pairs.resize(shared.len() + (i + 1) * own, PairId::NONE);
+        }
+        Self { pairs: pairs.into(), shared: shared.len() as u32, own: own as u32 }
+    }
+
+    fn shared(&self) -> &[PairId] {
+        &self.pairs[..self.shared as usize]
+    }
+
+    /// The pairs of a column that not all series carry.
+    fn own(&self, column: usize) -> &[PairId] {
+        let start = self.shared as usize + column * self.own as usize;
+        let row = &self.pairs[start..start + self.own as usize];
+        &row[..row.iter().position(|pair| *pair == PairId::NONE).unwrap_or(row.len())]
+    }
+
+    /// All pairs of a column, in no order.
+    fn all(&self, column: usize) -> impl Iterator<Item = PairId> {
+        self.shared().iter().chain(self.own(column)).copied()
+    }
 }
 
 /// Where a series' samples are: the position of its group, and its column.
@@ -49,13 +84,13 @@ pub(super) struct Applied {
 /// One shard of the head. Series ids count within the shard, in order of creation.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    symbols: Symbols,
-    series: Vec<SeriesEntry>,
+    pairs: Pairs,
+    /// The position of each series' group.
+    series: Pages<u32>,
     by_labels: HashTable<u32>,
-    postings: HashMap<(Symbol, Symbol), Bitmap, FixedState>,
-    /// The values of each label name, in order of appearance.
-    values: HashMap<Symbol, Vec<Symbol>, FixedState>,
-    groups: Vec<Group>,
+    groups: Pages<Group>,
+    /// The labels of each group.
+    labels: Pages<GroupLabels>,
 }
 
 impl Shard {
@@ -64,32 +99,89 @@ impl Shard {
         self.groups.len()
     }
 
-    /// How many series there are.
-    pub(super) fn series(&self) -> usize {
-        self.series.len()
+    /// The shard's label pairs.
+    pub(super) fn pairs(&self) -> &Pairs {
+        &self.pairs
+    }
+
+    /// Whether these series can be added.
+    pub(super) fn has_room(&self, columns: &[Labels]) -> bool {
+        let bytes = columns.iter().map(|labels| labels.as_packed().len()).sum();
+        let pairs = columns.iter().map(Labels::len).sum();
+        self.pairs.has_room(pairs, bytes) && self.series.len() + columns.len() < u32::MAX as usize
     }
 
     /// Where the series with these labels is.
     pub(super) fn find(&self, labels: &Labels) -> Option<Place> {
-        let hash = hash_bytes(labels.as_packed());
-        let id = *self.by_labels.find(hash, |id| {
-            let entry = &self.series[*id as usize];
-            entry.hash == hash && self.pairs(entry).eq(labels.iter())
+        let mut wanted = Vec::with_capacity(16);
+        for (name, value) in labels {
+            wanted.push(self.pairs.get(name, value)?);
+        }
+        let id = *self.by_labels.find(hash_of(wanted.iter().copied()), |id| {
+            let (labels, column) = self.labels_and_column(*id);
+            let len = labels.shared().len() + labels.own(column).len();
+            len == wanted.len() && labels.all(column).all(|pair| wanted.contains(&pair))
         })?;
-        let group = self.series[id as usize].group as usize;
+        let group = self.series[id as usize] as usize;
         let Group { first_series, width, .. } = self.groups[group];
         Some(Place { group, column: (id - first_series) as u16, width })
+    }
+
+    fn labels_and_column(&self, id: u32) -> (&GroupLabels, usize) {
+        let group = self.series[id as usize] as usize;
+        (&self.labels[group], (id - self.groups[group].first_series) as usize)
     }
 
     /// Adds a group with a series for each of `columns`, none of which exists yet; returns the group's position.
     pub(super) fn define(&mut self, columns: &[Labels]) -> usize {
         let group = self.groups.len();
         let first = self.series.len() as u32;
-        self.groups.push(Group::new(first, columns.len() as u16));
-        for labels in columns {
-            self.add_series(labels, group as u32);
+        let series = self.intern(columns);
+        let labels = GroupLabels::new(&series);
+        let width = columns.len() as u32;
+        for pair in labels.shared() {
+            self.pairs.carried_by(*pair, first, width);
+        }
+        for (id, column) in (first..).zip(0..columns.len()) {
+            for pair in labels.own(column) {
+                self.pairs.carried_by(*pair, id, 1);
+            }
+        }
+        self.groups.push(Group::new(first, width as u16));
+        self.labels.push(labels);
+        for (id, series) in (first..).zip(&series) {
+            self.series.push(group as u32);
+            self.insert_by_labels(hash_of(series.iter().copied()), id);
         }
         group
+    }
+
+    fn insert_by_labels(&mut self, hash: u64, id: u32) {
+        let Self { series, groups, labels, .. } = self;
+        self.by_labels.insert_unique(hash, id, |id| {
+            let group = series[*id as usize] as usize;
+            let column = (id - groups[group].first_series) as usize;
+            hash_of(labels[group].all(column))
+        });
+    }
+
+    /// The pairs of each series. Neighbours have most of them in common, and these are looked up once.
+    fn intern(&mut self, columns: &[Labels]) -> Vec<Vec<PairId>> {
+        let mut all: Vec<Vec<PairId>> = Vec::with_capacity(columns.len());
+        let mut before: Vec<(&str, &str)> = Vec::new();
+        for labels in columns {
+            let mut pairs = Vec::with_capacity(before.len().max(4));
+            let mut these = Vec::with_capacity(before.len().max(4));
+            for (i, (name, value)) in labels.iter().enumerate() {
+                let same = before.get(i).is_some_and(|pair| *pair == (name, value));
+                let known = all.last().and_then(|pairs| pairs.get(i)).filter(|_| same).copied();
+                pairs.push(known.unwrap_or_else(|| self.pairs.intern(name, value)));
+                these.push((name, value));
+            }
+            all.push(pairs);
+            before = these;
+        }
+        all
     }
 
     /// Adds the group at `position` as the log tells it.
@@ -100,37 +192,16 @@ impl Shard {
         if position - self.groups.len() > MISSING_GROUPS_MAX {
             return Err("the group is far out of sequence");
         }
+        if !self.has_room(columns) {
+            return Err("there are more labels than a shard of the head has room for");
+        }
         // Definitions that damage took away leave groups without columns, whose rows are counted as lost.
         while self.groups.len() < position {
             self.groups.push(Group::new(self.series.len() as u32, 0));
+            self.labels.push(GroupLabels::default());
         }
         self.define(columns);
         Ok(())
-    }
-
-    fn add_series(&mut self, labels: &Labels, group: u32) {
-        let id = self.series.len() as u32;
-        let hash = hash_bytes(labels.as_packed());
-        let mut pairs = Vec::with_capacity(12);
-        for (name, value) in labels {
-            let pair = (self.symbols.intern(name), self.symbols.intern(value));
-            let Self { postings, values, .. } = self;
-            postings
-                .entry(pair)
-                .or_insert_with(|| {
-                    values.entry(pair.0).or_default().push(pair.1);
-                    Bitmap::new()
-                })
-                .add(id);
-            pairs.push(pair);
-        }
-        self.series.push(SeriesEntry { labels: pairs.into(), hash, group });
-        let series = &self.series;
-        self.by_labels.insert_unique(hash, id, |id| series[*id as usize].hash);
-    }
-
-    fn pairs<'a>(&'a self, entry: &'a SeriesEntry) -> impl Iterator<Item = (&'a str, &'a str)> {
-        entry.labels.iter().map(|(name, value)| (self.symbols.text(*name), self.symbols.text(*value)))
     }
 
     /// Adds rows. Rows of groups that do not exist, or not with that width, count as orphaned.
@@ -155,7 +226,7 @@ impl Shard {
         let ids = matching(self, matchers)?;
         let ids: Vec<u32> = ids.to_vec();
         Ok(ids.into_iter().filter(move |id| {
-            let group = self.series[*id as usize].group as usize;
+            let group = self.series[*id as usize] as usize;
             self.groups[group].touches(range)
         }))
     }
@@ -166,8 +237,55 @@ impl Shard {
         Ok(())
     }
 
-    fn labels_of(&self, id: u32) -> Labels {
-        Labels::from_sorted(self.pairs(&self.series[id as usize]))
+    /// The labels of a series.
+    pub(super) fn labels_of(&self, id: u32) -> Labels {
+        let (labels, column) = self.labels_and_column(id);
+        Labels::from_sorted(self.pairs_of(labels, column).map(|pair| self.pairs.text(pair)))
+    }
+
+    /// The pairs of a column, in the order of their names.
+    fn pairs_of<'a>(&'a self, labels: &'a GroupLabels, column: usize) -> impl Iterator<Item = PairId> + 'a {
+        let (mut shared, mut own) = (labels.shared(), labels.own(column));
+        let name = |pair: PairId| self.pairs.text(pair).0;
+        std::iter::from_fn(move || {
+            let from = match (shared.first(), own.first()) {
+                (Some(a), Some(b)) if name(*b) < name(*a) => &mut own,
+                (None, _) => &mut own,
+                _ => &mut shared,
+            };
+            let (pair, rest) = from.split_first()?;
+            *from = rest;
+            Some(*pair)
+        })
+    }
+
+    /// All ids in the order of their labels.
+    pub(super) fn order(&self) -> Vec<u32> {
+        // Pairs are compared once; series then by the ranks of their pairs, which is the order of their labels.
+        let ranks = self.pairs.ranks();
+        let mut rows: Vec<u32> = Vec::new();
+        let mut ends: Vec<usize> = Vec::with_capacity(self.series.len());
+        for id in 0..self.series.len() as u32 {
+            let (labels, column) = self.labels_and_column(id);
+            rows.extend(self.pairs_of(labels, column).map(|pair| ranks[pair.index()]));
+            ends.push(rows.len());
+        }
+        let row = |id: u32| {
+            let id = id as usize;
+            &rows[if id == 0 { 0 } else { ends[id - 1] }..ends[id]]
+        };
+        let mut ids: Vec<u32> = (0..self.series.len() as u32).collect();
+        ids.sort_unstable_by(|a, b| row(*a).cmp(row(*b)));
+        ids
+    }
+
+    /// All samples of a series; `None` when there are none.
+    pub(super) fn samples_of(&self, labels: Labels, id: u32) -> Option<HeadSeries> {
+        let group = &self.groups[self.series[id as usize] as usize];
+        let column = (id - group.first_series) as usize;
+        let chunks: Vec<Arc<GroupChunk>> = group.chunks(TimeRange::ALL).cloned().collect();
+        let buffered = group.buffered(column, TimeRange::ALL).map(Arc::new);
+        (!chunks.is_empty() || buffered.is_some()).then_some(HeadSeries { labels, column, chunks, buffered })
     }
 
     /// The series that satisfy the matchers, with what they have inside `range`.
@@ -178,7 +296,7 @@ impl Shard {
         out: &mut Vec<HeadSeries>,
     ) -> Result<()> {
         for id in self.series_ids(matchers, range)? {
-            let group = &self.groups[self.series[id as usize].group as usize];
+            let group = &self.groups[self.series[id as usize] as usize];
             let column = (id - group.first_series) as usize;
             let chunks: Vec<Arc<GroupChunk>> = group.chunks(range).cloned().collect();
             let buffered = group.buffered(column, range).map(Arc::new);
@@ -196,14 +314,17 @@ impl Shard {
         range: TimeRange,
         out: &mut BTreeSet<String>,
     ) -> Result<()> {
-        let mut seen: BTreeSet<Symbol> = BTreeSet::new();
+        let mut carried: Vec<bool> = Vec::new();
         for id in self.series_ids(matchers, range)? {
-            for (name, _) in &self.series[id as usize].labels {
-                if seen.insert(*name) {
-                    out.insert(self.symbols.text(*name).to_owned());
-                }
+            let (labels, column) = self.labels_and_column(id);
+            for pair in labels.all(column) {
+                let name = self.pairs.name_of(pair);
+                carried.resize(carried.len().max(name + 1), false);
+                carried[name] = true;
             }
         }
+        let names = self.pairs.names().zip(carried).filter(|(_, carried)| *carried);
+        out.extend(names.map(|(name, _)| name.to_owned()));
         Ok(())
     }
 
@@ -215,13 +336,9 @@ impl Shard {
         range: TimeRange,
         out: &mut BTreeSet<String>,
     ) -> Result<()> {
-        let Some(name) = self.symbols.get(name) else { return Ok(()) };
         let ids: Bitmap = self.series_ids(matchers, range)?.collect();
-        for value in self.values.get(&name).into_iter().flatten() {
-            if self.postings.get(&(name, *value)).is_some_and(|postings| postings.intersect(&ids)) {
-                out.insert(self.symbols.text(*value).to_owned());
-            }
-        }
+        let values = self.pairs.values(name).filter(|(_, postings)| postings.intersects(&ids));
+        out.extend(values.map(|(value, _)| value.to_owned()));
         Ok(())
     }
 
@@ -231,12 +348,22 @@ impl Shard {
         self.groups.iter().fold(empty, |range, group| range.union(group.range()))
     }
 
+    /// How many chunks of series there are, those that are being filled among them.
+    pub(super) fn chunks(&self) -> u64 {
+        self.groups.iter().map(|group| group.chunk_count() as u64 * u64::from(group.width)).sum()
+    }
+
     /// Bytes that the series and their index take, roughly.
     pub(super) fn index_bytes(&self) -> usize {
-        let labels: usize = self.series.len() * (size_of::<SeriesEntry>() + 8 * 11 + 5);
-        let groups = self.groups.len() * size_of::<Group>();
-        labels + groups + self.symbols.heap_bytes() + self.postings.capacity() * 120
+        let series = self.series.len() * (size_of::<u32>() + 20) + self.by_labels.capacity() * 5;
+        let groups = self.groups.len() * (size_of::<Group>() + size_of::<GroupLabels>() + 80);
+        series + groups + self.pairs.heap_bytes()
     }
+}
+
+/// The hash of a series by its pairs, in whatever order they come.
+fn hash_of(pairs: impl Iterator<Item = PairId>) -> u64 {
+    pairs.fold(0, |hash: u64, pair| hash.wrapping_add(pair.mixed()))
 }
 
 impl LabelIndex for Shard {
@@ -245,15 +372,63 @@ impl LabelIndex for Shard {
     }
 
     fn with_value(&self, name: &str, value: &str) -> Result<Bitmap> {
-        let pair = self.symbols.get(name).zip(self.symbols.get(value));
-        Ok(pair.and_then(|pair| self.postings.get(&pair)).cloned().unwrap_or_default())
+        let pair = self.pairs.get(name, value);
+        Ok(pair.map(|pair| self.pairs.postings(pair).to_bitmap()).unwrap_or_default())
     }
 
     fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Result<Bitmap> {
-        let Some(name) = self.symbols.get(name) else { return Ok(Bitmap::new()) };
-        let values = self.values.get(&name).into_iter().flatten();
-        let kept = values.filter(|value| keep(self.symbols.text(**value)));
-        let postings: Vec<&Bitmap> = kept.filter_map(|value| self.postings.get(&(name, *value))).collect();
-        Ok(Bitmap::fast_or(&postings))
+        let kept = self.pairs.values(name).filter(|(value, _)| keep(value));
+        Ok(Postings::union(kept.map(|(_, postings)| postings)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        Labels::from_pairs(pairs.iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn labels_that_a_group_shares_are_kept_once_and_come_back_in_order() {
+        let columns = [
+            labels(&[("__name__", "a"), ("host", "h"), ("zone", "z")]),
+            labels(&[("__name__", "b"), ("host", "h"), ("zone", "z")]),
+            labels(&[("Upper", "u"), ("host", "h"), ("mount", "/"), ("zone", "z")]),
+            labels(&[("host", "h"), ("zone", "z")]),
+        ];
+        let mut shard = Shard::default();
+        shard.define(&[labels(&[("zone", "z"), ("host", "other")])]);
+        assert!(columns.iter().all(|labels| shard.find(labels).is_none()));
+        assert_eq!(shard.define(&columns), 1);
+        for (column, labels) in columns.iter().enumerate() {
+            assert_eq!(shard.find(labels), Some(Place { group: 1, column: column as u16, width: 4 }));
+            assert_eq!(shard.labels_of(1 + column as u32), *labels);
+        }
+        assert_eq!(shard.labels[1].shared().len(), 2);
+        assert!(shard.find(&labels(&[("host", "h")])).is_none(), "a subset of a series is another series");
+        let ids = |name, value| shard.with_value(name, value).unwrap().to_vec();
+        assert_eq!((ids("host", "h"), ids("mount", "/")), (vec![1, 2, 3, 4], vec![3]));
+        assert_eq!(shard.with_values("zone", &|_| true).unwrap().cardinality(), 5);
+        assert_eq!(shard.with_values("none", &|_| true).unwrap().cardinality(), 0);
+    }
+
+    #[test]
+    fn series_are_found_again_while_the_tables_grow() {
+        let mut shard = Shard::default();
+        let of = |host: usize, name: usize| {
+            labels(&[("__name__", &format!("m{name}")), ("host", &format!("h{host}"))])
+        };
+        for host in 0..2000 {
+            let columns: Vec<Labels> = (0..3).map(|name| of(host, name)).collect();
+            shard.define(&columns);
+        }
+        assert_eq!(shard.series.len(), 6000);
+        for host in 0..2000 {
+            assert_eq!(shard.find(&of(host, 2)), Some(Place { group: host, column: 2, width: 3 }));
+        }
+        assert_eq!(shard.with_value("__name__", "m1").unwrap().cardinality(), 2000);
+        assert_eq!(shard.find(&of(2000, 0)), None);
     }
 }

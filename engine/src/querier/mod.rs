@@ -1,7 +1,9 @@
 //! Reading: one set of blocks and heads that belong together, and the series that a selection finds in it.
 
+mod cardinality;
 mod series;
 mod snapshot;
 
+pub use cardinality::{Cardinality, Count};
 pub use series::{Part, Series};
 pub use snapshot::{SealedHead, Snapshot};

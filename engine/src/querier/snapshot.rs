@@ -39,7 +39,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
+    pub(super) fn heads(&self) -> impl Iterator<Item = &Arc<Head>> {
         self.sealed.iter().map(|sealed| &sealed.head).chain([&self.active])
     }
 

@@ -42,6 +42,10 @@ pub struct Config {
     pub block_span: Duration,
     /// Memory that samples may take before the head is sealed early, bytes.
     pub head_bytes_max: usize,
+    /// Series that the newest data may have; `None` sets no bound.
+    pub head_series_max: Option<u64>,
+    /// New series a second; `None` sets no bound.
+    pub new_series_per_second_max: Option<u64>,
     /// Largest request body, compressed or not, bytes.
     pub body_bytes_max: usize,
     /// How long a client may take to send a body.
@@ -81,6 +85,8 @@ impl Default for Config {
             wal_sync: WalSync::Always,
             block_span: Duration::from_secs(2 * 3600),
             head_bytes_max: 1 << 30,
+            head_series_max: Some(10_000_000),
+            new_series_per_second_max: None,
             body_bytes_max: 64 << 20,
             body_timeout: Duration::from_secs(30),
             write_concurrency_max: 32,
@@ -174,6 +180,8 @@ impl Config {
             retention: self.retention,
             block_span: self.block_span,
             head_bytes_max: self.head_bytes_max,
+            head_series_max: self.head_series_max,
+            new_series_per_second_max: self.new_series_per_second_max,
             ..Options::default()
         }
     }

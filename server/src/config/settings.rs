@@ -99,6 +99,23 @@ pub static SETTINGS: &[Setting] = &[
         apply: |config, text| units::bytes(text).map(|value| config.head_bytes_max = value),
     },
     Setting {
+        name: "head-series-max",
+        value_name: "N",
+        default: "10000000",
+        help: "Series that the newest data may have at once; lines with new ones beyond it are refused, those with known \
+               ones go on; `none` sets no bound",
+        apply: |config, text| units::optional_count(text).map(|value| config.head_series_max = value),
+    },
+    Setting {
+        name: "new-series-per-second-max",
+        value_name: "N",
+        default: "none",
+        help: "New series that are taken in a second; lines with more are refused; `none` sets no bound",
+        apply: |config, text| {
+            units::optional_count(text).map(|value| config.new_series_per_second_max = value)
+        },
+    },
+    Setting {
         name: "body-bytes-max",
         value_name: "SIZE",
         default: "64MiB",

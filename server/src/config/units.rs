@@ -57,6 +57,14 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("{text:?} is not a size such as 65536, 64MiB or 1GiB"))
 }
 
+/// A whole number above zero, or `none`.
+pub(super) fn optional_count(text: &str) -> Result<Option<u64>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    count(text).map(|value| Some(value as u64)).map_err(|reason| format!("{reason}, and not `none`"))
+}
+
 /// A whole number above zero.
 pub(super) fn count(text: &str) -> Result<usize, String> {
     match text.replace('_', "").parse() {

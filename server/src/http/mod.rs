@@ -74,7 +74,7 @@ fn influx_routes() -> Router<SharedState> {
 }
 
 fn prometheus_routes() -> Router<SharedState> {
-    use prometheus::{info, labels, query};
+    use prometheus::{info, labels, query, status};
     Router::new()
         .route("/api/v1/write", post(remote_write::write))
         .route("/api/v1/import", post(import_export::import))
@@ -89,4 +89,5 @@ fn prometheus_routes() -> Router<SharedState> {
         .route("/api/v1/rules", get(info::rules))
         .route("/api/v1/metadata", get(info::metadata))
         .route("/api/v1/status/buildinfo", get(info::build))
+        .route("/api/v1/status/tsdb", get(status::tsdb))
 }

@@ -62,11 +62,11 @@ fn check_headers(headers: &HeaderMap) -> Result<(), WriteError> {
 }
 
 fn counts(report: &WriteReport) -> Counts {
-    let refused = report.errors.total;
+    let (refused, limits) = (report.errors.total, report.errors.limits.clone());
     Counts {
         rows: report.series - refused.min(report.series),
         samples: report.samples,
-        refused: report.refusal().map(|message| RefusedRows { refused, message, line: None }),
+        refused: report.refusal().map(|message| RefusedRows { refused, message, line: None, limits }),
         ..Counts::default()
     }
 }

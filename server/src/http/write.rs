@@ -1,6 +1,8 @@
 //! What all writes share: read the body, take a place, parse into batches, commit. The answer goes out only once
 //! the last batch is committed.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use timberline_engine::Error;
@@ -56,6 +58,8 @@ pub(super) struct RefusedRows {
     pub(super) message: String,
     /// Line of the first one, from 1, where rows are lines.
     pub(super) line: Option<u64>,
+    /// How many of them were refused for a limit, by its configuration name.
+    pub(super) limits: BTreeMap<&'static str, u64>,
 }
 
 impl RefusedRows {
@@ -64,7 +68,7 @@ impl RefusedRows {
         let what = if stored > 0 { "partial write" } else { "unable to parse" };
         let message = format!("{what}: {errors} dropped={}", errors.total);
         let line = errors.first.first()?.line;
-        Some(Self { refused: errors.total, message, line: Some(line) })
+        Some(Self { refused: errors.total, message, line: Some(line), limits: errors.limits.clone() })
     }
 }
 
@@ -178,5 +182,8 @@ fn count(state: &AppState, protocol: Protocol, counts: &Counts) {
     ingested.samples.add(counts.samples);
     ingested.strings_skipped.add(counts.strings_skipped);
     ingested.integers_rounded.add(counts.integers_rounded);
-    ingested.rows_refused.add(counts.refused.as_ref().map_or(0, |refused| refused.refused));
+    if let Some(RefusedRows { refused, limits, .. }) = &counts.refused {
+        ingested.rows_refused.add(*refused);
+        state.metrics.past_limits(limits);
+    }
 }

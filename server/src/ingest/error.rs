@@ -1,6 +1,9 @@
 //! What was wrong with a body, and where: the first few errors in full, and the count of all.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use super::limits::limit_of;
 
 /// How many errors of one body are kept in full.
 pub const ERRORS_KEPT: usize = 10;
@@ -32,11 +35,13 @@ pub struct ErrorList<E = LineError> {
     pub first: Vec<E>,
     /// How many there were in all.
     pub total: u64,
+    /// How many of them were for a limit, by its configuration name.
+    pub limits: BTreeMap<&'static str, u64>,
 }
 
 impl<E> Default for ErrorList<E> {
     fn default() -> Self {
-        Self { first: Vec::new(), total: 0 }
+        Self { first: Vec::new(), total: 0, limits: BTreeMap::new() }
     }
 }
 
@@ -47,8 +52,11 @@ impl<E> ErrorList<E> {
         self.total == 0
     }
 
-    /// Counts an error, and keeps it when it is among the first.
-    pub(super) fn push(&mut self, error: impl FnOnce() -> E) {
+    /// Counts an error that has this reason, and keeps it when it is among the first.
+    pub(super) fn push(&mut self, reason: &str, error: impl FnOnce() -> E) {
+        if let Some(limit) = limit_of(reason) {
+            *self.limits.entry(limit).or_default() += 1;
+        }
         if self.first.len() < ERRORS_KEPT {
             self.first.push(error());
         }
@@ -177,10 +185,11 @@ mod tests {
     fn the_first_errors_are_kept_and_all_are_counted() {
         let mut errors = ErrorList::default();
         for i in 0..13 {
-            errors.push(|| i);
+            errors.push("limit labels_max reached: 2 is more than 1", || i);
         }
         assert_eq!((errors.first.len(), errors.total), (ERRORS_KEPT, 13));
         assert!(errors.to_string().ends_with("9; and 3 more"));
+        assert_eq!(errors.limits, BTreeMap::from([("labels_max", 13)]));
     }
 
     #[test]

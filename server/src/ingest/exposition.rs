@@ -86,7 +86,7 @@ pub fn write_text(
             }
         };
         if let Err(fault) = written {
-            report.errors.push(|| locator.locate(start, fault.shifted(start)));
+            report.errors.push(&fault.reason, || locator.locate(start, fault.clone().shifted(start)));
         }
         start = end + 1;
     }

@@ -80,7 +80,7 @@ pub fn write_lines(
                 Err(fault) => Err(fault),
             };
             if let Err(fault) = written {
-                report.errors.push(|| locator.locate(start, fault.shifted(start)));
+                report.errors.push(&fault.reason, || locator.locate(start, fault.clone().shifted(start)));
             }
         }
         start = end + 1;

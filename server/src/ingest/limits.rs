@@ -36,7 +36,42 @@ impl Default for Limits {
     }
 }
 
+/// The limits for which a row is refused, by their configuration names: those above, and the engine's.
+pub const LIMIT_NAMES: [&str; 8] = [
+    "line_bytes_max",
+    "fields_max",
+    "series_key_bytes_max",
+    "labels_max",
+    "label_name_bytes_max",
+    "label_value_bytes_max",
+    "head_series_max",
+    "new_series_per_second_max",
+];
+
+/// The limit that is the reason for a refusal; `None` when the reason is another one. The engine words its limits as
+/// [`past_limit`] does.
+pub(super) fn limit_of(reason: &str) -> Option<&'static str> {
+    let name = reason.strip_prefix("limit ")?.split(' ').next()?;
+    LIMIT_NAMES.into_iter().find(|limit| *limit == name)
+}
+
 /// What is to be said of something that is past the limit `name`.
 pub(super) fn past_limit(name: &str, limit: usize, got: usize) -> String {
     format!("limit {name} reached: {got} is more than {limit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_which_limit_it_is_for() {
+        for name in LIMIT_NAMES {
+            assert_eq!(limit_of(&past_limit(name, 1, 2)), Some(name));
+            let error = timberline_engine::Error::Limit { name, limit: 1, got: 2 };
+            assert_eq!(error.to_string(), past_limit(name, 1, 2));
+        }
+        assert_eq!(limit_of("limit of another kind"), None);
+        assert_eq!(limit_of("a label has an empty name"), None);
+    }
 }

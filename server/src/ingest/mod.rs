@@ -22,6 +22,6 @@ mod series_key;
 mod sink;
 
 pub use error::{ERRORS_KEPT, ErrorList, LineError};
-pub use limits::Limits;
+pub use limits::{LIMIT_NAMES, Limits};
 pub use precision::{Precision, UnknownPrecision};
 pub use sink::{RowSink, SeriesSink};

@@ -145,7 +145,8 @@ pub fn write_request(
         };
         if let Err(reason) = written.and_then(|()| refuse_histograms(&counts)) {
             let index = report.series;
-            report.errors.push(|| SeriesError { index, labels: describe(&series), reason });
+            let error = || SeriesError { index, labels: describe(&series), reason: reason.clone() };
+            report.errors.push(&reason, error);
         }
     }
     Ok(report)

@@ -113,6 +113,8 @@ pub struct Metrics {
     started: Instant,
     routes: RwLock<BTreeMap<String, Arc<Route>>>,
     ingested: [Ingested; Protocol::ALL.len()],
+    /// Rows refused for a limit, by its configuration name.
+    limits: Mutex<BTreeMap<&'static str, u64>>,
     /// Queries.
     pub queries: Queries,
     /// Writes answered with 503 because too many bodies were waiting.
@@ -125,6 +127,7 @@ impl Default for Metrics {
             started: Instant::now(),
             routes: RwLock::default(),
             ingested: Default::default(),
+            limits: Mutex::default(),
             queries: Queries::default(),
             writes_rejected: Counter::default(),
         }
@@ -136,6 +139,14 @@ impl Metrics {
     #[must_use]
     pub fn ingested(&self, protocol: Protocol) -> &Ingested {
         &self.ingested[protocol as usize]
+    }
+
+    /// Counts rows that were refused for limits.
+    pub fn past_limits(&self, refused: &BTreeMap<&'static str, u64>) {
+        let mut limits = self.limits.lock();
+        for (limit, count) in refused {
+            *limits.entry(*limit).or_default() += count;
+        }
     }
 
     /// Counts an answered request. `path` is the route's pattern, so that there are only so many.
@@ -165,6 +176,7 @@ mod tests {
         metrics.request("/write", 400, Duration::from_secs(40));
         metrics.ingested(Protocol::Line).samples.add(10);
         metrics.queries.fail("bad_data");
+        metrics.past_limits(&BTreeMap::from([("labels_max", 4)]));
         let stats = timberline_engine::Stats { head_series: 5, ..Default::default() };
         let text = metrics.render(Some(&stats), Gauges { queries_running: 2, ..Gauges::default() });
         for line in [
@@ -174,6 +186,8 @@ mod tests {
             "timberline_http_request_duration_seconds_count{path=\"/write\"} 2",
             "timberline_ingested_samples_total{protocol=\"line\"} 10",
             "timberline_queries_failed_total{error_type=\"bad_data\"} 1",
+            "timberline_refused_rows_by_limit_total{limit=\"labels_max\"} 4",
+            "timberline_refused_rows_by_limit_total{limit=\"head_series_max\"} 0",
             "timberline_queries_running 2",
             "timberline_head_series 5",
             "timberline_ready 1",

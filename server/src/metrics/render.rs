@@ -5,6 +5,7 @@ use timberline_engine::Stats;
 use super::exposition::Exposition;
 use super::histogram::BOUNDS_SECONDS;
 use super::{Ingested, Metrics, Protocol, process};
+use crate::ingest::LIMIT_NAMES;
 
 /// What the rest of the server knows at the moment of a scrape.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +33,7 @@ impl Metrics {
         out.gauge("timberline_uptime_seconds", "Time since start.", self.uptime().as_secs_f64());
         self.render_http(&mut out);
         self.render_ingest(&mut out);
+        self.render_limits(&mut out);
         self.render_load(&mut out, gauges);
         if let Some(stats) = stats {
             render_engine(&mut out, stats);
@@ -82,6 +84,15 @@ impl Metrics {
         }
     }
 
+    fn render_limits(&self, out: &mut Exposition) {
+        let name = "timberline_refused_rows_by_limit_total";
+        out.family(name, "counter", "Lines or series refused for a limit, by its configuration name.");
+        let refused = self.limits.lock();
+        for limit in LIMIT_NAMES {
+            out.sample(name, &[("limit", &limit)], refused.get(limit).copied().unwrap_or_default());
+        }
+    }
+
     fn render_load(&self, out: &mut Exposition, gauges: Gauges) {
         let name = "timberline_queries_total";
         out.family(name, "counter", "Queries evaluated by kind.");
@@ -106,6 +117,8 @@ impl Metrics {
 
 fn render_engine(out: &mut Exposition, stats: &Stats) {
     out.gauge("timberline_head_series", "Series with samples in the head.", stats.head_series);
+    let created = stats.series_created_total;
+    out.counter("timberline_series_created_total", "New series, in each head that they are in.", created);
     out.gauge("timberline_head_samples", "Samples in the head.", stats.head_samples);
     out.gauge("timberline_head_bytes", "Memory of the head's samples.", stats.head_bytes);
     out.gauge("timberline_blocks", "Blocks on disk.", stats.blocks);

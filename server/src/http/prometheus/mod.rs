@@ -6,5 +6,6 @@ pub(super) mod json;
 pub(super) mod labels;
 pub(in crate::http) mod params;
 pub(super) mod query;
+pub(super) mod status;
 
 pub(super) use answer::{ApiError, ErrorType};

@@ -76,7 +76,7 @@ pub fn write_lines(
         let next = match writer.write_line(at, &mut fields, sink)? {
             Ok(next) => next,
             Err(Refused { fault, next }) => {
-                writer.report.errors.push(|| locator.locate(at, fault));
+                writer.report.errors.push(&fault.reason, || locator.locate(at, fault.clone()));
                 next
             }
         };

@@ -1,0 +1,100 @@
+//! Many series: what bounds them, how they are counted, and that they go when they stop.
+
+use super::*;
+use crate::querier::Count;
+
+/// Tries to write one row of fields for a host.
+fn try_write(db: &Db, hosts: &[&str], fields: &[&str]) -> Vec<String> {
+    let fields: Vec<Field<'_>> =
+        fields.iter().map(|name| Field { name: name.as_bytes(), value: 1.0 }).collect();
+    let mut batch = db.appender().unwrap();
+    let mut errors = Vec::new();
+    for host in hosts {
+        let key = format!("k{host}");
+        let row = Row { key: key.as_bytes(), timestamp: 1, fields: &fields };
+        errors.extend(batch.row(row, |field| Ok(labels(field, host))).err().map(|error| error.to_string()));
+    }
+    batch.commit().unwrap();
+    errors
+}
+
+#[test]
+fn a_series_too_many_is_refused_and_the_others_go_on() {
+    let machine = SimulatedDirectory::new(3);
+    let limited = Options { head_series_max: Some(5), ..options() };
+    let db = Db::open_in(machine.clone(), limited.clone()).unwrap();
+    let refused = "limit head_series_max reached: 6 is more than 5";
+    assert_eq!(try_write(&db, &["a", "b", "c", "d"], &["x", "y"]), [refused, refused]);
+    assert_eq!(try_write(&db, &["c", "a"], &["x"]), [""; 0], "there is room for one more");
+    assert_eq!(try_write(&db, &["a"], &["x", "y", "z"]), [refused], "a known line with a new field");
+    assert_eq!(read(&db, &[]).len(), 5);
+    let stats = db.stats();
+    assert_eq!((stats.head_series, stats.series_created_total), (5, 5));
+
+    db.flush().unwrap();
+    assert_eq!(try_write(&db, &["d", "e"], &["x", "y"]), [""; 0], "the new head has room");
+    drop(db);
+    let db = Db::open_in(machine, Options { head_series_max: Some(1), ..limited }).unwrap();
+    assert_eq!(db.stats().head_series, 4, "what was answered is replayed whatever the limit");
+    assert_eq!(try_write(&db, &["d"], &["x"]), [""; 0]);
+    assert_eq!(try_write(&db, &["f"], &["x"]).len(), 1);
+}
+
+#[test]
+fn new_series_are_bounded_by_the_second() {
+    let limited = Options { new_series_per_second_max: Some(1), ..options() };
+    let db = Db::open_in(SimulatedDirectory::new(4), limited).unwrap();
+    // The first group empties the bucket for 40 seconds.
+    let names: Vec<String> = (0..40).map(|i| format!("f{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let errors = try_write(&db, &["a", "b"], &names);
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].starts_with("limit new_series_per_second_max reached: "), "{errors:?}");
+    assert!(errors[0].ends_with(" is more than 1"), "{errors:?}");
+    assert_eq!(db.stats().head_series, 40);
+}
+
+fn pairs(counts: &[Count]) -> Vec<(&str, u64)> {
+    counts.iter().map(|count| (&*count.name, count.count)).collect()
+}
+
+#[test]
+fn series_are_counted_by_metric_label_and_pair() {
+    let db = Db::open_in(SimulatedDirectory::new(5), options()).unwrap();
+    let hosts: Vec<String> = (0..100).map(|i| format!("h{i:02}")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    assert_eq!(try_write(&db, &hosts, &["x", "y"]), [""; 0]);
+    assert_eq!(try_write(&db, &["h07"], &["z"]), [""; 0]);
+    let check = |with_blocks| {
+        let found = db.snapshot().cardinality(2, with_blocks).unwrap();
+        assert_eq!((found.series, found.label_pairs), (201, 103));
+        assert_eq!(pairs(&found.series_by_metric), [("cpu_x", 100), ("cpu_y", 100)]);
+        assert_eq!(pairs(&found.values_by_label), [("host", 100), ("__name__", 3)]);
+        assert_eq!(pairs(&found.bytes_by_label), [("__name__", 201 * 5), ("host", 201 * 3)]);
+        assert_eq!(pairs(&found.series_by_pair), [("__name__=cpu_x", 100), ("__name__=cpu_y", 100)]);
+        found
+    };
+    let found = check(false);
+    assert_eq!((found.head_chunks, found.head_range), (201, Some(TimeRange::new(1, 1))));
+    let all = db.snapshot().cardinality(1000, false).unwrap();
+    assert!(pairs(&all.series_by_pair).contains(&("host=h07", 3)));
+    check(true);
+    db.flush().unwrap();
+    assert_eq!(db.snapshot().cardinality(2, false).unwrap(), crate::querier::Cardinality::default());
+    assert_eq!(check(true).head_range, None);
+    try_write(&db, &hosts, &["x"]);
+    check(true);
+}
+
+/// Nothing that a head keeps (keys, layouts, labels, postings) may live longer than the head.
+#[test]
+fn series_that_stop_take_no_memory_once_their_head_is_sealed() {
+    let db = Db::open_in(SimulatedDirectory::new(6), options()).unwrap();
+    try_write(&db, &["a", "b"], &["x", "y"]);
+    assert!(db.stats().head_bytes > 0);
+    let head = Arc::downgrade(&db.snapshot().active);
+    db.flush().unwrap();
+    assert!(head.upgrade().is_none(), "somebody holds the sealed head");
+    let stats = db.stats();
+    assert_eq!((stats.head_series, stats.head_bytes), (0, 0));
+}

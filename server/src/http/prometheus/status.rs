@@ -1,0 +1,70 @@
+//! `status/tsdb`: which metrics, labels and pairs have the most series.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use timberline_engine::{Cardinality, Count};
+
+use super::params::to_ms;
+use super::{ApiError, ErrorType};
+use crate::http::open_db;
+use crate::http::params::Params;
+use crate::state::SharedState;
+
+const LIMIT_DEFAULT: usize = 10;
+/// As in Prometheus.
+const LIMIT_MAX: usize = 10_000;
+
+/// `GET /api/v1/status/tsdb?limit=10&blocks=false`
+pub(in crate::http) async fn tsdb(
+    State(state): State<SharedState>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let top = limit(&params)?;
+    let with_blocks = match params.get("blocks") {
+        None | Some("false" | "0") => false,
+        Some("true" | "1") => true,
+        Some(other) => return Err(ApiError::parameter("blocks", format!("{other:?} is not true or false"))),
+    };
+    let count = move || open_db(&state)?.snapshot().cardinality(top, with_blocks);
+    match tokio::task::spawn_blocking(count).await {
+        Ok(found) => Ok(Json(json!({"status": "success", "data": data(&found?)})).into_response()),
+        // The thread panicked; the panic's text is on stderr.
+        Err(_) => Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+    }
+}
+
+fn limit(params: &Params) -> Result<usize, ApiError> {
+    let bad = |reason: &str| Err(ApiError::new(ErrorType::BadData, reason));
+    match params.get("limit").map(str::parse) {
+        None => Ok(LIMIT_DEFAULT),
+        Some(Ok(limit @ 1..=LIMIT_MAX)) => Ok(limit),
+        Some(Ok(1..)) => bad("limit must not exceed 10000"),
+        Some(_) => bad("limit must be a positive number"),
+    }
+}
+
+fn data(found: &Cardinality) -> Value {
+    // Without samples, Prometheus answers the ends of time the wrong way round.
+    let (start, end) =
+        found.head_range.map_or((i64::MAX, i64::MIN), |range| (to_ms(range.start), to_ms(range.end)));
+    json!({
+        "headStats": {
+            "numSeries": found.series,
+            "numLabelPairs": found.label_pairs,
+            "chunkCount": found.head_chunks,
+            "minTime": start,
+            "maxTime": end,
+        },
+        "seriesCountByMetricName": counts(&found.series_by_metric),
+        "labelValueCountByLabelName": counts(&found.values_by_label),
+        "memoryInBytesByLabelName": counts(&found.bytes_by_label),
+        "seriesCountByLabelValuePair": counts(&found.series_by_pair),
+    })
+}
+
+fn counts(counts: &[Count]) -> Vec<Value> {
+    counts.iter().map(|count| json!({"name": count.name, "value": count.count})).collect()
+}
