@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use timberline_engine::{
     Appender, Error, Field, Labels, METRIC_NAME, Matcher, Result, Row, STALE_NAN, Samples, Series, Snapshot,
@@ -19,25 +19,53 @@ pub(crate) const START: i64 = 1_704_067_200 * SECOND;
 /// All samples of a database: value bits by timestamp by series.
 pub(crate) type Cells = BTreeMap<Labels, BTreeMap<i64, u64>>;
 
-/// Runs a test with the seeds from 0 on. `TIMBERLINE_SEEDS=n` runs another number of them, `TIMBERLINE_SEED=n` that one alone.
-pub(crate) fn for_each_seed(default_count: u64, run: impl Fn(u64)) {
+/// Runs a test with the seeds from 0 on, on all cores. `TIMBERLINE_SEEDS=n` runs another number of them and tells how far it
+/// is, `TIMBERLINE_SEED=n` that one alone.
+pub(crate) fn for_each_seed(default_count: u64, run: impl Fn(u64) + Sync) {
     let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match variable("TIMBERLINE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..variable("TIMBERLINE_SEEDS").unwrap_or(default_count),
-    };
-    for seed in seeds {
-        let _announcement = AnnounceOnPanic(seed);
-        run(seed);
-    }
+    let (one, many) = (variable("TIMBERLINE_SEED"), variable("TIMBERLINE_SEEDS"));
+    let seeds = one.map_or_else(|| 0..many.unwrap_or(default_count), |seed| seed..seed + 1);
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    let (next, done, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicBool::new(false));
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let progress_every = ((seeds.end - seeds.start) / 20).max(1);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !seeds.contains(&seed) {
+                        break;
+                    }
+                    let _announcement = AnnounceOnPanic { seed, test, failed: &failed };
+                    run(seed);
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if many.is_some() && done.is_multiple_of(progress_every) {
+                        eprintln!("{test}: {done} of {} seeds", seeds.end - seeds.start);
+                    }
+                }
+            });
+        }
+    });
 }
 
-struct AnnounceOnPanic(u64);
+struct AnnounceOnPanic<'a> {
+    seed: u64,
+    test: &'a str,
+    failed: &'a AtomicBool,
+}
 
-impl Drop for AnnounceOnPanic {
+impl Drop for AnnounceOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("failed with seed {0}; to run it again, set TIMBERLINE_SEED={0}", self.0);
+            self.failed.store(true, Ordering::Relaxed);
+            let Self { seed, test, .. } = self;
+            eprintln!("failed with seed {seed}; to run it again:");
+            eprintln!(
+                "TIMBERLINE_SEED={seed} cargo test -p timberline-workspace --test {} {test} -- --nocapture",
+                env!("CARGO_CRATE_NAME")
+            );
         }
     }
 }
@@ -116,6 +144,18 @@ impl Write {
                 appender.row(row, |name| Ok(key.labels(std::str::from_utf8(name).unwrap())))
             }
             Self::Series { labels, samples } => appender.series(labels, samples.iter().copied()),
+        }
+    }
+
+    /// Other values at the same places.
+    pub(crate) fn change_values(&mut self, random: &mut Random) {
+        match self {
+            Self::Row { fields, .. } => {
+                fields.iter_mut().for_each(|(_, value)| *value = random.below(1000) as f64);
+            }
+            Self::Series { samples, .. } => {
+                samples.iter_mut().for_each(|(_, value)| *value = random.below(1000) as f64);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ mod simulated;
 
 pub use mapped::Mapped;
 pub use real::RealDirectory;
-pub use simulated::SimulatedDirectory;
+pub use simulated::{Hold, SimulatedDirectory};
 
 /// A file that is being written, from its start or from where it was opened.
 pub trait WriteFile: Send + Debug {
@@ -53,6 +53,13 @@ pub trait Directory: Send + Sync + Debug {
     /// # Errors
     /// What the operating system says.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+
+    /// Writes the bytes of a file from `from` on over themselves and makes them durable. After a sync that failed this is the only
+    /// way: the system counts what it could not write as written, and another sync succeeds without it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn rewrite(&self, path: &Path, from: u64) -> io::Result<()>;
 
     /// The names in a directory, sorted.
     ///

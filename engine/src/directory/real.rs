@@ -1,7 +1,7 @@
 //! The real file system below one root directory.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Directory, DirectoryLock, Mapped, WriteFile};
@@ -69,8 +69,8 @@ impl Directory for RealDirectory {
         }
         #[expect(unsafe_code, reason = "mapping a file is unsafe because another process could change it")]
         // SAFETY: the bytes below a mapping must not change while it is read. Files of blocks and the manifest are never
-        // written in place. A log segment only grows behind what is mapped, but for replay: it cuts the last segment,
-        // after its last look at the mapping, while the lock on the data directory keeps other replays out. Inspection
+        // written in place. A log segment only grows behind what is mapped, but for replay: it cuts the last segment and
+        // writes its end over itself, after its last look at the mapping, while the lock on the data directory keeps other replays out. Inspection
         // takes no lock: if a server starts at that moment, it may find zeros where the torn tail was, which no checksum
         // fits, or end by SIGBUS. Reaching into the folder by other means is beyond what any of this can bear.
         let map = unsafe { memmap2::Mmap::map(&file)? };
@@ -80,6 +80,16 @@ impl Directory for RealDirectory {
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(self.at(path))?;
         file.set_len(len)?;
+        file.sync_all()
+    }
+
+    fn rewrite(&self, path: &Path, from: u64) -> io::Result<()> {
+        let mut file = OpenOptions::new().read(true).write(true).open(self.at(path))?;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(from))?;
+        file.read_to_end(&mut bytes)?;
+        file.seek(SeekFrom::Start(from))?;
+        file.write_all(&bytes)?;
         file.sync_all()
     }
 
@@ -136,6 +146,19 @@ impl Directory for RealDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_rewritten_stays_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = RealDirectory::open(folder.path()).unwrap();
+        let path = Path::new("file");
+        directory.create(path).unwrap().write_all(b"bytes").unwrap();
+        for from in [0, 2, 5, 9] {
+            directory.rewrite(path, from).unwrap();
+            assert_eq!(directory.map(path).unwrap()[..], b"bytes"[..], "from {from}");
+        }
+        assert!(directory.rewrite(Path::new("missing"), 0).is_err());
+    }
 
     #[test]
     fn a_root_is_created_with_its_ancestors() {

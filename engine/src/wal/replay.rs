@@ -127,12 +127,15 @@ impl SegmentReplay<'_> {
             return Ok(());
         }
         let mut kept = bytes.len();
+        // How much is known to have been synced.
+        let mut durable = 0;
         // Within the log, sequence numbers have no gaps.
         let mut expected = (self.report.records > 0).then_some(self.report.next_sequence);
         for item in items {
             match item {
                 Item::Frame(frame) => {
                     self.report.records += 1;
+                    durable = durable.max(frame.durable);
                     if expected.is_some_and(|expected| expected != frame.sequence) {
                         self.corruption(frame.offset, 0, "records before this one are missing");
                     }
@@ -157,9 +160,12 @@ impl SegmentReplay<'_> {
             }
         }
         if is_last {
-            // Besides cutting the torn tail, this syncs what was replayed: the process that wrote it may have died before
-            // it did, and rows that are acknowledged from now on refer to groups that are defined in there.
             self.directory.truncate(&self.path, kept as u64).map_err(|e| Error::io("truncate", &shown, e))?;
+            if durable < kept as u64 {
+                // The process that wrote this may have died before it was synced, or because that failed: then another sync
+                // alone would write nothing. Rows that are acknowledged from now on refer to groups that are defined here.
+                self.directory.rewrite(&self.path, durable).map_err(|e| Error::io("rewrite", &shown, e))?;
+            }
         }
         Ok(())
     }

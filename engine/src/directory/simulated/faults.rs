@@ -1,6 +1,8 @@
 //! What goes wrong on a simulated machine, and at which call.
 
 use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::path::PathBuf;
 
 /// What a call does, as far as faults tell calls apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +27,15 @@ pub(super) enum Outcome {
 pub(super) struct Faults {
     pub(super) calls: u64,
     pub(super) crash_at: Option<u64>,
-    pub(super) fail_at: Option<(u64, ErrorKind)>,
+    pub(super) fail_at: Option<(Range<u64>, ErrorKind)>,
     pub(super) fail_next_sync: bool,
     pub(super) read_only: bool,
     pub(super) bytes_max: Option<u64>,
     pub(super) crashed: bool,
+    /// From this call on, the next reading of a file gets a flipped bit.
+    pub(super) flip_read_at: Option<u64>,
+    /// The file of which a reader got a flipped bit.
+    pub(super) flipped: Option<PathBuf>,
 }
 
 impl Faults {
@@ -44,8 +50,10 @@ impl Faults {
             self.crashed = true;
             return Outcome::Crashes;
         }
-        if let Some((_, kind)) = self.fail_at.take_if(|(at, _)| *at == number) {
-            return Outcome::Fails(kind.into());
+        if let Some((calls, kind)) = &self.fail_at
+            && calls.contains(&number)
+        {
+            return Outcome::Fails((*kind).into());
         }
         if call == Call::SyncFile && std::mem::take(&mut self.fail_next_sync) {
             return Outcome::Fails(io::Error::other("simulated I/O error"));
@@ -54,6 +62,13 @@ impl Faults {
             return Outcome::Fails(ErrorKind::ReadOnlyFilesystem.into());
         }
         Outcome::Works
+    }
+}
+
+impl Faults {
+    /// Whether the file that was just read comes with a flipped bit.
+    pub(super) fn flips_this_read(&mut self) -> bool {
+        self.flip_read_at.take_if(|at| *at < self.calls).is_some()
     }
 }
 

@@ -5,16 +5,19 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use self::content::Content;
 use self::faults::{Call, Faults, Outcome, crash_error};
+pub use self::hold::Hold;
+use self::hold::Holds;
 use self::random::Random;
 use self::tree::{NodeId, Tree};
 use super::{Directory, DirectoryLock, Mapped, WriteFile};
 
 mod content;
 mod faults;
+mod hold;
 mod random;
 #[cfg(test)]
 mod tests;
@@ -29,11 +32,12 @@ mod tree;
 ///   as what was there before, or as zeros. The length is anything from the synced one to the last one.
 /// - Each unsynced create, rename and remove happened or did not, in order or not. A rename is atomic. A name may survive
 ///   without the bytes of its file, or the bytes without the name.
-/// - After a sync that failed, its pages count as clean: a later sync that works does not write them.
+/// - After a sync that failed, its pages count as clean: a later sync that works does not write them. Some may even be gone from
+///   the cache, so that running processes, too, read what the disk has. A sync of a directory that failed may be repeated.
 ///
 /// Calls are counted from 0: every method of [`Directory`] and [`WriteFile`] is one call, except that creating or removing
-/// directories is one call for each file or directory that is made or goes (and one to look), and cutting a file is two
-/// (the cut and its sync).
+/// directories is one call for each file or directory that is made or goes (and one to look), and cutting or rewriting a file is
+/// two (the change and its sync).
 /// So a test can crash at each call of a run in turn.
 ///
 /// ```
@@ -55,6 +59,7 @@ mod tree;
 #[derive(Debug)]
 pub struct SimulatedDirectory {
     machine: Arc<Mutex<Machine>>,
+    holds: Arc<Holds>,
 }
 
 /// The state behind a directory and its open files.
@@ -75,7 +80,7 @@ impl SimulatedDirectory {
 
     fn from_tree(tree: Tree, random: Random) -> Arc<Self> {
         let machine = Machine { tree, faults: Faults::default(), locks: BTreeSet::new(), random };
-        Arc::new(Self { machine: Arc::new(Mutex::new(machine)) })
+        Arc::new(Self { machine: Arc::new(Mutex::new(machine)), holds: Arc::default() })
     }
 
     /// Cuts the power, if that has not happened yet, and starts the machine again: the surviving files, unlocked,
@@ -119,8 +124,41 @@ impl SimulatedDirectory {
     /// Plans one failure: so many more calls work, and the next one fails with `kind`. If that is a write, some of its bytes are
     /// written; if it is a sync, it is one that failed.
     pub fn fail_after(&self, calls: u64, kind: ErrorKind) {
+        self.fail_calls_after(calls, 1, kind);
+    }
+
+    /// Plans failures: so many more calls work, and the `count` after them fail with `kind`, as [`fail_after`](Self::fail_after)
+    /// has it.
+    pub fn fail_calls_after(&self, calls: u64, count: u64, kind: ErrorKind) {
         let mut machine = self.machine.lock();
-        machine.faults.fail_at = Some((machine.faults.calls + calls, kind));
+        let first = machine.faults.calls + calls;
+        machine.faults.fail_at = Some((first..first + count, kind));
+    }
+
+    /// Plans a flipped bit: so many more calls work, and whoever maps a file next gets one bit of it flipped. The disk has
+    /// the right one.
+    pub fn flip_bit_on_read_after(&self, calls: u64) {
+        let mut machine = self.machine.lock();
+        machine.faults.flip_read_at = Some(machine.faults.calls + calls);
+    }
+
+    /// The file that somebody read with the planned flipped bit; `None` while nobody has.
+    #[must_use]
+    pub fn flipped_on_read(&self) -> Option<PathBuf> {
+        self.machine.lock().faults.flipped.clone()
+    }
+
+    /// Stops the next call on a path that contains `path_part`, before it does anything and before it is counted, until what this
+    /// returns is released or dropped. Other threads' calls go on.
+    #[must_use]
+    pub fn hold(&self, path_part: &str) -> Hold {
+        self.holds.add(path_part)
+    }
+
+    /// The machine, once no hold stops a call on this path.
+    fn enter(&self, path: &Path) -> MutexGuard<'_, Machine> {
+        self.holds.pass(path);
+        self.machine.lock()
     }
 
     /// Makes the next sync of a file fail.
@@ -173,7 +211,7 @@ impl SimulatedDirectory {
         let mut machine = self.machine.lock();
         let node = machine.tree.find(path.as_ref())?;
         let content = machine.tree.file_mut(node)?;
-        if bit / 8 >= content.bytes().len() {
+        if bit / 8 >= content.len() {
             return Err(ErrorKind::InvalidInput.into());
         }
         content.flip_bit(bit);
@@ -224,6 +262,18 @@ impl Machine {
         result
     }
 
+    /// What a reader of a file gets.
+    fn perhaps_flip(&mut self, path: &Path, bytes: Arc<[u8]>) -> Arc<[u8]> {
+        if bytes.is_empty() || !self.faults.flips_this_read() {
+            return bytes;
+        }
+        let bit = self.random.up_to(bytes.len() * 8 - 1);
+        let mut flipped = bytes.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        self.faults.flipped = Some(path.to_owned());
+        flipped.into()
+    }
+
     fn is_writable(&self) -> bool {
         !self.faults.crashed && !self.faults.read_only
     }
@@ -268,15 +318,20 @@ impl Machine {
 #[derive(Debug)]
 struct SimulatedFile {
     machine: Arc<Mutex<Machine>>,
+    holds: Arc<Holds>,
+    /// What it was called when it was created.
+    path: PathBuf,
     node: NodeId,
 }
 
 impl WriteFile for SimulatedFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.holds.pass(&self.path);
         self.machine.lock().write(self.node, bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.holds.pass(&self.path);
         self.machine.lock().sync(self.node)
     }
 }
@@ -298,16 +353,19 @@ impl Drop for SimulatedLock {
 
 impl Directory for SimulatedDirectory {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        let node = self.machine.lock().change(|tree| tree.create_file(path))?;
-        Ok(Box::new(SimulatedFile { machine: Arc::clone(&self.machine), node }))
+        let node = self.enter(path).change(|tree| tree.create_file(path))?;
+        let (machine, holds) = (Arc::clone(&self.machine), Arc::clone(&self.holds));
+        Ok(Box::new(SimulatedFile { machine, holds, path: path.to_owned(), node }))
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapped> {
-        self.machine.lock().read(|tree| Ok(Mapped::from_memory(tree.file(tree.find(path)?)?.bytes())))
+        let mut machine = self.enter(path);
+        let bytes = machine.read(|tree| Ok(tree.file(tree.find(path)?)?.bytes()))?;
+        Ok(Mapped::from_memory(machine.perhaps_flip(path, bytes)))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        let mut machine = self.machine.lock();
+        let mut machine = self.enter(path);
         let node = machine.change(|tree| {
             let node = tree.find(path)?;
             tree.file_mut(node)?.set_len(len as usize);
@@ -316,19 +374,29 @@ impl Directory for SimulatedDirectory {
         machine.sync(node)
     }
 
+    fn rewrite(&self, path: &Path, from: u64) -> io::Result<()> {
+        let mut machine = self.enter(path);
+        let node = machine.change(|tree| {
+            let node = tree.find(path)?;
+            tree.file_mut(node)?.rewrite(from as usize);
+            Ok(node)
+        })?;
+        machine.sync(node)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.machine.lock().read(|tree| tree.list(path))
+        self.enter(path).read(|tree| tree.list(path))
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
-        self.machine.lock().read(|tree| {
+        self.enter(path).read(|tree| {
             let node = tree.find(path)?;
-            Ok(tree.file(node).map_or(0, |content: &Content| content.bytes().len() as u64))
+            Ok(tree.file(node).map_or(0, |content: &Content| content.len() as u64))
         })
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut machine = self.machine.lock();
+        let mut machine = self.enter(path);
         let mut ancestors: Vec<&Path> =
             path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
         while let Some(directory) = ancestors.pop() {
@@ -341,15 +409,15 @@ impl Directory for SimulatedDirectory {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.machine.lock().change(|tree| tree.rename(from, to))
+        self.enter(from).change(|tree| tree.rename(from, to))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.machine.lock().change(|tree| tree.remove_file(path))
+        self.enter(path).change(|tree| tree.remove_file(path))
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut machine = self.machine.lock();
+        let mut machine = self.enter(path);
         let found = match machine.read(|tree| tree.list(path).and_then(|_| tree.descendants(path))) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             found => found?,
@@ -364,11 +432,11 @@ impl Directory for SimulatedDirectory {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.machine.lock().sync_directory(path)
+        self.enter(path).sync_directory(path)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>> {
-        let node = self.machine.lock().lock(path)?;
+        let node = self.enter(path).lock(path)?;
         Ok(Box::new(SimulatedLock { machine: Arc::clone(&self.machine), node }))
     }
 

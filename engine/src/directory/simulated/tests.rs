@@ -157,18 +157,96 @@ fn a_directory_may_be_removed_in_part() {
 
 #[test]
 fn a_failed_sync_loses_pages_that_a_later_one_does_not_write() {
-    let machine = SimulatedDirectory::new(7);
-    let mut file = durable_file(&machine, "file", b"");
-    file.write_all(&[1; 10 * PAGE]).unwrap();
-    machine.fail_next_sync();
-    assert!(file.sync().is_err());
-    assert_eq!(machine.read("file").unwrap(), [1; 10 * PAGE], "a running process still reads them");
-    file.write_all(&[1; PAGE]).unwrap();
-    file.sync().unwrap();
-    let content = machine.restart(0).read("file").unwrap();
-    assert_eq!(content.len(), 11 * PAGE);
-    assert!(content[..10 * PAGE].contains(&0));
-    assert_eq!(content[10 * PAGE..], [1; PAGE]);
+    let mut in_cache = BTreeSet::new();
+    let mut on_disk = BTreeSet::new();
+    for seed in 0..SEEDS {
+        let machine = SimulatedDirectory::new(seed);
+        let mut file = durable_file(&machine, "file", b"");
+        file.write_all(&[1; 10 * PAGE]).unwrap();
+        machine.fail_next_sync();
+        assert!(file.sync().is_err());
+        let cached = machine.read("file").unwrap();
+        assert_eq!(cached.len(), 10 * PAGE);
+        in_cache.insert(cached.contains(&0));
+        file.write_all(&[1; PAGE]).unwrap();
+        file.sync().unwrap();
+        let content = machine.restart(seed).read("file").unwrap();
+        assert_eq!(content.len(), 11 * PAGE);
+        on_disk.insert(content[..10 * PAGE].contains(&0));
+        assert_eq!(content[10 * PAGE..], [1; PAGE], "what is written later is written");
+    }
+    assert_eq!(in_cache, [false, true].into(), "a running process may read what the disk has");
+    assert_eq!(on_disk, [false, true].into());
+}
+
+#[test]
+fn what_a_failed_sync_dropped_is_durable_once_it_is_written_again() {
+    for seed in 0..SEEDS {
+        let machine = SimulatedDirectory::new(seed);
+        let mut file = durable_file(&machine, "file", &[1; 100]);
+        file.write_all(&[2; 2 * PAGE]).unwrap();
+        machine.fail_next_sync();
+        assert!(file.sync().is_err());
+        let cached = machine.read("file").unwrap();
+        machine.rewrite(path("file"), 100).unwrap();
+        assert_eq!(machine.restart(seed).read("file").unwrap(), cached);
+    }
+}
+
+#[test]
+fn a_bit_that_flips_on_read_is_right_on_disk() {
+    let machine = SimulatedDirectory::new(0);
+    durable_file(&machine, "file", b"bytes");
+    durable_file(&machine, "empty", b"");
+    machine.flip_bit_on_read_after(2);
+    assert_eq!(machine.map(path("file")).unwrap()[..], b"bytes"[..]);
+    machine.list(path("")).unwrap();
+    machine.list(path("")).unwrap();
+    assert!(machine.map(path("empty")).unwrap().is_empty());
+    assert_eq!(machine.flipped_on_read(), None);
+    let flipped = machine.map(path("file")).unwrap();
+    let bits = flipped.iter().zip(b"bytes").map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
+    assert_eq!((bits, machine.flipped_on_read()), (1, Some("file".into())));
+    assert_eq!(machine.map(path("file")).unwrap()[..], b"bytes"[..]);
+}
+
+#[test]
+fn several_calls_in_a_row_fail() {
+    let machine = SimulatedDirectory::new(0);
+    machine.fail_calls_after(1, 2, ErrorKind::StorageFull);
+    let kinds = ["a", "b", "c", "d"].map(|name| machine.create(path(name)).map_err(|e| e.kind()).err());
+    assert_eq!(kinds, [None, Some(ErrorKind::StorageFull), Some(ErrorKind::StorageFull), None]);
+}
+
+#[test]
+fn a_held_call_waits_and_no_other_does() {
+    let machine = SimulatedDirectory::new(0);
+    let mut file = durable_file(&machine, "held", b"");
+    let hold = machine.hold("held");
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| file.write_all(b"bytes"));
+        hold.wait_until_reached();
+        durable_file(&machine, "other", b"");
+        assert!(!held.is_finished() && machine.read("held").unwrap().is_empty());
+        hold.release();
+        held.join().unwrap().unwrap();
+    });
+    assert_eq!(machine.read("held").unwrap(), b"bytes");
+    drop(machine.hold("held"));
+    machine.map(path("held")).unwrap();
+}
+
+#[test]
+fn copies_of_a_machine_change_apart_from_each_other() {
+    let machine = SimulatedDirectory::new(0);
+    durable_file(&machine, "file", &[1; 6000]);
+    let (first, second) = (machine.kill(), machine.restart(0));
+    first.truncate(path("file"), 4100).unwrap();
+    second.flip_bit("file", 0).unwrap();
+    assert_eq!(first.read("file").unwrap(), [1; 4100]);
+    assert_eq!(second.read("file").unwrap()[..2], [0, 1]);
+    first.truncate(path("file"), 5000).unwrap();
+    assert_eq!(first.restart(0).read("file").unwrap(), [&[1; 4100][..], &[0; 900]].concat());
 }
 
 #[test]

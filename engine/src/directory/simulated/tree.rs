@@ -5,7 +5,7 @@
 //! promise all the same holds here too: a rename happens wholly or not at all, so that neither the file that moves nor
 //! the one that it replaces is ever without a name because of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
@@ -237,11 +237,7 @@ impl Tree {
 
     /// The bytes that all named files take.
     pub(super) fn bytes_used(&self) -> u64 {
-        self.current
-            .values()
-            .filter_map(|node| self.file(*node).ok())
-            .map(|file| file.bytes().len() as u64)
-            .sum()
+        self.current.values().filter_map(|node| self.file(*node).ok()).map(|file| file.len() as u64).sum()
     }
 
     /// Makes the changes of names in a directory durable.
@@ -301,24 +297,29 @@ impl Tree {
         survivors
     }
 
-    /// Copies what the root reaches through `names`; the rest is lost.
+    /// Copies what the root reaches through `names`; the rest is lost. The order is that of creation, so that names, which
+    /// may be random, change nothing in what survives.
     fn copy_reachable(&self, names: &Names, survivors: &mut Self, random: &mut Random) {
-        let mut reached = BTreeSet::from([ROOT]);
-        let mut stack = vec![(ROOT, ROOT)];
-        while let Some((old_directory, new_directory)) = stack.pop() {
-            let range = (old_directory, String::new())..(old_directory + 1, String::new());
-            for ((_, name), &node) in names.range(range) {
-                if !reached.insert(node) {
-                    continue;
+        let mut places: BTreeMap<NodeId, &Slot> = BTreeMap::new();
+        let mut stack = vec![ROOT];
+        while let Some(directory) = stack.pop() {
+            let range = (directory, String::new())..(directory + 1, String::new());
+            for (slot, &node) in names.range(range) {
+                if node != ROOT && places.insert(node, slot).is_none() {
+                    stack.push(node);
                 }
-                survivors.nodes.push(match &self.nodes[node] {
-                    Node::File(content) => Node::File(content.after_power_loss(random)),
-                    Node::Directory => Node::Directory,
-                });
-                let copy = survivors.nodes.len() - 1;
-                survivors.durable.insert((new_directory, name.clone()), copy);
-                stack.push((node, copy));
             }
+        }
+        let mut copies = BTreeMap::from([(ROOT, ROOT)]);
+        for &node in places.keys() {
+            survivors.nodes.push(match &self.nodes[node] {
+                Node::File(content) => Node::File(content.after_power_loss(random)),
+                Node::Directory => Node::Directory,
+            });
+            copies.insert(node, survivors.nodes.len() - 1);
+        }
+        for (node, (directory, name)) in places {
+            survivors.durable.insert((copies[directory], name.clone()), copies[&node]);
         }
         survivors.current = survivors.durable.clone();
     }

@@ -1,0 +1,127 @@
+//! Damaged files: each is named, survived, and the others are served.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use timberline_engine::directory::SimulatedDirectory;
+use timberline_engine::{Db, Error};
+
+use crate::common::{Cells, Random, Workload, Write, for_each_seed, read_all, with_problems_logged};
+use crate::options;
+
+#[test]
+fn a_flipped_bit_is_never_a_wrong_value() {
+    for_each_seed(4, |seed| {
+        let (machine, written, last) = database_with_every_kind_of_file(seed);
+        let mut random = Random(seed);
+        for file in machine.files() {
+            let bits = machine.read(&file).unwrap().len() * 8;
+            // The head of a file, where its structure is, and places all over it.
+            let places: BTreeSet<usize> = (0..bits.min(256))
+                .chain((0..60).filter(|_| bits > 0).map(|_| random.below(bits.max(1))))
+                .collect();
+            for bit in places {
+                let damaged = machine.kill();
+                damaged.flip_bit(&file, bit).unwrap();
+                let context = format!("bit {bit} of {}", file.display());
+                let name = file.file_name().unwrap().to_str().unwrap();
+                // Damage to the last record cannot be told from a write that a crash stopped, which nobody was promised.
+                let lost_max = if name.ends_with(".wal") { last } else { 0 };
+                check_damaged(&damaged, &written, name, lost_max, &context);
+            }
+        }
+    });
+}
+
+/// A database with blocks of each kind and a log that is not yet in blocks, each timestamp of a series written once.
+/// Returns what was written, and the number of samples in the last batch.
+fn database_with_every_kind_of_file(seed: u64) -> (Arc<SimulatedDirectory>, Cells, usize) {
+    let machine = SimulatedDirectory::new(seed);
+    let mut written = Cells::new();
+    let mut last = 0;
+    let mut workload = Workload { hosts: 0..3, ..Workload::new(seed) };
+    let db = Db::open_in(machine.clone(), options(600)).unwrap();
+    for step in 0..40 {
+        let batch: Vec<Write> =
+            workload.batch(6).into_iter().filter(|write| is_new(write, &mut written)).collect();
+        let mut appender = db.appender().unwrap();
+        for write in &batch {
+            write.append(&mut appender).unwrap();
+        }
+        last = match appender.commit().unwrap() {
+            0 => last,
+            samples => samples,
+        };
+        if step % 8 == 7 && step < 35 {
+            db.flush().unwrap();
+        }
+        if step == 20 {
+            db.compact().unwrap();
+        }
+    }
+    assert_eq!(read_all(&db.snapshot()).unwrap(), written);
+    (machine.kill(), written, last)
+}
+
+/// Notes what is written and says whether none of it was there.
+fn is_new(write: &Write, written: &mut Cells) -> bool {
+    let cells = write.cells();
+    let places: BTreeSet<_> = cells.iter().map(|(labels, timestamp, _)| (labels, *timestamp)).collect();
+    let taken = |(labels, timestamp): &(_, i64)| {
+        written.get(*labels).is_some_and(|cells| cells.contains_key(timestamp))
+    };
+    if places.len() < cells.len() || places.iter().any(taken) {
+        return false;
+    }
+    for (labels, timestamp, bits) in cells {
+        written.entry(labels).or_default().insert(timestamp, bits);
+    }
+    true
+}
+
+/// A damaged database opens and tells of what is missing, or fails and names the file.
+fn check_damaged(
+    machine: &Arc<SimulatedDirectory>,
+    written: &Cells,
+    file: &str,
+    lost_max: usize,
+    context: &str,
+) {
+    let assert_named = |error: &Error| {
+        let text = error.to_string();
+        assert!(text.contains(file), "{context}: the error does not name the file: {text}");
+    };
+    let (opened, problems) = with_problems_logged(|| Db::open_in(machine.clone(), options(600)));
+    let db = match opened {
+        Ok(db) => db,
+        Err(error) => return assert_named(&error),
+    };
+    let snapshot = db.snapshot();
+    let series = match snapshot.select(&[], timberline_engine::TimeRange::ALL) {
+        Ok(series) => series,
+        Err(error) => return assert_named(&error),
+    };
+    let mut samples = timberline_engine::Samples::default();
+    let (mut found, mut failed) = (0, 0);
+    for series in series {
+        if let Err(error) = series.read(&mut samples) {
+            assert_named(&error);
+            failed += 1;
+            continue;
+        }
+        let expected =
+            written.get(series.labels()).unwrap_or_else(|| panic!("{context}: {:?}", series.labels()));
+        for (timestamp, value) in samples.timestamps.iter().zip(&samples.values) {
+            let bits = expected.get(timestamp);
+            assert_eq!(bits, Some(&value.to_bits()), "{context}: {} at {timestamp}", series.labels());
+            found += 1;
+        }
+    }
+    let total: usize = written.values().map(BTreeMap::len).sum();
+    assert!(
+        found + lost_max >= total || failed + problems > 0,
+        "{context}: {found} of {total} samples, and nobody said so"
+    );
+    // The log of this workload is a small part of the whole, and a block is one of several.
+    assert!(found > 0, "{context}: nothing is left");
+}
