@@ -266,7 +266,10 @@ impl Inspector<'_> {
             manifest.next_generation
         )?;
         for block in manifest.blocks {
-            writeln!(self.out, "  block {block}")?;
+            match block.tombstones {
+                Some(tombstones) => writeln!(self.out, "  block {}, tombstones {tombstones}", block.id)?,
+                None => writeln!(self.out, "  block {}", block.id)?,
+            }
         }
         Ok(())
     }

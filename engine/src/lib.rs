@@ -50,10 +50,11 @@ pub mod querier;
 mod rows;
 mod samples;
 mod time;
+pub mod tombstones;
 mod value;
 pub mod wal;
 
-pub use db::{Appender, CompactionReport, Db, FlushReport, Stats};
+pub use db::{Appender, CompactionReport, Db, DeleteReport, FlushReport, SNAPSHOTS_DIR, Stats};
 pub use directory::Directory;
 pub use error::{Error, Result};
 pub use labels::{Iter as LabelsIter, Labels, LabelsBuilder, METRIC_NAME};

@@ -9,12 +9,15 @@ use crate::index::{ChunkRef, TimesEntry};
 use crate::labels::Labels;
 use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
+use crate::tombstones::Deleted;
 
 /// Samples of one series in one place, sorted by time.
 #[derive(Clone, Debug)]
 pub(super) enum Part {
     /// A chunk of a block.
     Block(Arc<Block>, ChunkRef, TimesEntry),
+    /// A chunk of a block of which some is deleted. What its header says of all its samples is not true of those left.
+    Trimmed(Arc<Block>, ChunkRef, TimesEntry, Deleted),
     /// A column of a chunk in the head.
     Head(Arc<GroupChunk>, usize),
     /// Samples that are not encoded yet.
@@ -76,6 +79,12 @@ impl Part {
     fn decode(&self, out: &mut Samples) -> Result<()> {
         match self {
             Self::Block(block, chunk, times) => block.decode(*chunk, times, out),
+            Self::Trimmed(block, chunk, times, deleted) => {
+                let before = out.timestamps.len();
+                block.decode(*chunk, times, out)?;
+                deleted.remove_from(out, before);
+                Ok(())
+            }
             Self::Head(chunk, column) => chunk
                 .decode(*column, out)
                 .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason)),

@@ -9,6 +9,7 @@ use super::series::{Part, Series};
 use crate::block::{Block, BlockSeries};
 use crate::error::Result;
 use crate::head::{Head, HeadSeries};
+use crate::index::{ChunkRef, TimesEntry};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
@@ -111,7 +112,8 @@ impl Snapshot {
         Ok(values.into_iter().collect())
     }
 
-    /// The time range of all stored samples; `None` when there are none.
+    /// The time range of all stored samples; `None` when there are none. It may be wider while deleted samples still are in
+    /// their blocks.
     #[must_use]
     pub fn time_range(&self) -> Option<TimeRange> {
         let empty = TimeRange::new(i64::MAX, i64::MIN);
@@ -122,7 +124,13 @@ impl Snapshot {
 }
 
 fn from_block(block: &Arc<Block>, series: BlockSeries, range: TimeRange) -> Series {
-    let part = |(chunk, times)| Part::Block(Arc::clone(block), chunk, times);
+    let deleted = series.deleted;
+    let part = |(chunk, times): (ChunkRef, TimesEntry)| match &deleted {
+        Some(deleted) if deleted.touches(times.range) => {
+            Part::Trimmed(Arc::clone(block), chunk, times, deleted.clone())
+        }
+        _ => Part::Block(Arc::clone(block), chunk, times),
+    };
     Series { labels: series.labels, parts: series.chunks.into_iter().map(part).collect(), range }
 }
 
