@@ -47,11 +47,13 @@ pub mod merge;
 mod options;
 mod pattern;
 pub mod querier;
+pub mod repair;
 mod rows;
 mod samples;
 mod time;
 pub mod tombstones;
 mod value;
+pub mod verify;
 pub mod wal;
 
 pub use db::{Appender, CompactionReport, Db, DeleteReport, FlushReport, SNAPSHOTS_DIR, Stats};

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod damage;
+mod deletes;
 mod operations;
 mod reads;
 mod remote_write;

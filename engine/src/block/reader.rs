@@ -116,6 +116,12 @@ impl Block {
         (self.index.len() + self.chunks.len()) as u64
     }
 
+    /// The path of its chunk file, for messages.
+    #[must_use]
+    pub fn chunks_file(&self) -> &Path {
+        &self.chunks_file
+    }
+
     /// Its index.
     #[must_use]
     pub fn index(&self) -> &Index {

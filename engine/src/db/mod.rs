@@ -40,7 +40,7 @@ use background::Background;
 use stats::Counters;
 
 /// The file that a process locks to have the data directory for itself.
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 
 /// Writes are refused when the samples of all heads together take this many times [`Options::head_bytes_max`].
 const HEADS_MAX: usize = 2;
