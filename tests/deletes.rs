@@ -38,7 +38,7 @@ fn deletes_survive_a_crash_at_each_call() {
 
 #[test]
 fn a_call_that_fails_undoes_no_delete() {
-    for_each_seed(150, |seed| {
+    for_each_seed(60, |seed| {
         let machine = SimulatedDirectory::new(seed);
         let mut random = Random(seed);
         let mut history = History::default();
@@ -54,7 +54,7 @@ fn a_call_that_fails_undoes_no_delete() {
 
 #[test]
 fn random_runs_with_several_crashes_bring_nothing_back() {
-    for_each_seed(200, |seed| {
+    for_each_seed(80, |seed| {
         let mut machine = SimulatedDirectory::new(seed);
         let mut random = Random(seed);
         let mut history = History::default();

@@ -112,10 +112,16 @@ impl Repair<'_> {
     fn block(&mut self, listed: &ListedBlock) -> Result<()> {
         let mut block = match Block::open(self.from, listed.id) {
             Ok(block) => block,
-            Err(error) => {
-                self.lose(format!("all samples of block {}", listed.id), &error);
-                return Ok(());
-            }
+            Err(error) => match Block::salvage(self.from, listed.id) {
+                Ok(block) => {
+                    self.lose(format!("the chunks of block {} that are named below", listed.id), &error);
+                    block
+                }
+                Err(_) => {
+                    self.lose(format!("all samples of block {}", listed.id), &error);
+                    return Ok(());
+                }
+            },
         };
         if let Some(file) = listed.tombstones {
             match Tombstones::load(self.from, file, listed.id, block.meta().series) {

@@ -54,6 +54,21 @@ impl Block {
     /// # Errors
     /// [`Error::Corruption`], [`Error::NewerVersion`], [`Error::Io`].
     pub fn open(directory: &dyn Directory, id: Ulid) -> Result<Self> {
+        let (index, chunks_file, chunks) = Self::parts(directory, id)?;
+        Self::from_parts(index, chunks_file, chunks)
+    }
+
+    /// As [`open`](Self::open), with a chunk file that may be cut off or damaged at its front: its chunks carry checksums of
+    /// their own, and the index says where they are.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn salvage(directory: &dyn Directory, id: Ulid) -> Result<Self> {
+        let (index, chunks_file, chunks) = Self::parts(directory, id)?;
+        Ok(Self { index: Arc::new(index), chunks_file, chunks, tombstones: None })
+    }
+
+    fn parts(directory: &dyn Directory, id: Ulid) -> Result<(Index, PathBuf, Mapped)> {
         let folder = block_path(id);
         let map = |name: &str| -> Result<(PathBuf, Mapped)> {
             let path = folder.join(name);
@@ -70,7 +85,7 @@ impl Block {
         if index.meta().id != id {
             return Err(Error::corruption(index_file, 0, "the index belongs to another block"));
         }
-        Self::from_parts(index, chunks_file, chunks)
+        Ok((index, chunks_file, chunks))
     }
 
     /// A block from its open index and the bytes of its chunk file.
