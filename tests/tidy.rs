@@ -18,7 +18,8 @@ const LAYERS: &[&[&str]] = &[
     &["merge"],
     &["compaction", "querier"],
     &["db"],
-    &["inspect"],
+    &["inspect", "verify"],
+    &["repair"],
 ];
 
 /// What a crate must not depend on.

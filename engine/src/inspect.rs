@@ -12,10 +12,11 @@ use crate::index::{ChunkRef, Index, TimesEntry};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::samples::Samples;
 use crate::time::TimeRange;
+use crate::tombstones::{TOMBSTONES_DIR, Tombstones};
 use crate::wal::{GroupDefinition, Item, Rows, SegmentError, SegmentReader, batch_rows, segment_path};
 
-/// Writes a description of a WAL segment, a block (its folder, its index or its chunk file), a manifest, or a whole data
-/// directory. Returns how many damaged places it met, each of which it describes.
+/// Writes a description of a WAL segment, a block (its folder, its index or its chunk file), tombstones, a manifest, or a
+/// whole data directory. Returns how many damaged places it met, each of which it describes.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read or `out` not be written; [`Error::Corruption`] when it is none of ours.
@@ -72,6 +73,7 @@ impl Inspector<'_> {
             Some(b"TMBRIDX\0") => self.index(path, bytes),
             Some(b"TMBRCHK\0") => self.chunks(path, &bytes),
             Some(b"TMBRMAN\0") => self.manifest(path, &bytes),
+            Some(b"TMBRTMB\0") => self.tombstones(path, &bytes),
             _ => Err(Error::corruption(
                 path,
                 0,
@@ -87,9 +89,12 @@ impl Inspector<'_> {
             return Err(Error::corruption(path, 0, "not a data directory: it has no MANIFEST").into());
         }
         let mut paths = vec![PathBuf::from(MANIFEST_FILE)];
-        for folder in [crate::wal::WAL_DIR, crate::block::BLOCKS_DIR] {
-            let names =
-                directory.list(Path::new(folder)).map_err(|e| Error::io("list", path.join(folder), e))?;
+        for folder in [crate::wal::WAL_DIR, crate::block::BLOCKS_DIR, TOMBSTONES_DIR] {
+            let names = match directory.list(Path::new(folder)) {
+                // A snapshot has no log, and not every database has tombstones.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                names => names.map_err(|e| Error::io("list", path.join(folder), e))?,
+            };
             paths.extend(names.into_iter().map(|name| Path::new(folder).join(name)));
         }
         for found in paths {
@@ -273,7 +278,22 @@ impl Inspector<'_> {
             manifest.next_generation
         )?;
         for block in manifest.blocks {
-            writeln!(self.out, "  block {block}")?;
+            match block.tombstones {
+                Some(tombstones) => writeln!(self.out, "  block {}, tombstones {tombstones}", block.id)?,
+                None => writeln!(self.out, "  block {}", block.id)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn tombstones(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let (block, tombstones) = Tombstones::decode(path, bytes)?;
+        let (series, samples) = (tombstones.series(), tombstones.samples());
+        writeln!(self.out, "{}: tombstones of block {block}, checksum holds", path.display())?;
+        writeln!(self.out, "  about {samples} samples of {series} series are deleted")?;
+        for (range, series) in tombstones.iter() {
+            let series = series.cardinality();
+            writeln!(self.out, "  from {} ns to {} ns of {series} series", range.start, range.end)?;
         }
         Ok(())
     }
@@ -348,6 +368,8 @@ mod tests {
         };
         write(0);
         db.flush().unwrap();
+        let some = TimeRange::new(10_000_000_000, 19_000_000_000);
+        db.delete(&[vec![]], some).unwrap();
         write(50);
         let (damaged, text) = describe_all(folder.path());
         assert_eq!(damaged, 0, "{text}");
@@ -358,6 +380,8 @@ mod tests {
             "label job: 1 values",
             "1 series defined in 1 groups; 50 samples",
             "statistics: 1 chunks, 6 bytes",
+            "tombstones of block",
+            "from 10000000000 ns to 19000000000 ns of 1 series",
         ] {
             assert!(text.contains(expected), "{expected:?} is missing in {text}");
         }

@@ -47,14 +47,17 @@ pub mod merge;
 mod options;
 mod pattern;
 pub mod querier;
+pub mod repair;
 mod rows;
 mod samples;
 mod time;
+pub mod tombstones;
 mod value;
+pub mod verify;
 pub mod wal;
 
 pub use chunk::{Resets, Statistics};
-pub use db::{Appender, CompactionReport, Db, FlushReport, Stats};
+pub use db::{Appender, CompactionReport, Db, DeleteReport, FlushReport, SNAPSHOTS_DIR, Stats};
 pub use directory::Directory;
 pub use error::{Error, Result};
 pub use labels::{Iter as LabelsIter, Labels, LabelsBuilder, METRIC_NAME};

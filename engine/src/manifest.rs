@@ -23,19 +23,49 @@ pub struct Manifest {
     /// The generation that the next head gets.
     pub next_generation: u64,
     /// The blocks.
-    pub blocks: Vec<Ulid>,
+    pub blocks: Vec<ListedBlock>,
+}
+
+/// A block that belongs to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedBlock {
+    /// Its id.
+    pub id: Ulid,
+    /// The file of its tombstones; `None` when nothing was deleted from it.
+    pub tombstones: Option<Ulid>,
+}
+
+impl ListedBlock {
+    /// A block from which nothing was deleted.
+    #[must_use]
+    pub fn new(id: Ulid) -> Self {
+        Self { id, tombstones: None }
+    }
 }
 
 impl Manifest {
+    /// The entry of a block.
+    #[must_use]
+    pub fn block(&self, id: Ulid) -> Option<&ListedBlock> {
+        self.blocks.iter().find(|block| block.id == id)
+    }
+
+    /// The files with tombstones.
+    pub fn tombstones(&self) -> impl Iterator<Item = Ulid> {
+        self.blocks.iter().filter_map(|block| block.tombstones)
+    }
+
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(64 + self.blocks.len() * 16);
+        let mut bytes = Vec::with_capacity(64 + self.blocks.len() * 17);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         write_varint(&mut bytes, self.wal_first);
         write_varint(&mut bytes, self.next_generation);
         write_varint(&mut bytes, self.blocks.len() as u64);
         for block in &self.blocks {
-            bytes.extend_from_slice(&block.to_bytes());
+            bytes.extend_from_slice(&block.id.to_bytes());
+            bytes.push(u8::from(block.tombstones.is_some()));
+            bytes.extend(block.tombstones.iter().flat_map(Ulid::to_bytes));
         }
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -64,8 +94,10 @@ impl Manifest {
         let mut read = || -> Result<Self, DecodeError> {
             let (wal_first, next_generation) = (reader.varint()?, reader.varint()?);
             let count = reader.varint_at_most(bytes.len(), "more blocks than bytes")?;
-            let blocks =
-                (0..count).map(|_| reader.array().map(Ulid::from_bytes)).collect::<Result<_, _>>()?;
+            let blocks = (0..count).map(|_| read_block(&mut reader)).collect::<Result<_, _>>()?;
+            if !reader.is_empty() {
+                return Err(reader.error("bytes follow the last block"));
+            }
             Ok(Self { wal_first, next_generation, blocks })
         };
         read().map_err(located)
@@ -85,12 +117,20 @@ impl Manifest {
         }
     }
 
-    /// Replaces the manifest: durable when this returns, and the old one or the new one at any moment before.
+    /// Replaces the manifest of the data directory: durable when this returns, and the old one or the new one at any moment before.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn store(&self, directory: &dyn Directory) -> Result<()> {
-        let temporary = Path::new(TEMPORARY_FILE);
+        self.store_in(directory, Path::new(""))
+    }
+
+    /// As [`store`](Self::store), for a database in a folder below the directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn store_in(&self, directory: &dyn Directory, folder: &Path) -> Result<()> {
+        let (temporary, file_name) = (&folder.join(TEMPORARY_FILE), &folder.join(MANIFEST_FILE));
         let swap = || -> std::io::Result<()> {
             match directory.remove_file(temporary) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
@@ -99,11 +139,21 @@ impl Manifest {
             let mut file = directory.create(temporary)?;
             file.write_all(&self.encode())?;
             file.sync()?;
-            directory.rename(temporary, Path::new(MANIFEST_FILE))?;
-            directory.sync_dir(Path::new(""))
+            directory.rename(temporary, file_name)?;
+            directory.sync_dir(folder)
         };
-        swap().map_err(|e| Error::io("replace", directory.display_path(Path::new(MANIFEST_FILE)), e))
+        swap().map_err(|e| Error::io("replace", directory.display_path(file_name), e))
     }
+}
+
+fn read_block(reader: &mut Reader<'_>) -> Result<ListedBlock, DecodeError> {
+    let id = Ulid::from_bytes(reader.array()?);
+    let tombstones = match reader.u8()? {
+        0 => None,
+        1 => Some(Ulid::from_bytes(reader.array()?)),
+        _ => return Err(reader.error("neither with tombstones nor without")),
+    };
+    Ok(ListedBlock { id, tombstones })
 }
 
 #[cfg(test)]
@@ -112,11 +162,14 @@ mod tests {
 
     #[test]
     fn keeps_its_golden_bytes_and_finds_damage() {
-        let manifest =
-            Manifest { wal_first: 3, next_generation: 300, blocks: vec![Ulid::from_bytes([7; 16])] };
+        let (plain, deleted) = (Ulid::from_bytes([7; 16]), Ulid::from_bytes([8; 16]));
+        let tombstones = Some(Ulid::from_bytes([9; 16]));
+        let blocks = vec![ListedBlock::new(plain), ListedBlock { id: deleted, tombstones }];
+        let manifest = Manifest { wal_first: 3, next_generation: 300, blocks };
         let bytes = manifest.encode();
-        assert_eq!(bytes[..16], *b"TMBRMAN\0\x01\0\0\0\x03\xac\x02\x01");
-        assert_eq!(bytes[16..32], [7; 16]);
+        assert_eq!(bytes[..16], *b"TMBRMAN\0\x01\0\0\0\x03\xac\x02\x02");
+        assert_eq!(bytes[16..33], *[[7; 16].as_slice(), &[0]].concat());
+        assert_eq!(bytes[33..66], *[[8; 16].as_slice(), &[1], &[9; 16]].concat());
         let file = Path::new("MANIFEST");
         assert_eq!(Manifest::decode(file, &bytes).unwrap(), manifest);
         for at in 0..bytes.len() {

@@ -14,6 +14,7 @@ use crate::index::{ChunkRef, TimesEntry};
 use crate::labels::Labels;
 use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
+use crate::tombstones::Deleted;
 
 /// How much wider the windows become with each step away from the newest samples.
 const WINDOW_FACTOR: u64 = 16;
@@ -99,7 +100,8 @@ impl Windows<'_> {
     }
 }
 
-/// Writes one block with everything that `blocks` hold; they come oldest writes first. `None` when that is nothing.
+/// Writes one block with everything that `blocks` hold and their tombstones do not hide; they come oldest writes first.
+/// `None` when that is nothing. One block alone is written anew without what is deleted, at its level.
 ///
 /// Chunks that do not overlap are moved as they are, unless they are small; then neighbours become one. `go_on` is asked
 /// before each series, and its error ends the merge.
@@ -117,7 +119,7 @@ pub fn merge(
     let metas = || blocks.iter().map(|block| block.meta());
     let first = metas().map(|meta| meta.generation_first).min().unwrap_or_default();
     let last = metas().map(|meta| meta.generation_last).max().unwrap_or_default();
-    let level = metas().map(|meta| meta.level).max().unwrap_or_default() + 1;
+    let level = metas().map(|meta| meta.level).max().unwrap_or_default() + u32::from(blocks.len() > 1);
     writer.finish((first, last), level)
 }
 
@@ -152,11 +154,12 @@ fn merge_series(
         for cursor in cursors.iter_mut().filter(|cursor| cursor.labels.as_ref() == Some(&labels)) {
             found.clear();
             cursor.block.index().chunks(cursor.next, &mut found)?;
-            let block = cursor.block;
-            chunks.extend(found.iter().map(|(chunk, times)| SourceChunk {
-                block,
-                chunk: *chunk,
-                times: *times,
+            let (block, deleted) = (cursor.block, cursor.block.deleted(cursor.next));
+            chunks.extend(found.iter().filter_map(|(chunk, times)| {
+                let touching = deleted.as_ref().filter(|deleted| deleted.touches(times.range));
+                let is_gone = touching.is_some_and(|deleted| deleted.covers(times.range));
+                let source = SourceChunk { block, chunk: *chunk, times: *times, deleted: touching.cloned() };
+                (!is_gone).then_some(source)
             }));
             cursor.next += 1;
             cursor.load()?;
@@ -172,6 +175,25 @@ struct SourceChunk<'a> {
     block: &'a Block,
     chunk: ChunkRef,
     times: TimesEntry,
+    /// What is deleted of it.
+    deleted: Option<Deleted>,
+}
+
+impl SourceChunk<'_> {
+    /// Appends what is left of its samples.
+    fn decode(&self, out: &mut Samples) -> Result<()> {
+        let before = out.len();
+        self.block.decode(self.chunk, &self.times, out)?;
+        if let Some(deleted) = &self.deleted {
+            deleted.remove_from(out, before);
+        }
+        Ok(())
+    }
+
+    /// Whether it is large enough to stay a chunk of its own, and whole.
+    fn moves(&self) -> bool {
+        self.deleted.is_none() && self.times.count as usize >= CHUNK_SAMPLES_MAX / 2
+    }
 }
 
 /// Writes the chunks of one series, which come oldest writes first.
@@ -184,7 +206,7 @@ fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Res
     };
     if overlap {
         for source in chunks.iter() {
-            source.block.decode(source.chunk, &source.times, &mut pending)?;
+            source.decode(&mut pending)?;
         }
         sort_last_wins(&mut pending);
         return writer.samples(&pending.timestamps, &pending.values);
@@ -192,14 +214,14 @@ fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Res
     chunks.sort_unstable_by_key(|source| source.times.range.start);
     for source in chunks.iter() {
         let count = source.times.count as usize;
-        if pending.len() + count > CHUNK_SAMPLES_MAX || count >= CHUNK_SAMPLES_MAX / 2 {
+        if pending.len() + count > CHUNK_SAMPLES_MAX || source.moves() {
             writer.samples(&pending.timestamps, &pending.values)?;
             pending.clear();
         }
-        if count >= CHUNK_SAMPLES_MAX / 2 {
+        if source.moves() {
             writer.encoded(source.block.encoded(source.chunk, &source.times)?)?;
         } else {
-            source.block.decode(source.chunk, &source.times, &mut pending)?;
+            source.decode(&mut pending)?;
         }
     }
     writer.samples(&pending.timestamps, &pending.values)

@@ -37,6 +37,12 @@ impl TimeRange {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
+    /// What is inside both.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Self {
+        Self { start: self.start.max(other.start), end: self.end.min(other.end) }
+    }
+
     /// Whether no timestamp is inside.
     #[must_use]
     pub const fn is_empty(self) -> bool {

@@ -76,7 +76,13 @@ impl AppState {
     /// A new request's id: unlike that of any other request, also of earlier runs.
     #[must_use]
     pub fn request_id(&self) -> String {
-        format!("{:016x}-{:08x}", self.start_nanoseconds, self.requests.fetch_add(1, Ordering::Relaxed))
+        format!("{:016x}-{:08x}", self.start_nanoseconds, self.request_number())
+    }
+
+    /// A number that nothing else in this process gets.
+    #[must_use]
+    pub fn request_number(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The text of `/metrics`.

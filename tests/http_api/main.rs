@@ -4,6 +4,7 @@
 
 mod cardinality;
 mod damage;
+mod deletes;
 mod operations;
 mod reads;
 mod remote_write;

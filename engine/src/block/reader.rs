@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use croaring::Bitmap;
 use ulid::Ulid;
@@ -17,13 +18,16 @@ use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::samples::Samples;
 use crate::time::TimeRange;
+use crate::tombstones::{Deleted, Tombstones};
 
-/// An open block. Only the names of its labels and its metadata are on the heap.
-#[derive(Debug)]
+/// An open block, less what its tombstones hide. Only the names of its labels and its metadata are on the heap.
+#[derive(Clone, Debug)]
 pub struct Block {
-    index: Index,
+    index: Arc<Index>,
     chunks_file: PathBuf,
     chunks: Mapped,
+    /// What was deleted since the block was written; `None` when that is nothing.
+    tombstones: Option<Arc<Tombstones>>,
 }
 
 /// A series of a block, with its chunks that overlap the selected range.
@@ -31,14 +35,17 @@ pub struct Block {
 pub struct BlockSeries {
     /// Its labels.
     pub labels: Labels,
-    /// Its chunks in order of time.
+    /// Its chunks in order of time, without those of which nothing is left.
     pub chunks: Vec<(ChunkRef, TimesEntry)>,
+    /// What is deleted of those that are left; `None` when that is nothing.
+    pub deleted: Option<Deleted>,
 }
 
 /// A series by its id, with its chunks that overlap a range.
 struct Touching {
     id: u32,
     chunks: Vec<(ChunkRef, TimesEntry)>,
+    deleted: Option<Deleted>,
 }
 
 impl Block {
@@ -47,6 +54,21 @@ impl Block {
     /// # Errors
     /// [`Error::Corruption`], [`Error::NewerVersion`], [`Error::Io`].
     pub fn open(directory: &dyn Directory, id: Ulid) -> Result<Self> {
+        let (index, chunks_file, chunks) = Self::parts(directory, id)?;
+        Self::from_parts(index, chunks_file, chunks)
+    }
+
+    /// As [`open`](Self::open), with a chunk file that may be cut off or damaged at its front: its chunks carry checksums of
+    /// their own, and the index says where they are.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn salvage(directory: &dyn Directory, id: Ulid) -> Result<Self> {
+        let (index, chunks_file, chunks) = Self::parts(directory, id)?;
+        Ok(Self { index: Arc::new(index), chunks_file, chunks, tombstones: None })
+    }
+
+    fn parts(directory: &dyn Directory, id: Ulid) -> Result<(Index, PathBuf, Mapped)> {
         let folder = block_path(id);
         let map = |name: &str| -> Result<(PathBuf, Mapped)> {
             let path = folder.join(name);
@@ -63,7 +85,7 @@ impl Block {
         if index.meta().id != id {
             return Err(Error::corruption(index_file, 0, "the index belongs to another block"));
         }
-        Self::from_parts(index, chunks_file, chunks)
+        Ok((index, chunks_file, chunks))
     }
 
     /// A block from its open index and the bytes of its chunk file.
@@ -76,7 +98,7 @@ impl Block {
             let reason = "the file's length differs from what the index says";
             return Err(Error::corruption(chunks_file, chunks.len() as u64, reason));
         }
-        Ok(Self { index, chunks_file, chunks })
+        Ok(Self { index: Arc::new(index), chunks_file, chunks, tombstones: None })
     }
 
     /// What the block says of itself.
@@ -85,10 +107,34 @@ impl Block {
         self.index.meta()
     }
 
+    /// The same block with these tombstones in place of those that it has.
+    #[must_use]
+    pub fn with_tombstones(&self, tombstones: Tombstones) -> Self {
+        Self { tombstones: (!tombstones.is_empty()).then(|| Arc::new(tombstones)), ..self.clone() }
+    }
+
+    /// What was deleted from it; `None` when that is nothing.
+    #[must_use]
+    pub fn tombstones(&self) -> Option<&Tombstones> {
+        self.tombstones.as_deref()
+    }
+
+    /// What was deleted of a series; `None` when that is nothing.
+    #[must_use]
+    pub fn deleted(&self, series: u32) -> Option<Deleted> {
+        self.tombstones()?.of(series)
+    }
+
     /// The bytes of its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         (self.index.len() + self.chunks.len()) as u64
+    }
+
+    /// The path of its chunk file, for messages.
+    #[must_use]
+    pub fn chunks_file(&self) -> &Path {
+        &self.chunks_file
     }
 
     /// Its index.
@@ -103,10 +149,39 @@ impl Block {
     /// [`Error::Corruption`].
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeries>> {
         let mut found = Vec::new();
-        for Touching { id, chunks } in self.touching(matchers, range)? {
-            found.push(BlockSeries { labels: self.index.labels(id)?, chunks });
+        for Touching { id, chunks, deleted } in self.touching(matchers, range)? {
+            found.push(BlockSeries { labels: self.index.labels(id)?, chunks, deleted });
         }
         Ok(found)
+    }
+
+    /// The ids of these series.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn series_ids(&self, matchers: &[Matcher], range: TimeRange) -> Result<Bitmap> {
+        Ok(self.left(matchers, range)?.into_iter().map(|series| series.id).collect())
+    }
+
+    /// As [`touching`](Self::touching), without the series of which nothing is left inside `range`.
+    fn left(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Touching>> {
+        let mut found = self.touching(matchers, range)?;
+        found.retain(|series| match &series.deleted {
+            None => true,
+            Some(deleted) => series.chunks.iter().any(|(_, times)| self.is_left(times, deleted, range)),
+        });
+        Ok(found)
+    }
+
+    /// Whether some of a chunk is left inside `range`. A chunk that cannot be read may have something.
+    fn is_left(&self, times: &TimesEntry, deleted: &Deleted, range: TimeRange) -> bool {
+        if !deleted.touches(times.range) {
+            return true;
+        }
+        let mut timestamps = Vec::new();
+        let decoded = self.unit(times.offset).map(|unit| decode_timestamps(unit, &mut timestamps));
+        let is_left = |t: &i64| range.contains(*t) && !deleted.touches(TimeRange::new(*t, *t));
+        !matches!(decoded, Ok(Ok(()))) || timestamps.iter().any(is_left)
     }
 
     /// The labels of these series, sorted.
@@ -114,7 +189,7 @@ impl Block {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn labels(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
-        self.touching(matchers, range)?.into_iter().map(|series| self.index.labels(series.id)).collect()
+        self.left(matchers, range)?.iter().map(|series| self.index.labels(series.id)).collect()
     }
 
     fn touching(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Touching>> {
@@ -123,12 +198,19 @@ impl Block {
         }
         let mut found = Vec::new();
         let mut chunks = Vec::new();
-        for id in matching(&self.index, matchers)?.iter() {
+        for id in matching(&*self.index, matchers)?.iter() {
             chunks.clear();
             self.index.chunks(id, &mut chunks)?;
             chunks.retain(|(_, times)| times.range.overlaps(range));
+            let mut deleted = self.deleted(id);
+            if let Some(ranges) = &deleted {
+                chunks.retain(|(_, times)| !ranges.covers(times.range.intersection(range)));
+                if !chunks.iter().any(|(_, times)| ranges.touches(times.range)) {
+                    deleted = None;
+                }
+            }
             if !chunks.is_empty() {
-                found.push(Touching { id, chunks: chunks.clone() });
+                found.push(Touching { id, chunks: chunks.clone(), deleted });
             }
         }
         Ok(found)
@@ -147,7 +229,7 @@ impl Block {
         if !self.meta().range.overlaps(range) {
             return Ok(());
         }
-        if matchers.is_empty() {
+        if matchers.is_empty() && self.tombstones.is_none() {
             out.extend(self.index.names().map(|(name, _)| name.to_owned()));
             return Ok(());
         }
@@ -175,13 +257,13 @@ impl Block {
         if !self.meta().range.overlaps(range) {
             return Ok(());
         }
-        if matchers.is_empty() {
+        if matchers.is_empty() && self.tombstones.is_none() {
             for value in self.index.values(name) {
                 out.insert(value?.to_owned());
             }
             return Ok(());
         }
-        let series: Bitmap = self.touching(matchers, range)?.into_iter().map(|series| series.id).collect();
+        let series = self.series_ids(matchers, range)?;
         for value in self.index.values(name) {
             let value = value?;
             if !out.contains(value) && self.index.with_value(name, value)?.intersect(&series) {

@@ -7,6 +7,8 @@
 //!    newer samples show that the window is complete. Windows stay narrow against the retention, since a block goes as a
 //!    whole, with its newest sample.
 //!
+//! 4. A block of whose samples a good share is deleted is written anew without them.
+//!
 //! A merge that failed is not tried again, nor one that would read the same blocks and others: what else there is goes on.
 
 use ulid::Ulid;
@@ -18,6 +20,9 @@ const LEVEL_FACTOR: i64 = 4;
 /// Windows grow up to this many levels above a fresh block: 4⁵ × 2 h is 85 days.
 const LEVELS_MAX: u32 = 5;
 
+/// A block is written anew when one in so many of its samples is deleted.
+const DELETED_PARTS: u64 = 5;
+
 /// A window is at most the retention divided by this, so that no sample outlives it by more.
 const RETENTION_PARTS: i64 = 10;
 
@@ -28,7 +33,7 @@ pub enum Choice {
     DoNothing,
     /// These blocks are older than the retention.
     Drop(Vec<Ulid>),
-    /// These blocks become one.
+    /// These blocks become one, without what is deleted from them. One alone is written anew.
     Merge(Vec<Ulid>),
 }
 
@@ -42,9 +47,16 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What to do next with these blocks at the time `now_ns`, when merges of the blocks in `failed` failed.
+    /// What to do next with these blocks at the time `now_ns`, when merges of the blocks in `failed` failed. `deleted` says
+    /// how many samples of a block are deleted, for those that have some.
     #[must_use]
-    pub fn choose(&self, blocks: &[BlockMeta], failed: &[Vec<Ulid>], now_ns: i64) -> Choice {
+    pub fn choose(
+        &self,
+        blocks: &[BlockMeta],
+        deleted: &[(Ulid, u64)],
+        failed: &[Vec<Ulid>],
+        now_ns: i64,
+    ) -> Choice {
         let expired = self.expired(blocks, now_ns);
         if !expired.is_empty() {
             return Choice::Drop(expired);
@@ -59,7 +71,14 @@ impl Policy {
             stuck.extend(run.iter().map(|block| block.id));
         }
         stuck.extend(failed.iter().filter(|failed| contains_all(&sorted, failed)).flatten());
-        self.window(&sorted, &stuck, now_ns).map_or(Choice::DoNothing, merge)
+        if let Some(window) = self.window(&sorted, &stuck, now_ns) {
+            return merge(window);
+        }
+        let wasteful = sorted.into_iter().find(|block| {
+            let failed = failed.iter().any(|failed| *failed == [block.id]);
+            !failed && is_wasteful(block, deleted)
+        });
+        wasteful.map_or(Choice::DoNothing, |block| merge([block]))
     }
 
     fn expired(&self, blocks: &[BlockMeta], now_ns: i64) -> Vec<Ulid> {
@@ -101,6 +120,12 @@ impl Policy {
         }
         None
     }
+}
+
+/// Whether so much is deleted from the block that writing it anew pays.
+fn is_wasteful(block: &BlockMeta, deleted: &[(Ulid, u64)]) -> bool {
+    let deleted = deleted.iter().find(|(id, _)| *id == block.id).map_or(0, |(_, samples)| *samples);
+    deleted > 0 && deleted.saturating_mul(DELETED_PARTS) >= block.samples
 }
 
 fn merge<'a>(blocks: impl AsRef<[&'a BlockMeta]>) -> Choice {
@@ -173,7 +198,7 @@ mod tests {
         for (name, blocks, expected) in cases {
             let retention_ns = name.contains("expired").then_some(100);
             let policy = Policy { block_span_ns: 10, retention_ns };
-            assert_eq!(policy.choose(blocks, &[], 200), *expected, "{name}");
+            assert_eq!(policy.choose(blocks, &[], &[], 200), *expected, "{name}");
         }
     }
 
@@ -181,8 +206,8 @@ mod tests {
     fn a_sample_of_the_future_completes_no_window_of_today() {
         let policy = Policy { block_span_ns: 10, retention_ns: None };
         let blocks = [block(1, 160, 169), block(2, 170, 179), block(3, 1 << 40, 1 << 40)];
-        assert_eq!(policy.choose(&blocks, &[], 180), Choice::DoNothing);
-        assert_eq!(policy.choose(&blocks, &[], 200), Choice::Merge(vec![Ulid(1), Ulid(2)]));
+        assert_eq!(policy.choose(&blocks, &[], &[], 180), Choice::DoNothing);
+        assert_eq!(policy.choose(&blocks, &[], &[], 200), Choice::Merge(vec![Ulid(1), Ulid(2)]));
     }
 
     #[test]
@@ -201,7 +226,7 @@ mod tests {
         }
         let blocks = [block(1, 0, 4), block(2, 5, 9), block(3, 10, 14), block(4, 20, 24)];
         let policy = Policy { block_span_ns: 10, retention_ns: Some(300) };
-        assert_eq!(policy.choose(&blocks, &[], 24), Choice::Merge(vec![Ulid(1), Ulid(2)]));
+        assert_eq!(policy.choose(&blocks, &[], &[], 24), Choice::Merge(vec![Ulid(1), Ulid(2)]));
     }
 
     #[test]
@@ -225,7 +250,36 @@ mod tests {
         for (name, blocks, failed, expected) in cases {
             let policy = Policy { block_span_ns: 10, retention_ns: None };
             let failed: Vec<_> = failed.iter().map(|failed| ids(failed)).collect();
-            assert_eq!(policy.choose(blocks, &failed, 1000), *expected, "{name}");
+            assert_eq!(policy.choose(blocks, &[], &failed, 1000), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn blocks_are_written_anew_when_a_good_share_is_deleted() {
+        let sized = |block: BlockMeta, samples| BlockMeta { samples, ..block };
+        let blocks = [sized(block(1, 100, 109), 1000), sized(block(2, 110, 119), 10)];
+        let overlapping = [sized(block(1, 100, 109), 1000), sized(block(2, 105, 119), 10)];
+        type Case<'a> = (&'a str, &'a [BlockMeta], &'a [(u128, u64)], &'a [&'a [u128]], &'a [u128]);
+        let cases: &[Case<'_>] = &[
+            ("nothing is deleted", &blocks, &[], &[], &[]),
+            ("a little is deleted", &blocks, &[(1, 199), (2, 1)], &[], &[]),
+            ("a fifth is deleted", &blocks, &[(1, 200)], &[], &[1]),
+            ("all of the second is deleted", &blocks, &[(1, 1), (2, 10)], &[], &[2]),
+            ("both, the older first", &blocks, &[(2, 10), (1, 1000)], &[], &[1]),
+            ("tombstones that hide nothing", &blocks, &[(1, 0)], &[], &[]),
+            ("it failed", &blocks, &[(1, 1000)], &[&[1]], &[]),
+            ("another one goes on", &blocks, &[(1, 1000), (2, 9)], &[&[1]], &[2]),
+            ("overlaps come first", &overlapping, &[(1, 1000)], &[], &[1, 2]),
+            ("an overlap that cannot be merged", &overlapping, &[(1, 1000)], &[&[1, 2]], &[1]),
+            ("numbers that overflow", &blocks, &[(1, u64::MAX)], &[], &[1]),
+        ];
+        for (name, blocks, deleted, failed, expected) in cases {
+            let policy = Policy { block_span_ns: 10, retention_ns: None };
+            let deleted: Vec<_> = deleted.iter().map(|(id, samples)| (Ulid(*id), *samples)).collect();
+            let ids = |ids: &[u128]| ids.iter().map(|id| Ulid(*id)).collect::<Vec<_>>();
+            let failed: Vec<_> = failed.iter().map(|failed| ids(failed)).collect();
+            let expected = if expected.is_empty() { Choice::DoNothing } else { Choice::Merge(ids(expected)) };
+            assert_eq!(policy.choose(blocks, &deleted, &failed, 120), expected, "{name}");
         }
     }
 
@@ -233,6 +287,6 @@ mod tests {
     fn extremes_of_time_do_not_overflow() {
         let policy = Policy { block_span_ns: i64::MAX / 2, retention_ns: Some(i64::MAX) };
         let blocks = [block(1, i64::MIN, i64::MIN), block(2, i64::MAX, i64::MAX)];
-        assert_eq!(policy.choose(&blocks, &[], i64::MIN), Choice::DoNothing);
+        assert_eq!(policy.choose(&blocks, &[], &[], i64::MIN), Choice::DoNothing);
     }
 }

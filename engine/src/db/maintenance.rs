@@ -7,11 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ulid::Ulid;
 
 use super::Core;
+use super::deletes::{TombstoneFiles, carry_over};
 use crate::block::{Block, BlockMeta, FinishedBlock, block_path};
 use crate::compaction::{Choice, Policy};
 use crate::error::{Error, Result};
 use crate::head::Head;
-use crate::manifest::Manifest;
+use crate::manifest::{ListedBlock, Manifest};
 use crate::merge::{merge, seal};
 use crate::querier::SealedHead;
 use crate::wal::{segment_numbers, segment_path};
@@ -61,7 +62,7 @@ impl Core {
     }
 
     /// Writes out the heads that are sealed before it seals the active one: as long as that fails, there is no other.
-    fn seal_all(&self) -> Result<FlushReport> {
+    pub(super) fn seal_all(&self) -> Result<FlushReport> {
         let mut report = FlushReport::default();
         self.write_out_sealed(&mut report)?;
         self.seal_active()?;
@@ -108,7 +109,8 @@ impl Core {
         let mut next = manifest.clone();
         next.wal_first = sealed.next_segment;
         next.next_generation = next.next_generation.max(sealed.head.generation() + 2);
-        self.swap(&mut manifest, next, finished)?;
+        next.blocks.extend(finished.iter().map(|block| ListedBlock::new(block.meta().id)));
+        self.swap(&mut manifest, next, finished, TombstoneFiles::new(Arc::clone(&self.directory)))?;
         let mut view = self.view.write();
         self.counters.published(&sealed.head);
         view.sealed.retain(|other| !Arc::ptr_eq(&other.head, &sealed.head));
@@ -121,20 +123,29 @@ impl Core {
         finished.iter().map(|block| Block::open(&*self.directory, block.meta().id).map(Arc::new)).collect()
     }
 
-    /// Makes `next`, with `added` as further blocks, the manifest.
-    fn swap(&self, manifest: &mut Manifest, mut next: Manifest, added: Vec<FinishedBlock>) -> Result<()> {
-        next.blocks.extend(added.iter().map(|block| block.meta().id));
+    /// Makes `next`, which names the blocks and the tombstones that are `added`, the manifest.
+    pub(super) fn swap(
+        &self,
+        manifest: &mut Manifest,
+        next: Manifest,
+        added: Vec<FinishedBlock>,
+        mut tombstones: TombstoneFiles,
+    ) -> Result<()> {
+        tombstones.sync()?;
         let stored = next.store(&*self.directory);
-        // A store that failed late may have put the new manifest in place all the same: then the blocks must stay.
-        let listed = |id| match Manifest::load(&*self.directory) {
-            Ok(Some(found)) => found.blocks.contains(&id),
-            _ => true,
+        // A store that failed late may have put the new manifest in place all the same: then what it names must stay.
+        let in_place = match &stored {
+            Ok(()) => Some(next.clone()),
+            Err(_) => Manifest::load(&*self.directory).ok().flatten(),
         };
         for block in added {
-            if stored.is_ok() || listed(block.meta().id) {
+            if in_place.as_ref().is_none_or(|manifest| manifest.block(block.meta().id).is_some()) {
                 block.keep();
             }
         }
+        tombstones.keep_if(|file| {
+            in_place.as_ref().is_none_or(|manifest| manifest.tombstones().any(|listed| listed == file))
+        });
         stored?;
         *manifest = next;
         Ok(())
@@ -159,7 +170,9 @@ impl Core {
             let choice = self.choose(&failed);
             let outcome = match &choice {
                 Choice::DoNothing => return damage.map_or(Ok(report), Err),
-                Choice::Drop(ids) => self.replace_blocks(ids, None).map(|()| report.expired += ids.len()),
+                Choice::Drop(ids) => {
+                    self.replace_blocks(&self.blocks(ids), None).map(|()| report.expired += ids.len())
+                }
                 Choice::Merge(ids) => self.merge_blocks(ids).map(|created| {
                     report.merged += ids.len();
                     report.created += created;
@@ -183,10 +196,13 @@ impl Core {
     }
 
     fn choose(&self, failed: &[Vec<Ulid>]) -> Choice {
-        match self.policy().choose(&self.metas(), failed, now_ns()) {
+        let (metas, deleted) = self.metas_and_deleted();
+        match self.policy().choose(&metas, &deleted, failed, now_ns()) {
             // Nobody knows between which blocks an unreadable one belongs: once it is restored, it must still
-            // find the blocks before and after it apart, or an old write would win.
-            Choice::Merge(_) if !self.view.read().unreadable.is_empty() => Choice::DoNothing,
+            // find the blocks before and after it apart, or an old write would win. A single block stays where it is.
+            Choice::Merge(ids) if ids.len() > 1 && !self.view.read().unreadable.is_empty() => {
+                Choice::DoNothing
+            }
             choice => choice,
         }
     }
@@ -196,41 +212,70 @@ impl Core {
         Policy { block_span_ns: nanoseconds(self.options.block_span), retention_ns }
     }
 
-    fn metas(&self) -> Vec<BlockMeta> {
-        self.view.read().blocks.iter().map(|block| *block.meta()).collect()
+    fn metas_and_deleted(&self) -> (Vec<BlockMeta>, Vec<(Ulid, u64)>) {
+        let view = self.view.read();
+        let metas = view.blocks.iter().map(|block| *block.meta());
+        let deleted = |block: &Arc<Block>| Some((block.meta().id, block.tombstones()?.samples()));
+        (metas.collect(), view.blocks.iter().filter_map(deleted).collect())
     }
 
-    fn merge_blocks(&self, ids: &[Ulid]) -> Result<usize> {
+    /// The blocks with these ids, oldest writes first.
+    pub(super) fn blocks(&self, ids: &[Ulid]) -> Vec<Arc<Block>> {
+        let view = self.view.read();
+        view.blocks.iter().filter(|block| ids.contains(&block.meta().id)).cloned().collect()
+    }
+
+    /// Makes one block of some, or writes one anew without what is deleted. The caller holds `compaction`.
+    pub(super) fn merge_blocks(&self, ids: &[Ulid]) -> Result<usize> {
         let start = Instant::now();
-        let mut blocks = self.view.read().blocks.clone();
-        blocks.retain(|block| ids.contains(&block.meta().id));
+        let blocks = self.blocks(ids);
         let merged = merge(&self.directory, &blocks, || self.check_open())?;
         let (created, samples) = merged.as_ref().map_or((0, 0), |block| (1, block.meta().samples));
-        self.replace_blocks(ids, merged)?;
+        self.replace_blocks(&blocks, merged)?;
         tracing::info!(blocks = ids.len(), samples, took = ?start.elapsed(), "merged blocks");
         Ok(created)
     }
 
-    fn replace_blocks(&self, old: &[Ulid], new: Option<FinishedBlock>) -> Result<()> {
+    /// Puts a block, or none, in place of others, which come as they were when the new one was made of them.
+    pub(super) fn replace_blocks(&self, old: &[Arc<Block>], new: Option<FinishedBlock>) -> Result<()> {
         let new: Vec<FinishedBlock> = new.into_iter().collect();
-        let opened = self.open_blocks(&new)?;
-        {
+        let mut opened = self.open_blocks(&new)?;
+        let is_old = |id: Ulid| old.iter().any(|block| block.meta().id == id);
+        let removed: Vec<ListedBlock> = {
             let mut manifest = self.manifest.lock();
             let mut next = manifest.clone();
-            next.blocks.retain(|id| !old.contains(id));
-            self.swap(&mut manifest, next, new)?;
+            let removed = next.blocks.extract_if(.., |block| is_old(block.id)).collect();
+            let now = self.view.read().blocks.clone();
+            let mut files = TombstoneFiles::new(Arc::clone(&self.directory));
+            for block in &mut opened {
+                let mut listed = ListedBlock::new(block.meta().id);
+                // What was deleted meanwhile stays deleted.
+                if let Some(tombstones) = carry_over(old, &now, block)? {
+                    listed.tombstones = Some(files.write(&tombstones, listed.id)?);
+                    *block = Arc::new(block.with_tombstones(tombstones));
+                }
+                next.blocks.push(listed);
+            }
+            self.swap(&mut manifest, next, new, files)?;
             let mut view = self.view.write();
-            view.blocks.retain(|block| !old.contains(&block.meta().id));
+            view.blocks.retain(|block| !is_old(block.meta().id));
             view.blocks.extend(opened);
             sort_blocks(&mut view.blocks);
-        }
-        for id in old {
+            removed
+        };
+        self.forget_blocks(&removed);
+        Ok(())
+    }
+
+    /// Removes blocks that are not listed any more. What cannot be removed now is removed when the database is opened.
+    fn forget_blocks(&self, removed: &[ListedBlock]) {
+        for ListedBlock { id, tombstones } in removed {
             // Snapshots that still read the block have its files mapped, which outlives their names.
             if let Err(error) = self.directory.remove_dir_all(&block_path(*id)) {
                 tracing::warn!(block = %id, %error, "a block that is no longer needed stays for now");
             }
+            tombstones.iter().for_each(|file| self.forget_tombstones(*file));
         }
-        Ok(())
     }
 }
 

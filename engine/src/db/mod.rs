@@ -1,15 +1,18 @@
 //! The database: what [`Db`] offers, on top of everything else.
 //!
-//! [`Appender`] writes, [`Snapshot`] reads, [`maintenance`] turns heads into blocks and merges those,
-//! [`recovery`] opens what a crash left behind, [`background`] runs maintenance on its own.
+//! [`Appender`] writes, [`Snapshot`] reads, [`maintenance`] turns heads into blocks and merges those, [`deletes`] hides
+//! samples, [`snapshots`] copies the whole, [`recovery`] opens what a crash left behind, [`background`] runs maintenance on
+//! its own.
 //!
 //! Lock order: `compaction` → `flush` → `switch` → `manifest` → `view`. Whoever works under one of the first three looks at
 //! `closed` once the lock is taken; [`Db::close`] sets it and then takes all three, so nothing touches the directory after.
 
 mod appender;
 mod background;
+mod deletes;
 mod maintenance;
 mod recovery;
+mod snapshots;
 mod stats;
 
 use std::path::Path;
@@ -20,21 +23,25 @@ use parking_lot::{Mutex, RwLock};
 use ulid::Ulid;
 
 pub use appender::Appender;
+pub use deletes::DeleteReport;
 pub use maintenance::{CompactionReport, FlushReport};
+pub use snapshots::SNAPSHOTS_DIR;
 pub use stats::Stats;
 
 use crate::directory::{Directory, DirectoryLock, RealDirectory};
 use crate::error::{Error, Result};
 use crate::head::Admission;
 use crate::manifest::Manifest;
+use crate::matcher::Matcher;
 use crate::options::Options;
 use crate::querier::Snapshot;
+use crate::time::TimeRange;
 use crate::wal::Wal;
 use background::Background;
 use stats::Counters;
 
 /// The file that a process locks to have the data directory for itself.
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 
 /// Writes are refused when the samples of all heads together take this many times [`Options::head_bytes_max`].
 const HEAD_BYTES_FACTOR_MAX: usize = 2;
@@ -119,6 +126,35 @@ impl Db {
     /// meanwhile.
     pub fn compact(&self) -> Result<CompactionReport> {
         self.core.compact()
+    }
+
+    /// Deletes the samples inside `range`, nanoseconds and both ends included, of the series that satisfy all matchers of any
+    /// selector. When this returns they are gone from all later snapshots, and stay gone after a crash. Samples that are
+    /// written from then on live, also at the same timestamps. A thread must have no appender when it calls this.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] while a block cannot be read, since nothing can be deleted from it; [`Error::Io`],
+    /// [`Error::WritesRefused`], [`Error::Closed`]. Then nothing is deleted now; whether it is after a restart is open.
+    pub fn delete(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<DeleteReport> {
+        self.core.delete(selectors, range)
+    }
+
+    /// Frees the space of all that was deleted before this call: writes the blocks that hold some of it anew.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] when a block is damaged; it stays as it is, and the others are done. [`Error::Io`],
+    /// [`Error::Closed`].
+    pub fn clean_tombstones(&self) -> Result<CompactionReport> {
+        self.core.clean_tombstones()
+    }
+
+    /// Makes a copy of the database in the folder [`SNAPSHOTS_DIR`]/`name` below its own, of hard links, which can be opened
+    /// as a database. It holds all that is committed; with `skip_head`, only what is in blocks already.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when the name is taken or is no name of a folder. Else as [`flush`](Self::flush).
+    pub fn create_snapshot(&self, name: &str, skip_head: bool) -> Result<()> {
+        self.core.create_snapshot(name, skip_head)
     }
 
     /// Counters and sizes.

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use ulid::Ulid;
 
 use super::maintenance::sort_blocks;
+use super::snapshots::remove_unfinished;
 use super::stats::Counters;
 use super::{Core, LOCK_FILE};
 use crate::block::{BLOCKS_DIR, Block, block_id, is_temporary};
@@ -18,9 +19,10 @@ use crate::directory::{Directory, DirectoryLock};
 use crate::encoding::DecodeError;
 use crate::error::{Error, Result};
 use crate::head::{Admission, Head};
-use crate::manifest::Manifest;
+use crate::manifest::{ListedBlock, Manifest};
 use crate::options::Options;
 use crate::querier::{SealedHead, Snapshot};
+use crate::tombstones::{TOMBSTONES_DIR, Tombstones, tombstones_path};
 use crate::wal::{
     GroupDefinition, Replay, ReplayReport, Rows, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers,
     segment_path,
@@ -150,7 +152,7 @@ fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest, trusted: boo
     }
     for name in ours {
         let id = block_id(&name);
-        if id.is_some_and(|id| manifest.blocks.contains(&id)) {
+        if id.is_some_and(|id| manifest.block(id).is_some()) {
             continue;
         }
         let path = Path::new(BLOCKS_DIR).join(&name);
@@ -163,7 +165,27 @@ fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest, trusted: boo
             directory.remove_dir_all(&path).map_err(|e| Error::io("remove", &shown, e))?;
         }
     }
+    if trusted {
+        remove_tombstones(directory, manifest)?;
+    }
+    remove_unfinished(directory)?;
     remove_segments(directory, manifest.wal_first)
+}
+
+/// Removes the tombstones that the manifest does not name.
+fn remove_tombstones(directory: &dyn Directory, manifest: &Manifest) -> Result<()> {
+    let names = match directory.list(Path::new(TOMBSTONES_DIR)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => {
+            names.map_err(|e| Error::io("list", directory.display_path(Path::new(TOMBSTONES_DIR)), e))?
+        }
+    };
+    let listed: Vec<Ulid> = manifest.tombstones().collect();
+    for id in names.iter().filter_map(|name| Ulid::from_string(name).ok()).filter(|id| !listed.contains(id)) {
+        let path = tombstones_path(id);
+        directory.remove_file(&path).map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
+    }
+    Ok(())
 }
 
 /// Removes the log segments before number `first`.
@@ -179,12 +201,12 @@ fn remove_segments(directory: &dyn Directory, first: u64) -> Result<()> {
 /// Opens the blocks that check out, and names the others. A damaged one stays on disk and in the manifest.
 fn open_blocks(directory: &dyn Directory, manifest: &Manifest) -> Result<(Vec<Arc<Block>>, Vec<Ulid>)> {
     let (mut blocks, mut unreadable) = (Vec::new(), Vec::new());
-    for id in &manifest.blocks {
-        match Block::open(directory, *id) {
+    for listed in &manifest.blocks {
+        match open_listed(directory, listed) {
             Ok(block) => blocks.push(Arc::new(block)),
             Err(error @ Error::Corruption { .. }) => {
-                report_unreadable(*id, &error);
-                unreadable.push(*id);
+                report_unreadable(listed.id, &error);
+                unreadable.push(listed.id);
             }
             // A read that failed may succeed the next time: better no database than one without the block.
             Err(error) => return Err(error),
@@ -192,6 +214,13 @@ fn open_blocks(directory: &dyn Directory, manifest: &Manifest) -> Result<(Vec<Ar
     }
     sort_blocks(&mut blocks);
     Ok((blocks, unreadable))
+}
+
+/// A block with its tombstones: without them it would bring back what was deleted.
+fn open_listed(directory: &dyn Directory, listed: &ListedBlock) -> Result<Block> {
+    let block = Block::open(directory, listed.id)?;
+    let Some(id) = listed.tombstones else { return Ok(block) };
+    Ok(block.with_tombstones(Tombstones::load(directory, id, listed.id, block.meta().series)?))
 }
 
 fn report_unreadable(id: Ulid, error: &Error) {

@@ -43,6 +43,10 @@ pub struct Stats {
     pub samples_appended_total: u64,
     /// Samples that came out of order, those that were replayed among them.
     pub out_of_order_samples_total: u64,
+    /// Samples in blocks that are deleted and not yet cleaned up, estimated.
+    pub block_deleted_samples: u64,
+    /// Deletes.
+    pub deletes_total: u64,
     /// Heads that became blocks.
     pub flushes_total: u64,
     /// Steps of compaction.
@@ -59,6 +63,7 @@ pub(super) struct Counters {
     /// Samples that came out of order to heads that are blocks by now.
     out_of_order: AtomicU64,
     flushes: AtomicU64,
+    deletes: AtomicU64,
     compactions: AtomicU64,
     compaction_failures: AtomicU64,
     wal_corruptions: u64,
@@ -80,6 +85,10 @@ impl Counters {
 
     pub(super) fn flushed(&self) {
         self.flushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn deleted(&self) {
+        self.deletes.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn compacted(&self, succeeded: bool) {
@@ -111,6 +120,7 @@ impl Core {
             wal_corruptions_total: self.counters.wal_corruptions,
             samples_appended_total: get(&self.counters.appended),
             flushes_total: get(&self.counters.flushes),
+            deletes_total: get(&self.counters.deletes),
             compactions_total: get(&self.counters.compactions),
             compaction_failures_total: get(&self.counters.compaction_failures),
             out_of_order_samples_total: out_of_order,
@@ -127,6 +137,7 @@ impl Core {
             stats.block_samples += block.meta().samples;
             stats.block_series += block.meta().series;
             stats.block_bytes += block.bytes();
+            stats.block_deleted_samples += block.tombstones().map_or(0, |tombstones| tombstones.samples());
         }
         stats
     }

@@ -293,8 +293,9 @@ fn a_failed_flush_or_merge_leaves_nothing_on_the_disk() {
             if outcome.is_err() {
                 failures += 1;
                 let stored = Manifest::load(&*machine).unwrap().unwrap();
-                let mut listed = BTreeSet::from_iter(db.core.manifest.lock().blocks.clone());
-                listed.extend(stored.blocks);
+                let mut listed =
+                    BTreeSet::from_iter(db.core.manifest.lock().blocks.iter().map(|block| block.id));
+                listed.extend(stored.blocks.iter().map(|block| block.id));
                 for name in machine.list(Path::new(BLOCKS_DIR)).unwrap() {
                     let is_listed = block_id(&name).is_some_and(|id| listed.contains(&id));
                     assert!(is_listed, "{name} after call {call} of {what} failed");

@@ -85,6 +85,13 @@ pub trait Directory: Send + Sync + Debug {
     /// What the operating system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file that nobody writes to any more a second name, which must not exist. Its bytes are there once; they go
+    /// when both names are removed.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     ///
     /// # Errors

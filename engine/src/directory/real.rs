@@ -114,6 +114,10 @@ impl Directory for RealDirectory {
         fs::rename(self.at(from), self.at(to))
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(self.at(from), self.at(to))
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(self.at(path))
     }

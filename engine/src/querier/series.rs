@@ -11,6 +11,7 @@ use crate::index::{ChunkRef, TimesEntry};
 use crate::labels::Labels;
 use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
+use crate::tombstones::Deleted;
 
 /// Samples of one series in one place, sorted by time.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Part(pub(super) Place);
 pub(super) enum Place {
     /// A chunk of a block.
     Block(Arc<Block>, ChunkRef, TimesEntry),
+    /// A chunk of a block of which some is deleted. What its header says of all its samples is not true of those left.
+    Trimmed(Arc<Block>, ChunkRef, TimesEntry, Deleted),
     /// A column of a chunk in the head.
     Head(Arc<GroupChunk>, usize),
     /// Samples that are not encoded yet.
@@ -100,11 +103,11 @@ fn cut(out: &mut Samples, start: usize, end: usize) {
 
 impl Part {
     /// The time that its samples lie in. For a chunk of a block, and for samples that are not encoded yet, these are the
-    /// timestamps of its first and last sample; for a chunk of the head it may be more.
+    /// timestamps of its first and last sample; for a chunk of the head, or where some are deleted, it may be more.
     #[must_use]
     pub fn range(&self) -> TimeRange {
         match &self.0 {
-            Place::Block(_, _, times) => times.range,
+            Place::Block(_, _, times) | Place::Trimmed(_, _, times, _) => times.range,
             Place::Head(chunk, _) => chunk.range(),
             Place::Buffer(samples) => match samples.timestamps[..] {
                 [] => TimeRange::new(i64::MAX, i64::MIN),
@@ -114,11 +117,11 @@ impl Part {
         }
     }
 
-    /// How many samples it has.
+    /// How many samples it has; where some are deleted, how many it had.
     #[must_use]
     pub fn samples(&self) -> usize {
         match &self.0 {
-            Place::Block(_, _, times) => times.count as usize,
+            Place::Block(_, _, times) | Place::Trimmed(_, _, times, _) => times.count as usize,
             Place::Head(chunk, column) => chunk.samples(*column),
             Place::Buffer(samples) => samples.timestamps.len(),
         }
@@ -132,7 +135,7 @@ impl Part {
     pub fn statistics(&self) -> Result<Option<Statistics>> {
         match &self.0 {
             Place::Block(block, chunk, times) => block.statistics(*chunk, times),
-            Place::Head(..) | Place::Buffer(_) => Ok(None),
+            Place::Trimmed(..) | Place::Head(..) | Place::Buffer(_) => Ok(None),
         }
     }
 
@@ -143,6 +146,12 @@ impl Part {
     pub fn decode(&self, out: &mut Samples) -> Result<()> {
         match &self.0 {
             Place::Block(block, chunk, times) => block.decode(*chunk, times, out),
+            Place::Trimmed(block, chunk, times, deleted) => {
+                let before = out.timestamps.len();
+                block.decode(*chunk, times, out)?;
+                deleted.remove_from(out, before);
+                Ok(())
+            }
             Place::Head(chunk, column) => chunk
                 .decode(*column, out)
                 .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason)),

@@ -9,6 +9,7 @@ use super::series::{Part, Place, Series};
 use crate::block::{Block, BlockSeries};
 use crate::error::Result;
 use crate::head::{Head, HeadSeries};
+use crate::index::{ChunkRef, TimesEntry};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
@@ -112,7 +113,8 @@ impl Snapshot {
         Ok(values.into_iter().collect())
     }
 
-    /// The time range of all stored samples; `None` when there are none.
+    /// The time range of all stored samples; `None` when there are none. It may be wider while deleted samples still are in
+    /// their blocks.
     #[must_use]
     pub fn time_range(&self) -> Option<TimeRange> {
         let empty = TimeRange::new(i64::MAX, i64::MIN);
@@ -123,7 +125,13 @@ impl Snapshot {
 }
 
 fn from_block(block: &Arc<Block>, series: BlockSeries, range: TimeRange) -> Series {
-    let part = |(chunk, times)| Part(Place::Block(Arc::clone(block), chunk, times));
+    let deleted = series.deleted;
+    let part = |(chunk, times): (ChunkRef, TimesEntry)| match &deleted {
+        Some(deleted) if deleted.touches(times.range) => {
+            Part(Place::Trimmed(Arc::clone(block), chunk, times, deleted.clone()))
+        }
+        _ => Part(Place::Block(Arc::clone(block), chunk, times)),
+    };
     Series { labels: series.labels, parts: series.chunks.into_iter().map(part).collect(), range }
 }
 

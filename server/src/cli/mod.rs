@@ -1,5 +1,7 @@
 //! The command line.
 
+mod backup;
+mod check;
 mod client;
 mod export;
 mod import;
@@ -39,6 +41,25 @@ enum Command {
     Import(import::Args),
     /// Write series of a server to stdout, as JSON lines
     Export(export::Args),
+    /// Check every file of a data directory, a snapshot or a backup; exit code 1 when something is wrong
+    Verify {
+        /// The directory; no server may be running on it
+        #[arg(value_name = "DIR")]
+        path: PathBuf,
+    },
+    /// Salvage what checks out of a damaged data directory into a new one
+    Repair {
+        /// The damaged directory, which stays as it is; no server may be running on it
+        #[arg(value_name = "DIR")]
+        path: PathBuf,
+        /// The new directory
+        #[arg(long, value_name = "NEWDIR")]
+        into: PathBuf,
+    },
+    /// Copy a data directory, also that of a running server, and check the copy
+    Backup(backup::BackupArgs),
+    /// Copy a backup to a new data directory, after checking it
+    Restore(backup::RestoreArgs),
     /// Say what a file of a data directory holds, and check it
     Inspect {
         /// A WAL segment, block or index file, or a directory of them
@@ -87,6 +108,10 @@ pub fn run() -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Verify { path } => check::verify(&path),
+        Command::Repair { path, into } => check::repair(&path, &into),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Inspect { path } => inspect(&path),
     };
     match result {

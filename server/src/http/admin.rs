@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use timberline_engine::{Db, Result};
 
 use super::open_db;
-use super::prometheus::ApiError;
-use crate::state::SharedState;
+use super::params::Params;
+use super::prometheus::{ApiError, ErrorType};
+use crate::state::{SharedState, now_ns};
 
 /// `POST|PUT /api/v1/admin/tsdb/flush`: seals the head into blocks.
 pub(super) async fn flush(State(state): State<SharedState>) -> Response {
@@ -27,6 +28,46 @@ pub(super) async fn compact(State(state): State<SharedState>) -> Response {
     .await
 }
 
+/// `POST|PUT /api/v1/admin/tsdb/delete_series?match[]=&start=&end=`: deletes samples; 204 when they are gone for good.
+pub(super) async fn delete_series(State(state): State<SharedState>, params: Params) -> Response {
+    let request = params.required_selectors().and_then(|selectors| Ok((selectors, params.time_range()?)));
+    let (selectors, range) = match request {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    no_content(run(state, move |db| db.delete(&selectors, range).map(|_| Value::Null)).await)
+}
+
+/// `POST|PUT /api/v1/admin/tsdb/clean_tombstones`: frees the space of what is deleted; 204 when done.
+pub(super) async fn clean_tombstones(State(state): State<SharedState>) -> Response {
+    no_content(run(state, |db| db.clean_tombstones().map(|_| Value::Null)).await)
+}
+
+/// `POST|PUT /api/v1/admin/tsdb/snapshot?skip_head=`: makes a copy below `snapshots/` of the data directory.
+pub(super) async fn snapshot(State(state): State<SharedState>, params: Params) -> Response {
+    let skip_head = match params.get("skip_head").map(str::parse::<bool>) {
+        None => false,
+        Some(Ok(skip_head)) => skip_head,
+        Some(Err(_)) => {
+            let reason = "unable to parse boolean skip_head argument: it is `true` or `false`";
+            return ApiError::new(ErrorType::BadData, reason).into_response();
+        }
+    };
+    let name = snapshot_name(now_ns(), std::process::id(), state.request_number());
+    run(state, move |db| db.create_snapshot(&name, skip_head).map(|()| json!({"name": name}))).await
+}
+
+/// As Prometheus names them: the time, and a number that makes it unique.
+fn snapshot_name(now_ns: i64, process: u32, number: u64) -> String {
+    let now = jiff::Timestamp::from_nanosecond(now_ns.into()).unwrap_or_default();
+    format!("{}-{process:08x}{:08x}", now.strftime("%Y%m%dT%H%M%SZ"), number & u64::from(u32::MAX))
+}
+
+/// A success without a body.
+fn no_content(response: Response) -> Response {
+    if response.status() == StatusCode::OK { StatusCode::NO_CONTENT.into_response() } else { response }
+}
+
 /// Answers once `work` is done.
 async fn run(state: SharedState, work: impl FnOnce(&Db) -> Result<Value> + Send + 'static) -> Response {
     if !state.is_loopback {
@@ -41,5 +82,15 @@ async fn run(state: SharedState, work: impl FnOnce(&Db) -> Result<Value> + Send 
         Ok(Err(error)) => ApiError::from(error).into_response(),
         // The thread panicked; the panic's text is on stderr.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_named_as_prometheus_names_them() {
+        assert_eq!(snapshot_name(1_512_940_344_123_456_789, 0xab, 3), "20171210T211224Z-000000ab00000003");
     }
 }

@@ -49,8 +49,7 @@ pub fn router(state: SharedState) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
-        .route("/api/v1/admin/tsdb/flush", post(admin::flush).put(admin::flush))
-        .route("/api/v1/admin/tsdb/compact", post(admin::compact).put(admin::compact))
+        .merge(admin_routes())
         .fallback(observe::not_found)
         .method_not_allowed_fallback(observe::method_not_allowed)
         .layer(from_fn_with_state(SharedState::clone(&state), observe::gate_until_open))
@@ -71,6 +70,16 @@ fn influx_routes() -> Router<SharedState> {
         .route("/ping", get(influx::ping))
         .route("/health", get(influx::health))
         .route("/ready", get(influx::ready))
+}
+
+fn admin_routes() -> Router<SharedState> {
+    let path = |name: &str| format!("/api/v1/admin/tsdb/{name}");
+    Router::new()
+        .route(&path("flush"), post(admin::flush).put(admin::flush))
+        .route(&path("compact"), post(admin::compact).put(admin::compact))
+        .route(&path("delete_series"), post(admin::delete_series).put(admin::delete_series))
+        .route(&path("clean_tombstones"), post(admin::clean_tombstones).put(admin::clean_tombstones))
+        .route(&path("snapshot"), post(admin::snapshot).put(admin::snapshot))
 }
 
 fn prometheus_routes() -> Router<SharedState> {

@@ -140,6 +140,9 @@ fn render_engine(out: &mut Exposition, stats: &Stats) {
     let late = stats.out_of_order_samples_total;
     out.counter("timberline_out_of_order_samples_total", "Samples older than their series' newest.", late);
     out.counter("timberline_flushes_total", "Times the head was sealed into blocks.", stats.flushes_total);
+    let deleted = stats.block_deleted_samples;
+    out.gauge("timberline_block_deleted_samples", "Deleted samples still in blocks, estimated.", deleted);
+    out.counter("timberline_deletes_total", "Deletes.", stats.deletes_total);
     out.counter("timberline_compactions_total", "Compactions.", stats.compactions_total);
     let failures = stats.compaction_failures_total;
     out.counter("timberline_compaction_failures_total", "Compactions that failed.", failures);

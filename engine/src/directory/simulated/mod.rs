@@ -412,6 +412,10 @@ impl Directory for SimulatedDirectory {
         self.enter(from).change(|tree| tree.rename(from, to))
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.machine.lock().change(|tree| tree.hard_link(from, to))
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.enter(path).change(|tree| tree.remove_file(path))
     }

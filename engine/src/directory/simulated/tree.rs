@@ -1,6 +1,7 @@
 //! The names of a simulated file system: the tree that running processes see, the tree on disk, and the changes between the two.
 //!
-//! A name belongs to one node and a node has at most one name: there are no hard links. Each change of a name waits in
+//! A name belongs to one node and a node has at most one name; a hard link is a copy of a file, since nobody writes to a
+//! file that has been linked. Each change of a name waits in
 //! `pending` until its directory is synced; a power cut lets any of the waiting ones happen. What file systems
 //! promise all the same holds here too: a rename happens wholly or not at all, so that neither the file that moves nor
 //! the one that it replaces is ever without a name because of it.
@@ -188,6 +189,17 @@ impl Tree {
             }
         }
         self.change(to_slot, node, ChangeKind::MoveFrom(from_slot));
+        Ok(())
+    }
+
+    /// The second name gets a copy of the file, synced as far as the file is.
+    pub(super) fn hard_link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let content = self.file(self.find(from)?)?.clone();
+        let slot = self.slot(to)?;
+        if self.current.contains_key(&slot) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.add(slot, Node::File(content));
         Ok(())
     }
 

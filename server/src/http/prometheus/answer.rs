@@ -86,7 +86,7 @@ impl From<timberline_engine::Error> for ApiError {
         use timberline_engine::Error;
         let kind = match error {
             Error::Limit { .. } => ErrorType::Execution,
-            Error::Closed => ErrorType::Unavailable,
+            Error::Closed | Error::WritesRefused { .. } => ErrorType::Unavailable,
             _ => ErrorType::Internal,
         };
         Self::new(kind, error.to_string())

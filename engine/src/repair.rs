@@ -1,0 +1,266 @@
+//! Salvages what checks out of a damaged data directory into a new one, and says what is lost.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ulid::Ulid;
+
+use crate::block::{BLOCKS_DIR, Block, BlockWriter, FinishedBlock};
+use crate::db::LOCK_FILE;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::head::Head;
+use crate::index::{ChunkRef, TimesEntry};
+use crate::labels::Labels;
+use crate::manifest::{ListedBlock, MANIFEST_FILE, Manifest};
+use crate::merge::seal;
+use crate::options::Options;
+use crate::samples::Samples;
+use crate::tombstones::{Deleted, TOMBSTONES_DIR, Tombstones, tombstones_path};
+use crate::verify::{Found, disorder, lock, unlisted, walk_log};
+use crate::wal::{Frame, GroupDefinition, batch_rows};
+
+/// What a repair saved and what not.
+#[derive(Debug, Default)]
+pub struct RepairReport {
+    /// A sentence for each thing that is lost, with the file and offset of the reason.
+    pub lost: Vec<String>,
+    /// Blocks written.
+    pub blocks: u64,
+    /// Samples in them.
+    pub samples: u64,
+}
+
+/// Writes all of `from` that checks out into `into`, which must be empty, as a database whose log is empty. What is deleted
+/// stays away. The source is not changed.
+///
+/// # Errors
+/// [`Error::Locked`] while a server has one of them open; [`Error::Io`], also when `into` is not empty. Damage is no error:
+/// it is in the report.
+pub fn repair(from: &dyn Directory, into: &Arc<dyn Directory>) -> Result<RepairReport> {
+    let _from = lock(from)?;
+    check_empty(&**into)?;
+    let _into = lock(&**into)?;
+    let blocks = Path::new(BLOCKS_DIR);
+    into.create_dir_all(blocks)
+        .and_then(|()| into.sync_dir(Path::new("")))
+        .map_err(|e| Error::io("create", into.display_path(blocks), e))?;
+    let mut repair = Repair { from, into, report: RepairReport::default(), finished: Vec::new() };
+    let manifest = repair.manifest()?;
+    for block in &manifest.blocks {
+        repair.block(block)?;
+    }
+    repair.log(manifest.wal_first)?;
+    repair.publish(manifest.next_generation)
+}
+
+fn check_empty(into: &dyn Directory) -> Result<()> {
+    let root = Path::new("");
+    let names = into.list(root).map_err(|e| Error::io("list", into.display_path(root), e))?;
+    if names.iter().all(|name| name == LOCK_FILE) {
+        return Ok(());
+    }
+    let full = io::Error::new(io::ErrorKind::AlreadyExists, "it is not empty: choose a new directory");
+    Err(Error::io("repair into", into.display_path(root), full))
+}
+
+struct Repair<'a> {
+    from: &'a dyn Directory,
+    into: &'a Arc<dyn Directory>,
+    report: RepairReport,
+    finished: Vec<FinishedBlock>,
+}
+
+impl Repair<'_> {
+    fn lose(&mut self, what: impl std::fmt::Display, why: &Error) {
+        self.report.lost.push(format!("{what}: {why}"));
+    }
+
+    fn manifest(&mut self) -> Result<Manifest> {
+        let error = match Manifest::load(self.from) {
+            Ok(Some(manifest)) => return Ok(manifest),
+            Ok(None) => {
+                let file = self.from.display_path(Path::new(MANIFEST_FILE));
+                Error::corruption(file, 0, "the file is missing")
+            }
+            Err(error) => error,
+        };
+        let what = "the list of blocks (all that are there are taken; samples that had expired may be back)";
+        self.lose(what, &error);
+        let mut manifest = unlisted(self.from)?;
+        self.find_tombstones(&mut manifest);
+        Ok(manifest)
+    }
+
+    /// The newest tombstones of each block; the files are named in the order of time.
+    fn find_tombstones(&self, manifest: &mut Manifest) {
+        let names = self.from.list(Path::new(TOMBSTONES_DIR)).unwrap_or_default();
+        for id in names.iter().filter_map(|name| Ulid::from_string(name).ok()) {
+            let path = tombstones_path(id);
+            let decoded = self.from.map(&path).ok().and_then(|bytes| Tombstones::decode(&path, &bytes).ok());
+            let of = decoded.map(|(block, _)| block);
+            let listed = manifest.blocks.iter_mut().find(|listed| Some(listed.id) == of);
+            if let Some(listed) = listed {
+                listed.tombstones = listed.tombstones.max(Some(id));
+            }
+        }
+    }
+
+    fn block(&mut self, listed: &ListedBlock) -> Result<()> {
+        let mut block = match Block::open(self.from, listed.id) {
+            Ok(block) => block,
+            Err(error) => match Block::salvage(self.from, listed.id) {
+                Ok(block) => {
+                    self.lose(format!("the chunks of block {} that are named below", listed.id), &error);
+                    block
+                }
+                Err(_) => {
+                    self.lose(format!("all samples of block {}", listed.id), &error);
+                    return Ok(());
+                }
+            },
+        };
+        if let Some(file) = listed.tombstones {
+            match Tombstones::load(self.from, file, listed.id, block.meta().series) {
+                Ok(tombstones) => block = block.with_tombstones(tombstones),
+                Err(error) => {
+                    let what = format!("what was deleted from block {} (those samples are back)", listed.id);
+                    self.lose(what, &error);
+                }
+            }
+        }
+        let mut writer = BlockWriter::create(Arc::clone(self.into), Ulid::generate())?;
+        let mut previous: Option<Labels> = None;
+        for id in 0..u32::try_from(block.meta().series).unwrap_or(u32::MAX) {
+            match series(&block, id, previous.as_ref()) {
+                Err(error) => self.lose(format!("series {id} of block {}", listed.id), &error),
+                Ok((labels, chunks)) => {
+                    self.series(&block, (&labels, block.deleted(id)), &chunks, &mut writer)?;
+                    previous = Some(labels);
+                }
+            }
+        }
+        let meta = block.meta();
+        let finished = writer.finish((meta.generation_first, meta.generation_last), meta.level)?;
+        self.finished.extend(finished);
+        Ok(())
+    }
+
+    /// Writes the chunks of a series that check out.
+    fn series(
+        &mut self,
+        block: &Block,
+        (labels, deleted): (&Labels, Option<Deleted>),
+        chunks: &[(ChunkRef, TimesEntry)],
+        writer: &mut BlockWriter,
+    ) -> Result<()> {
+        let mut samples = Samples::default();
+        let mut end = None;
+        for (chunk, times) in chunks {
+            samples.clear();
+            let mut checked = block.decode(*chunk, times, &mut samples);
+            if checked.is_ok() {
+                let disorder = disorder(&samples, times).or_else(|| {
+                    end.is_some_and(|end| end >= times.range.start).then_some("the chunks overlap")
+                });
+                checked = disorder.map_or(Ok(()), |reason| {
+                    Err(Error::corruption(block.chunks_file(), times.offset, reason))
+                });
+            }
+            if let Err(error) = checked {
+                let (count, range) = (times.count, times.range);
+                let what = format!("{count} samples of {labels} from {} to {} ns", range.start, range.end);
+                self.lose(what, &error);
+                continue;
+            }
+            match &deleted {
+                Some(deleted) if deleted.touches(times.range) => {
+                    deleted.remove_from(&mut samples, 0);
+                    writer.samples(&samples.timestamps, &samples.values)?;
+                }
+                _ => writer.encoded(block.encoded(*chunk, times)?)?,
+            }
+            end = Some(times.range.end);
+        }
+        writer.end_series(labels);
+        Ok(())
+    }
+
+    /// Turns what the log holds into blocks.
+    fn log(&mut self, first: u64) -> Result<()> {
+        let mut heads: BTreeMap<u64, Head> = BTreeMap::new();
+        let mut lost: Vec<(PathBuf, usize, String)> = Vec::new();
+        walk_log(self.from, first, &mut |found| match found {
+            Found::Problem(error) => self.lose("writes in the log", &error),
+            Found::Torn(_) => {}
+            Found::Frame(file, header, frame) => {
+                let head = heads.entry(header.generation).or_insert_with(|| Head::new(header.generation));
+                if let Err(reason) = apply(head, &frame) {
+                    lost.push((file.to_owned(), frame.offset, reason));
+                }
+            }
+        })?;
+        for (file, offset, reason) in lost {
+            self.lose("writes in the log", &Error::corruption(file, offset as u64, reason));
+        }
+        let span = i64::try_from(Options::default().block_span.as_nanos()).unwrap_or(i64::MAX);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        for head in heads.into_values().filter(|head| !head.is_empty()) {
+            let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+            self.finished.extend(seal(self.into, &head, span, now)?);
+        }
+        Ok(())
+    }
+
+    fn publish(mut self, next_generation: u64) -> Result<RepairReport> {
+        let metas = || self.finished.iter().map(|block| block.meta());
+        let newest = metas().map(|meta| meta.generation_last).max().unwrap_or_default();
+        let manifest = Manifest {
+            wal_first: 0,
+            next_generation: next_generation.max(newest + 1),
+            blocks: metas().map(|meta| ListedBlock::new(meta.id)).collect(),
+        };
+        self.report.blocks = self.finished.len() as u64;
+        self.report.samples = metas().map(|meta| meta.samples).sum();
+        manifest.store(&**self.into)?;
+        self.finished.into_iter().for_each(FinishedBlock::keep);
+        Ok(self.report)
+    }
+}
+
+/// A series and its chunks, if it sorts after the one before.
+fn series(
+    block: &Block,
+    id: u32,
+    previous: Option<&Labels>,
+) -> Result<(Labels, Vec<(ChunkRef, TimesEntry)>)> {
+    let labels = block.index().labels(id)?;
+    if previous.is_some_and(|previous| *previous >= labels) {
+        return Err(Error::corruption(
+            block.chunks_file(),
+            0,
+            format!("the series {labels} is out of order"),
+        ));
+    }
+    let mut chunks = Vec::new();
+    block.index().chunks(id, &mut chunks)?;
+    Ok((labels, chunks))
+}
+
+fn apply(head: &Head, frame: &Frame<'_>) -> Result<(), String> {
+    if frame.is_group() {
+        let definition = GroupDefinition::decode(frame.payload).map_err(|e| e.reason)?;
+        return Ok(head.replay_define(&definition)?);
+    }
+    let mut orphaned = 0;
+    for rows in batch_rows(frame.payload) {
+        orphaned += head.replay_rows(&rows.map_err(|e| e.reason)?);
+    }
+    match orphaned {
+        0 => Ok(()),
+        _ => Err(format!("the series of {orphaned} samples are not known")),
+    }
+}
