@@ -40,6 +40,7 @@ fn append_frame(segment: &mut Vec<u8>, kind: u8, payload: &[u8], sequence: u64, 
     header.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     header.extend_from_slice(&sequence.to_le_bytes());
     header.extend_from_slice(&durable.to_le_bytes());
+    header.extend_from_slice(&GENERATION.to_le_bytes());
     header.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
     let crc = crc32c::crc32c(&header);
     segment.extend_from_slice(&header);
@@ -75,7 +76,8 @@ fn read(bytes: &[u8], closed: bool) {
             }
         }
     }
-    assert_eq!(at, bytes.len());
+    // What is left was preallocated.
+    assert!(bytes[at..].iter().all(|byte| *byte == 0));
 }
 
 fn read_payload(payload: &[u8]) {

@@ -13,6 +13,9 @@ use crate::options::WalSync;
 
 /// How often maintenance looks whether there is something to do.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// How much further back than requests merges stand in line for the processors; 19 is the most.
+#[cfg(target_os = "linux")]
+const MERGE_NICE: i32 = 10;
 /// What keeps failing is tried this often at least.
 const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
@@ -96,6 +99,8 @@ fn seal_heads(core: &Core, stop: &Stop) {
     let mut head_since = Instant::now();
     let mut back_off = BackOff::default();
     while !stop.wait(MAINTENANCE_INTERVAL) {
+        // A write tries as well; without one, the server would go on telling that it refuses them.
+        log_failure("the WAL cannot go on", core.wal.resume());
         let is_old = head_since.elapsed() > core.options.block_span;
         if back_off.is_over() && (is_old || core.wants_flush()) {
             let outcome = core.flush();
@@ -109,6 +114,7 @@ fn seal_heads(core: &Core, stop: &Stop) {
 }
 
 fn compact_blocks(core: &Core, stop: &Stop) {
+    yield_to_requests();
     let mut back_off = BackOff::default();
     while !stop.wait(MAINTENANCE_INTERVAL) {
         if back_off.is_over() {
@@ -116,6 +122,15 @@ fn compact_blocks(core: &Core, stop: &Stop) {
             back_off.note(outcome.is_ok());
             log_failure("compaction failed", outcome.map(|_| ()));
         }
+    }
+}
+
+/// Gives this thread less of the processors than those that answer requests: a merge can wait, they cannot. A head that is
+/// full cannot wait either, so the thread that seals keeps its share.
+fn yield_to_requests() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(MERGE_NICE) {
+        tracing::debug!(%error, "merges keep the priority of requests");
     }
 }
 

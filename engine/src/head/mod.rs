@@ -31,7 +31,9 @@ use crate::matcher::Matcher;
 use crate::rows::Row;
 use crate::samples::Samples;
 use crate::time::TimeRange;
-use crate::wal::{GROUP_WIDTH_MAX, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Rows, Wal, encode_batch};
+use crate::wal::{
+    GROUP_WIDTH_MAX, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Replay, Rows, Wal, encode_batch,
+};
 use keys::{KeyTable, Places, Slot};
 use shard::Shard;
 use turnstile::Turnstile;
@@ -256,20 +258,22 @@ impl Head {
         }
         let payload = encode_batch(&batch.shards);
         let mut tickets = [0; GroupId::SHARDS];
-        let sequence = {
+        let logged = {
             let mut next = self.tickets.lock();
-            let sequence = wal.log(payload)?;
+            let logged = wal.log(payload)?;
             for (shard, rows) in batch.shards.iter().enumerate() {
                 tickets[shard] = next[shard];
                 next[shard] += u64::from(!rows.is_empty());
             }
-            sequence
+            logged
         };
-        wal.wait(sequence)?;
+        let safe = wal.wait(logged);
         for (shard, rows) in batch.shards.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            self.turnstiles[shard].pass(tickets[shard], || self.apply(shard, rows));
+            // A batch that the log lost passes as well, or those behind it would wait for ever.
+            self.turnstiles[shard]
+                .pass(tickets[shard], || if safe.is_ok() { self.apply(shard, rows) } else { 0 });
         }
-        Ok(())
+        safe
     }
 
     /// Adds rows to a shard, some at a time so that readers are not kept waiting; returns how many samples belong to
@@ -285,21 +289,6 @@ impl Head {
             orphaned += applied.orphaned;
         }
         orphaned
-    }
-
-    /// Takes a group's definition from the log.
-    ///
-    /// # Errors
-    /// How it contradicts an earlier one.
-    pub fn replay_define(&self, definition: &GroupDefinition) -> Result<(), &'static str> {
-        let group = definition.group;
-        self.shards[group.shard()].write().define_at(group.index(), &definition.series)
-    }
-
-    /// Takes rows of one shard from the log; returns how many samples belong to groups that are not defined.
-    #[must_use]
-    pub fn replay_rows(&self, rows: &Rows) -> u64 {
-        rows.groups.first().map_or(0, |group| self.apply(group.shard(), rows))
     }
 
     /// The series that satisfy all matchers and have something near `range`; in no order.
@@ -381,6 +370,17 @@ impl Head {
             out_of_order: self.out_of_order.load(Ordering::Relaxed),
             bytes: (self.sample_bytes() + index_bytes + self.keys.heap_bytes()) as u64,
         }
+    }
+}
+
+impl Replay for Head {
+    fn define(&self, definition: &GroupDefinition) -> Result<(), &'static str> {
+        let group = definition.group;
+        self.shards[group.shard()].write().define_at(group.index(), &definition.series)
+    }
+
+    fn rows(&self, rows: &Rows) -> u64 {
+        rows.groups.first().map_or(0, |group| self.apply(group.shard(), rows))
     }
 }
 

@@ -27,14 +27,17 @@ impl Content {
         &self.cached
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) {
+    /// Writes bytes; the file grows where they do not fit.
+    pub(super) fn write_at(&mut self, position: usize, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
-        let first = self.cached.len() / PAGE_BYTES;
-        self.cached.extend_from_slice(bytes);
-        let last = (self.cached.len() - 1) / PAGE_BYTES;
-        self.dirty.extend(first..=last);
+        let end = position + bytes.len();
+        if self.cached.len() < end {
+            self.cached.resize(end, 0);
+        }
+        self.cached[position..end].copy_from_slice(bytes);
+        self.dirty.extend(position / PAGE_BYTES..=(end - 1) / PAGE_BYTES);
     }
 
     /// Cuts the file, or lengthens it with zeros.

@@ -206,11 +206,9 @@ impl Machine {
     }
 
     /// One write; if it fails, a part of it has happened.
-    fn write(&mut self, node: NodeId, bytes: &[u8]) -> io::Result<()> {
-        let room = match self.faults.bytes_max {
-            Some(bytes_max) => bytes_max.saturating_sub(self.tree.bytes_used()),
-            None => u64::MAX,
-        };
+    fn write(&mut self, node: NodeId, position: &mut usize, bytes: &[u8]) -> io::Result<()> {
+        let preallocated = self.tree.file(node)?.bytes().len().saturating_sub(*position) as u64;
+        let room = self.room().saturating_add(preallocated);
         let (written, result) = match self.faults.next(Call::Change) {
             Outcome::Works if bytes.len() as u64 > room => {
                 (room as usize, Err(ErrorKind::StorageFull.into()))
@@ -220,8 +218,30 @@ impl Machine {
             Outcome::Fails(error) => (0, Err(error)),
             Outcome::Crashes => (self.random.up_to(bytes.len()), Err(crash_error())),
         };
-        self.tree.file_mut(node)?.append(&bytes[..written]);
+        self.tree.file_mut(node)?.write_at(*position, &bytes[..written]);
+        *position += written;
         result
+    }
+
+    /// The bytes that may still be taken.
+    fn room(&self) -> u64 {
+        self.faults.bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(self.tree.bytes_used()))
+    }
+
+    /// One call that lengthens a file.
+    fn preallocate(&mut self, node: NodeId, len: u64) -> io::Result<()> {
+        let room = self.room();
+        self.change(|tree| {
+            let content = tree.file_mut(node)?;
+            let more = len.saturating_sub(content.bytes().len() as u64);
+            if more > room {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            if more > 0 {
+                content.set_len(len as usize);
+            }
+            Ok(())
+        })
     }
 
     fn is_writable(&self) -> bool {
@@ -269,11 +289,17 @@ impl Machine {
 struct SimulatedFile {
     machine: Arc<Mutex<Machine>>,
     node: NodeId,
+    /// Where the next bytes go.
+    position: usize,
 }
 
 impl WriteFile for SimulatedFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.machine.lock().write(self.node, bytes)
+        self.machine.lock().write(self.node, &mut self.position, bytes)
+    }
+
+    fn preallocate(&mut self, len: u64) -> io::Result<()> {
+        self.machine.lock().preallocate(self.node, len)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -299,7 +325,7 @@ impl Drop for SimulatedLock {
 impl Directory for SimulatedDirectory {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         let node = self.machine.lock().change(|tree| tree.create_file(path))?;
-        Ok(Box::new(SimulatedFile { machine: Arc::clone(&self.machine), node }))
+        Ok(Box::new(SimulatedFile { machine: Arc::clone(&self.machine), node, position: 0 }))
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapped> {
