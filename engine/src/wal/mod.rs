@@ -19,5 +19,8 @@ pub use replay::{Generations, Replay, ReplayReport, replay, segment_numbers};
 pub use segment::{Frame, Gap, Item, PAYLOAD_BYTES_MAX, SegmentError, SegmentHeader, SegmentReader};
 pub use writer::{Logged, Wal, WalStats, segment_path};
 
+#[cfg(test)]
+mod tests;
+
 /// The folder of the segments below the data directory.
 pub const WAL_DIR: &str = "wal";
