@@ -13,9 +13,6 @@ use crate::options::WalSync;
 
 /// How often maintenance looks whether there is something to do.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
-/// How much further back than requests merges stand in line for the processors; 19 is the most.
-#[cfg(target_os = "linux")]
-const MERGE_NICE: i32 = 10;
 /// What keeps failing is tried this often at least.
 const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
@@ -114,7 +111,6 @@ fn seal_heads(core: &Core, stop: &Stop) {
 }
 
 fn compact_blocks(core: &Core, stop: &Stop) {
-    yield_to_requests();
     let mut back_off = BackOff::default();
     while !stop.wait(MAINTENANCE_INTERVAL) {
         if back_off.is_over() {
@@ -122,15 +118,6 @@ fn compact_blocks(core: &Core, stop: &Stop) {
             back_off.note(outcome.is_ok());
             log_failure("compaction failed", outcome.map(|_| ()));
         }
-    }
-}
-
-/// Gives this thread less of the processors than those that answer requests: a merge can wait, they cannot. A head that is
-/// full cannot wait either, so the thread that seals keeps its share.
-fn yield_to_requests() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(MERGE_NICE) {
-        tracing::debug!(%error, "merges keep the priority of requests");
     }
 }
 

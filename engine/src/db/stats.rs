@@ -25,7 +25,7 @@ pub struct Stats {
     pub block_series: u64,
     /// Bytes of the blocks on disk.
     pub block_bytes: u64,
-    /// Bytes of the log on disk.
+    /// Bytes of the log on disk, with what is preallocated.
     pub wal_bytes: u64,
     /// Segments of the log on disk.
     pub wal_segments: u64,

@@ -148,7 +148,7 @@ fn first_cut(first_series: u32) -> usize {
     const GOLDEN: u32 = 0x9e37_79b9;
     let fraction = u64::from(first_series.wrapping_mul(GOLDEN));
     let spread = (CHUNK_ROWS_MAX - FIRST_CHUNK_ROWS_MIN) as u64;
-    FIRST_CHUNK_ROWS_MIN + (fraction * spread >> 32) as usize + 1
+    FIRST_CHUNK_ROWS_MIN + ((fraction * spread) >> 32) as usize + 1
 }
 
 impl RowBuffer {

@@ -12,7 +12,7 @@
 //! refer to them.
 
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -243,12 +243,10 @@ impl Wal {
                 state.interrupt(&error, queue, resume);
             }
             Ok(Err(Interrupted::ByWrite(error) | Interrupted::BySync(error))) => state.fail(&error),
-            Err(panic) => {
-                // The others must not wait for a leader that is gone.
+            // The message of the panic is on its way already. Unwinding would leave a ticket for those behind to wait for.
+            Err(_) => {
                 let reason = "the thread that wrote the log panicked; restart".to_owned();
                 state.failed = Some(Failure { reason, resume: None });
-                self.progress.notify_all();
-                resume_unwind(panic);
             }
         }
         state.stats = stats;
