@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench -p timberline-workspace --bench load            4,000 hosts × 10 fields × 1 h at 10 s
 //! cargo bench -p timberline-workspace --bench load -- --hosts 100 --hours 12
+//! cargo bench -p timberline-workspace --bench load -- --replay --hours 2    and kill -9, restart: 28.8 million samples to replay
 //! cargo bench -p timberline-workspace --bench load -- \
 //!     --server 'victoria-metrics -storageDataPath={dir} -httpListenAddr=127.0.0.1:{port}'
 //! ```
@@ -45,6 +46,9 @@ struct Arguments {
     /// Bytes of a request's body.
     #[arg(long, default_value_t = 1 << 20)]
     body_bytes: usize,
+    /// Kills the server once it has everything, starts it again, and prints how long its log took to replay.
+    #[arg(long)]
+    replay: bool,
     /// The server's command, with {dir} and {port}; this repository's server when it is missing.
     #[arg(long)]
     server: Option<String>,
@@ -72,7 +76,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 fn run(arguments: &Arguments) -> Outcome<()> {
     let folder = tempfile::tempdir_in(".")?;
     let port = free_port()?;
-    let server = ServerProcess::start(arguments.server.as_deref(), folder.path(), port)?;
+    let mut server = ServerProcess::start(arguments.server.as_deref(), folder.path(), port)?;
     let rows_each = (arguments.hours * 3600.0) as usize / arguments.interval as usize;
     let points = arguments.hosts * FIELDS.len() * rows_each;
 
@@ -99,6 +103,10 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         latencies.len()
     );
     println!("memory:  {} MB at most while it took them", server.peak_memory_bytes()? >> 20);
+    if arguments.replay {
+        drop(server);
+        server = replay(arguments, folder.path(), port, points)?;
+    }
     if arguments.server.is_none() {
         settle(&server, port, points)?;
     }
@@ -106,6 +114,21 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let disk = folder_bytes(folder.path())?;
     println!("disk:    {disk} bytes = {:.3} bytes a point", disk as f64 / points as f64);
     Ok(())
+}
+
+/// Starts the server on the directory of one that was killed.
+fn replay(arguments: &Arguments, folder: &Path, port: u16, points: usize) -> Outcome<ServerProcess> {
+    let start = Instant::now();
+    let server = ServerProcess::start(arguments.server.as_deref(), folder, port)?;
+    let (wall, cpu) = (start.elapsed(), server.cpu()?);
+    println!(
+        "replay:  {:.2} s wall until ready; {:.2} CPU s = {:.0} ns a point; {} MB of memory at most",
+        wall.as_secs_f64(),
+        cpu.as_secs_f64(),
+        cpu.as_nanos() as f64 / points as f64,
+        server.peak_memory_bytes()? >> 20
+    );
+    Ok(server)
 }
 
 /// Seals the head and compacts, so that everything a point costs has been spent.

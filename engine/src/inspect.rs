@@ -116,12 +116,22 @@ impl Inspector<'_> {
     }
 
     fn segment(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-        let reader = SegmentReader::new(bytes, is_closed(path)).map_err(|e| match e {
-            SegmentError::Damaged(e) => Error::corruption(path, e.offset as u64, e.reason),
-            SegmentError::NewerVersion(found) => {
-                Error::NewerVersion { file: path.to_owned(), found, supported: 1 }
+        let reader = match SegmentReader::new(bytes, is_closed(path)) {
+            Ok(reader) => reader,
+            Err(SegmentError::NewerVersion(found)) => {
+                return Err(Error::NewerVersion { file: path.to_owned(), found, supported: 1 }.into());
             }
-        })?;
+            Err(SegmentError::Damaged(e)) => {
+                let error = Error::corruption(path, e.offset as u64, e.reason);
+                match SegmentReader::salvage(bytes, segment_number(path), is_closed(path)) {
+                    Some(reader) => {
+                        self.damage(error.into())?;
+                        reader
+                    }
+                    None => return Err(error.into()),
+                }
+            }
+        };
         let header = reader.header();
         writeln!(
             self.out,
@@ -331,10 +341,14 @@ fn check_statistics(
 
 /// Whether another segment follows the one at `path`.
 fn is_closed(path: &Path) -> bool {
-    let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
-    let next =
-        number.and_then(|number| segment_path(number + 1).file_name().map(|name| path.with_file_name(name)));
-    next.is_some_and(|next| next.exists())
+    let next = segment_path(segment_number(path) + 1);
+    next.file_name().is_some_and(|name| path.with_file_name(name).exists())
+}
+
+/// The number in a segment's name; 0 when it has none.
+fn segment_number(path: &Path) -> u64 {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    stem.and_then(|stem| stem.parse().ok()).unwrap_or_default()
 }
 
 const EMPTY: TimeRange = TimeRange { start: i64::MAX, end: i64::MIN };

@@ -69,3 +69,4 @@ pub use rows::{Field, Row};
 pub use samples::Samples;
 pub use time::TimeRange;
 pub use value::{STALE_NAN, STALE_NAN_BITS, is_stale};
+pub use wal::{ReplayProgress, ReplayState};

@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::samples::Samples;
 use crate::tombstones::{Deleted, TOMBSTONES_DIR, Tombstones, tombstones_path};
 use crate::verify::{Found, disorder, lock, unlisted, walk_log};
-use crate::wal::{Frame, GroupDefinition, batch_rows};
+use crate::wal::{Replay, Frame, GroupDefinition, batch_rows};
 
 /// What a repair saved and what not.
 #[derive(Debug, Default)]
@@ -253,11 +253,11 @@ fn series(
 fn apply(head: &Head, frame: &Frame<'_>) -> Result<(), String> {
     if frame.is_group() {
         let definition = GroupDefinition::decode(frame.payload).map_err(|e| e.reason)?;
-        return Ok(head.replay_define(&definition)?);
+        return Ok(head.define(&definition)?);
     }
     let mut orphaned = 0;
     for rows in batch_rows(frame.payload) {
-        orphaned += head.replay_rows(&rows.map_err(|e| e.reason)?);
+        orphaned += head.rows(&rows.map_err(|e| e.reason)?);
     }
     match orphaned {
         0 => Ok(()),

@@ -5,6 +5,8 @@ use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use timberline_engine::wal::{GroupDefinition, Item, SegmentHeader, SegmentReader, batch_rows, encode_batch};
 use timberline_fuzz::damage;
 
+const GENERATION: u64 = 1;
+
 #[derive(Arbitrary, Debug)]
 struct Input {
     raw: Vec<u8>,
@@ -17,7 +19,7 @@ struct Input {
 fuzz_target!(|input: Input| {
     read(&input.raw, input.closed);
 
-    let mut segment = SegmentHeader { number: 1, generation: 1 }.encode().to_vec();
+    let mut segment = SegmentHeader { number: 1, generation: GENERATION }.encode().to_vec();
     for (i, (kind, payload)) in input.records.iter().enumerate() {
         let durable = segment.len() as u64;
         append_frame(&mut segment, *kind, payload, i as u64 + 1, durable);
@@ -40,6 +42,7 @@ fn append_frame(segment: &mut Vec<u8>, kind: u8, payload: &[u8], sequence: u64, 
     header.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     header.extend_from_slice(&sequence.to_le_bytes());
     header.extend_from_slice(&durable.to_le_bytes());
+    header.extend_from_slice(&GENERATION.to_le_bytes());
     header.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
     let crc = crc32c::crc32c(&header);
     segment.extend_from_slice(&header);
@@ -59,6 +62,7 @@ fn frames(segment: &[u8]) -> Vec<(u8, Vec<u8>)> {
 /// Reads bytes as a segment with all its records, and as one record.
 fn read(bytes: &[u8], closed: bool) {
     read_payload(bytes);
+    SegmentReader::salvage(bytes, 1, closed).map(Iterator::count);
     let Ok(reader) = SegmentReader::new(bytes, closed) else { return };
     let mut at = 32;
     for item in reader {
@@ -75,7 +79,8 @@ fn read(bytes: &[u8], closed: bool) {
             }
         }
     }
-    assert_eq!(at, bytes.len());
+    // What is left was preallocated.
+    assert!(bytes[at..].iter().all(|byte| *byte == 0));
 }
 
 fn read_payload(payload: &[u8]) {

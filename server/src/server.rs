@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt;
 use timberline_engine::Db;
+use timberline_engine::directory::RealDirectory;
 use timberline_query::QueryError;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -132,12 +133,25 @@ async fn open(state: &SharedState) -> Result<Arc<Db>, Error> {
     let started = Instant::now();
     let opened = tokio::task::spawn_blocking({
         let directory = directory.clone();
-        move || Db::open(directory, options)
+        let progress = Arc::clone(&state.replay);
+        move || {
+            let opened = RealDirectory::open(&directory);
+            let real = opened.map_err(|source| timberline_engine::Error::io("open", &directory, source))?;
+            Db::open_observed(Arc::new(real), options, &progress)
+        }
     });
     let db = opened.await.map_err(|_| Error::Panicked)?;
     let db = Arc::new(db.map_err(|source| Error::Open { directory, source })?);
     state.set_db(Arc::clone(&db));
-    tracing::info!(seconds = started.elapsed().as_secs_f64(), "ready");
+    let replay = state.replay.state();
+    tracing::info!(
+        seconds = started.elapsed().as_secs_f64(),
+        replayed_segments = replay.segments,
+        replayed_bytes = replay.bytes,
+        replayed_samples = replay.samples,
+        replay_seconds = replay.took.as_secs_f64(),
+        "ready"
+    );
     Ok(db)
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use timberline_engine::Db;
+use timberline_engine::{Db, ReplayProgress, ReplayState};
 use timberline_query::{Executor, QueryError};
 
 use crate::config::Config;
@@ -34,6 +34,8 @@ pub struct AppState {
     pub buffers: Arc<Buffers>,
     /// Evaluates queries, on threads that all of them share.
     pub executor: Executor,
+    /// How far the replay of the log is, while the database is being opened.
+    pub replay: Arc<ReplayProgress>,
     db: OnceLock<Arc<Db>>,
     start_nanoseconds: u64,
     requests: AtomicU64,
@@ -53,6 +55,7 @@ impl AppState {
             write_budget: Arc::new(Budget::new(config.write_bytes_max)),
             buffers: Arc::new(Buffers::new(config.write_concurrency_max)),
             metrics: Metrics::default(),
+            replay: Arc::default(),
             is_loopback,
             config,
             db: OnceLock::new(),
@@ -96,7 +99,22 @@ impl AppState {
             writes_waiting: self.write_gate.waiting(),
             write_bytes_held: self.write_budget.held(),
         };
-        self.metrics.render(stats.as_ref(), gauges)
+        self.metrics.render(stats.as_ref(), self.replay.state(), gauges)
+    }
+
+    /// What a client is told while the database is being opened.
+    #[must_use]
+    pub fn opening_message(&self) -> String {
+        let ReplayState { segments, segments_total, bytes, bytes_total, .. } = self.replay.state();
+        if bytes_total == 0 {
+            return "the database is being opened".to_owned();
+        }
+        format!(
+            "the database is being opened: {} of {} MB of the write-ahead log are replayed, {segments} of {segments_total} \
+             segments",
+            bytes >> 20,
+            bytes_total >> 20,
+        )
     }
 }
 

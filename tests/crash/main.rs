@@ -154,6 +154,33 @@ fn a_full_disk_loses_nothing() {
 }
 
 #[test]
+fn writes_are_taken_again_once_a_full_disk_has_space() {
+    for_each_seed(100, |seed| {
+        let machine = SimulatedDirectory::new(seed);
+        let mut random = Random(seed ^ 0xf011);
+        let mut history = History::default();
+        let mut workload = Workload::new(seed);
+        let db = Db::open_in(machine.clone(), options(600)).unwrap();
+        for _ in 0..4 {
+            machine.set_capacity(Some(machine.bytes_used() + random.below(6_000) as u64));
+            for _ in 0..15 {
+                let _ = write(&db, workload.batch(10), &mut history);
+                if random.percent(5) {
+                    let _ = db.flush();
+                }
+            }
+            history.check(&read_all(&db.snapshot()).unwrap(), "while the disk is full");
+            machine.set_capacity(None);
+            write(&db, workload.batch(10), &mut history).expect("there is space again");
+            history.check(&read_all(&db.snapshot()).unwrap(), "once there is space");
+        }
+        drop(db);
+        recover(&machine.kill(), &options(600), history.clone(), "killed");
+        recover(&machine.restart(seed), &options(600), history, "power cut");
+    });
+}
+
+#[test]
 fn a_read_only_file_system_is_an_error_that_names_the_file() {
     let machine = SimulatedDirectory::new(0);
     machine.set_read_only(true);

@@ -36,7 +36,7 @@ use crate::matcher::Matcher;
 use crate::options::Options;
 use crate::querier::Snapshot;
 use crate::time::TimeRange;
-use crate::wal::Wal;
+use crate::wal::{ReplayProgress, Wal};
 use background::Background;
 use stats::Counters;
 
@@ -90,7 +90,19 @@ impl Db {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_in(directory: Arc<dyn Directory>, options: Options) -> Result<Self> {
-        let core = Arc::new(recovery::open(directory, options)?);
+        Self::open_observed(directory, options, &ReplayProgress::default())
+    }
+
+    /// As [`open_in`](Self::open_in); other threads can follow in `progress` how far the replay of the log is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_observed(
+        directory: Arc<dyn Directory>,
+        options: Options,
+        progress: &ReplayProgress,
+    ) -> Result<Self> {
+        let core = Arc::new(recovery::open(directory, options, progress)?);
         let background = core.options.background.then(|| Background::start(&core));
         Ok(Self { core, background: Mutex::new(background) })
     }
@@ -163,6 +175,12 @@ impl Db {
         self.core.stats()
     }
 
+    /// Why writes are refused, when they are, and what to do. Queries go on meanwhile.
+    #[must_use]
+    pub fn writes_refused(&self) -> Option<String> {
+        self.core.writes_refused()
+    }
+
     /// Stops the threads and merges, seals the head so that nothing is left to replay, and lets go of the directory.
     /// Later calls fail with [`Error::Closed`], and so does a second `close`.
     ///
@@ -187,6 +205,13 @@ impl Drop for Db {
 impl Core {
     fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    fn writes_refused(&self) -> Option<String> {
+        self.wal.failure().or_else(|| match self.check_room() {
+            Err(Error::WritesRefused { reason }) => Some(reason),
+            _ => None,
+        })
     }
 
     /// Whether the heads may take more samples.

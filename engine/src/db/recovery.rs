@@ -16,7 +16,6 @@ use super::stats::Counters;
 use super::{Core, LOCK_FILE};
 use crate::block::{BLOCKS_DIR, Block, block_id, is_temporary};
 use crate::directory::{Directory, DirectoryLock};
-use crate::encoding::DecodeError;
 use crate::error::{Error, Result};
 use crate::head::{Admission, Head};
 use crate::manifest::{ListedBlock, Manifest};
@@ -24,11 +23,15 @@ use crate::options::Options;
 use crate::querier::{SealedHead, Snapshot};
 use crate::tombstones::{TOMBSTONES_DIR, Tombstones, tombstones_path};
 use crate::wal::{
-    GroupDefinition, Replay, ReplayReport, Rows, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers,
+    Generations, ReplayProgress, ReplayReport, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers,
     segment_path,
 };
 
-pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Core> {
+pub(super) fn open(
+    directory: Arc<dyn Directory>,
+    options: Options,
+    progress: &ReplayProgress,
+) -> Result<Core> {
     let start = Instant::now();
     let lock = prepare(&*directory)?;
     let mut manifest = load_manifest(&*directory)?;
@@ -36,7 +39,7 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
     remove_leftovers(&*directory, &manifest, log_begins)?;
     let (blocks, unreadable) = open_blocks(&*directory, &manifest)?;
     let mut heads = Heads::default();
-    let mut report = replay(&*directory, manifest.wal_first, &mut heads)?;
+    let mut report = replay(&*directory, manifest.wal_first, &mut heads, progress)?;
     if !log_begins {
         report.corruptions.push(report_missing_log(&*directory, &manifest));
     }
@@ -51,7 +54,7 @@ pub(super) fn open(directory: Arc<dyn Directory>, options: Options) -> Result<Co
         manifest.store(&*directory)?;
         remove_segments(&*directory, header.number)?;
     }
-    log_report(&report, &blocks, &active, start);
+    log_report(&report, &blocks, &active, start, progress);
     let counters = Counters::new(&report);
     let admission = Admission::new(&options);
     Ok(Core {
@@ -230,17 +233,15 @@ fn report_unreadable(id: Ulid, error: &Error) {
     );
 }
 
-/// The heads that a replay fills.
+/// The heads that a replay fills. They take no more memory than while the server ran: the log holds what those heads held
+/// that were not yet blocks, and writes are refused before these pass their bound ([`Core::check_room`]). Those before the
+/// newest are sealed as soon as the database is open.
 #[derive(Debug, Default)]
 struct Heads {
     by_generation: BTreeMap<u64, Head>,
 }
 
 impl Heads {
-    fn head(&mut self, generation: u64) -> &Head {
-        self.by_generation.entry(generation).or_insert_with(|| Head::new(generation))
-    }
-
     /// The newest head goes on, if it has samples; else a fresh one takes its place, so that segments without samples need
     /// not be kept. Those before it were being sealed when the log ended.
     fn into_active_and_sealed(
@@ -269,26 +270,32 @@ impl Heads {
     }
 }
 
-impl Replay for Heads {
-    fn define(&mut self, generation: u64, definition: &GroupDefinition) -> Result<(), DecodeError> {
-        self.head(generation).replay_define(definition).map_err(|reason| DecodeError { offset: 0, reason })
-    }
+impl Generations for Heads {
+    type Head = Head;
 
-    fn rows(&mut self, generation: u64, rows: &Rows) -> u64 {
-        self.head(generation).replay_rows(rows)
+    fn generation(&mut self, generation: u64) -> &Head {
+        self.by_generation.entry(generation).or_insert_with(|| Head::new(generation))
     }
 }
 
-fn log_report(report: &ReplayReport, blocks: &[Arc<Block>], active: &Head, start: Instant) {
+fn log_report(
+    report: &ReplayReport,
+    blocks: &[Arc<Block>],
+    active: &Head,
+    start: Instant,
+    progress: &ReplayProgress,
+) {
     tracing::info!(
         blocks = blocks.len(),
         wal_segments = report.segments,
         wal_records = report.records,
         wal_samples = report.samples,
+        wal_bytes = report.bytes,
         torn_bytes = report.torn_bytes,
         corruptions = report.corruptions.len(),
         orphaned_samples = report.orphaned_samples,
         head_series = active.stats().series,
+        replay_took = ?progress.state().took,
         took = ?start.elapsed(),
         "opened the database"
     );

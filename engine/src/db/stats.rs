@@ -27,7 +27,7 @@ pub struct Stats {
     pub block_series: u64,
     /// Bytes of the blocks on disk.
     pub block_bytes: u64,
-    /// Bytes of the log on disk.
+    /// Bytes of the log on disk, with what is preallocated.
     pub wal_bytes: u64,
     /// Segments of the log on disk.
     pub wal_segments: u64,
@@ -55,6 +55,8 @@ pub struct Stats {
     pub compaction_failures_total: u64,
     /// Whether writes are refused since a write to disk failed, or since the heads cannot be sealed as fast as they fill.
     pub writes_refused: bool,
+    /// Why, and what to do.
+    pub writes_refused_reason: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +106,7 @@ impl Core {
             let view = self.view.read();
             (view.clone(), get(&self.counters.out_of_order))
         };
+        let refused = self.writes_refused();
         let wal = self.wal.stats();
         let segments = segment_numbers(&*self.directory).unwrap_or_default();
         let segment_bytes = |number: &u64| self.directory.len(&segment_path(*number)).unwrap_or_default();
@@ -124,7 +127,8 @@ impl Core {
             compactions_total: get(&self.counters.compactions),
             compaction_failures_total: get(&self.counters.compaction_failures),
             out_of_order_samples_total: out_of_order,
-            writes_refused: self.wal.failure().is_some() || self.check_room().is_err(),
+            writes_refused: refused.is_some(),
+            writes_refused_reason: refused,
             ..Stats::default()
         };
         for head in view.sealed.iter().map(|sealed| &sealed.head).chain([&view.active]) {

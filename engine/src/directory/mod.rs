@@ -18,11 +18,18 @@ pub use simulated::{Hold, SimulatedDirectory};
 
 /// A file that is being written, from its start or from where it was opened.
 pub trait WriteFile: Send + Debug {
-    /// Appends all bytes.
+    /// Writes all bytes behind those written before.
     ///
     /// # Errors
     /// What the operating system says. Some of the bytes may have been written.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Lengthens the file to `len` bytes with zeros for which space is set aside. What is written next still goes behind what
+    /// was written last. After a failure the file may be longer or not.
+    ///
+    /// # Errors
+    /// What the operating system says; `Unsupported` where it cannot.
+    fn preallocate(&mut self, len: u64) -> io::Result<()>;
 
     /// Makes all written bytes durable (`fdatasync`).
     ///

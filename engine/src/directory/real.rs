@@ -43,6 +43,17 @@ impl WriteFile for RealFile {
         self.0.write_all(bytes)
     }
 
+    #[cfg(target_os = "linux")]
+    fn preallocate(&mut self, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        Ok(fallocate(&self.0, FallocateFlags::empty(), 0, len)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn preallocate(&mut self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
     }

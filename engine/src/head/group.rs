@@ -13,6 +13,8 @@ use crate::wal::SparseRow;
 
 /// A buffer is cut into chunks at this many rows,
 pub(super) const CHUNK_ROWS_MAX: usize = 128;
+/// The first chunk of a group has fewer rows, this many at least; see [`first_cut`].
+const FIRST_CHUNK_ROWS_MIN: usize = 16;
 /// or when its values take this many bytes, so that wide groups do not hold much uncompressed.
 pub(super) const CHUNK_BUFFER_BYTES_MAX: usize = 256 << 10;
 
@@ -64,6 +66,12 @@ impl Group {
         Self { first_series, width, buffer: RowBuffer::default(), chunks: Vec::new() }
     }
 
+    /// At how many rows the buffer is cut.
+    #[inline]
+    fn rows_max(&self) -> usize {
+        if self.chunks.is_empty() { first_cut(self.first_series) } else { CHUNK_ROWS_MAX }
+    }
+
     /// Adds a row of samples; `sparse` says which columns they belong to, when not all have one.
     #[inline]
     pub(super) fn append(&mut self, timestamp: i64, samples: &[f64], sparse: Option<&SparseRow>) -> Appended {
@@ -84,7 +92,8 @@ impl Group {
         buffer.timestamps.push(timestamp);
         buffer.range = buffer.range.union(TimeRange::new(timestamp, timestamp));
         let mut bytes = 8 * (1 + usize::from(self.width)) as isize;
-        if buffer.timestamps.len() >= CHUNK_ROWS_MAX || buffer.values.len() * 8 >= CHUNK_BUFFER_BYTES_MAX {
+        let is_full = buffer.values.len() * 8 >= CHUNK_BUFFER_BYTES_MAX;
+        if is_full || self.buffer.timestamps.len() >= self.rows_max() {
             bytes += self.cut();
         }
         Appended { out_of_order, bytes }
@@ -135,6 +144,16 @@ impl Group {
         self.buffer.column(column, self.width.into(), &mut samples);
         (!samples.timestamps.is_empty()).then_some(samples)
     }
+}
+
+/// At how many rows a group is cut first. Groups that are sampled together fill their buffers together; were all cut at the
+/// same length, one batch in 128 would have to encode everything. So the first cuts are spread evenly over the rows, by
+/// the fractional part of the series' number times the golden ratio, and so are all later ones.
+fn first_cut(first_series: u32) -> usize {
+    const GOLDEN: u32 = 0x9e37_79b9;
+    let fraction = u64::from(first_series.wrapping_mul(GOLDEN));
+    let spread = (CHUNK_ROWS_MAX - FIRST_CHUNK_ROWS_MIN) as u64;
+    FIRST_CHUNK_ROWS_MIN + ((fraction * spread) >> 32) as usize + 1
 }
 
 impl RowBuffer {
@@ -253,7 +272,7 @@ mod tests {
             bytes += group.append(i * 10, &[i as f64, -(i as f64)], None).bytes;
         }
         assert!(group.append(50, &[7.0, 8.0], None).out_of_order);
-        assert_eq!(group.chunks(TimeRange::ALL).count(), 2);
+        assert_eq!(group.chunks(TimeRange::ALL).count(), 3);
         assert!(bytes < 300 * 24);
         let samples = read(&group, 1);
         assert_eq!(samples.timestamps, (0..300).map(|i| i * 10).collect::<Vec<_>>());
@@ -265,16 +284,29 @@ mod tests {
     #[test]
     fn absent_cells_give_columns_their_own_timestamps() {
         let mut group = Group::new(0, 2);
-        for i in 0..CHUNK_ROWS_MAX as i64 {
+        for i in 0..first_cut(0) as i64 {
             let only_first = SparseRow { row: 0, present: Box::new([0b01]) };
             let sparse = i % 2 == 0;
             group.append(i, if sparse { &[1.0] } else { &[1.0, 2.0] }, sparse.then_some(&only_first));
         }
         assert_eq!(group.chunks(TimeRange::ALL).count(), 1);
-        assert_eq!(read(&group, 0).timestamps.len(), CHUNK_ROWS_MAX);
+        assert_eq!(read(&group, 0).timestamps.len(), first_cut(0));
         assert_eq!(
             read(&group, 1).timestamps,
-            (0..CHUNK_ROWS_MAX as i64).filter(|i| i % 2 == 1).collect::<Vec<_>>()
+            (0..first_cut(0) as i64).filter(|i| i % 2 == 1).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn groups_that_fill_together_are_cut_at_different_rows() {
+        let mut groups: Vec<Group> = (0..4000).map(|i| Group::new(i * 10, 1)).collect();
+        for row in 0..4 * CHUNK_ROWS_MAX as i64 {
+            let before: usize = groups.iter().map(|group| group.chunks.len()).sum();
+            for group in &mut groups {
+                group.append(row, &[1.0], None);
+            }
+            let cuts = groups.iter().map(|group| group.chunks.len()).sum::<usize>() - before;
+            assert!(cuts <= 4000 / CHUNK_ROWS_MAX * 3 / 2, "{cuts} of 4000 groups are cut at row {row}");
+        }
     }
 }

@@ -37,7 +37,9 @@ use crate::matcher::Matcher;
 use crate::rows::Row;
 use crate::samples::Samples;
 use crate::time::TimeRange;
-use crate::wal::{GROUP_WIDTH_MAX, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Rows, Wal, encode_batch};
+use crate::wal::{
+    GROUP_WIDTH_MAX, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Replay, Rows, Wal, encode_batch,
+};
 use keys::{KeyTable, Places, Slot};
 use shard::{Place, Shard};
 use turnstile::Turnstile;
@@ -257,7 +259,7 @@ impl Head {
         let position = shard.groups();
         let width = missing.len() as u16;
         if width > 0 {
-            self.define(wal, admission, number, &mut shard, missing)?;
+            self.define_group(wal, admission, number, &mut shard, missing)?;
         }
         let slot = |found: Result<Place, u16>| {
             let place = found.unwrap_or_else(|column| Place { group: position, column, width });
@@ -268,7 +270,7 @@ impl Head {
     }
 
     /// Makes a group of new series: in the log first, so that no row can refer to it before its definition.
-    fn define(
+    fn define_group(
         &self,
         wal: &Wal,
         admission: &Admission,
@@ -297,20 +299,22 @@ impl Head {
         }
         let payload = encode_batch(&batch.shards);
         let mut tickets = [0; GroupId::SHARDS];
-        let sequence = {
+        let logged = {
             let mut next = self.tickets.lock();
-            let sequence = wal.log(payload)?;
+            let logged = wal.log(payload)?;
             for (shard, rows) in batch.shards.iter().enumerate() {
                 tickets[shard] = next[shard];
                 next[shard] += u64::from(!rows.is_empty());
             }
-            sequence
+            logged
         };
-        wal.wait(sequence)?;
+        let safe = wal.wait(logged);
         for (shard, rows) in batch.shards.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            self.turnstiles[shard].pass(tickets[shard], || self.apply(shard, rows));
+            // A batch that the log lost passes as well, or those behind it would wait for ever.
+            self.turnstiles[shard]
+                .pass(tickets[shard], || if safe.is_ok() { self.apply(shard, rows) } else { 0 });
         }
-        Ok(())
+        safe
     }
 
     /// Adds rows to a shard, some at a time so that readers are not kept waiting; returns how many samples belong to
@@ -326,23 +330,6 @@ impl Head {
             orphaned += applied.orphaned;
         }
         orphaned
-    }
-
-    /// Takes a group's definition from the log.
-    ///
-    /// # Errors
-    /// How it contradicts an earlier one.
-    pub fn replay_define(&self, definition: &GroupDefinition) -> Result<(), &'static str> {
-        let group = definition.group;
-        self.shards[group.shard()].write().define_at(group.index(), &definition.series)?;
-        self.series.fetch_add(definition.series.len() as u64, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Takes rows of one shard from the log; returns how many samples belong to groups that are not defined.
-    #[must_use]
-    pub fn replay_rows(&self, rows: &Rows) -> u64 {
-        rows.groups.first().map_or(0, |group| self.apply(group.shard(), rows))
     }
 
     /// The series that satisfy all matchers and have something near `range`; in no order.
@@ -443,6 +430,19 @@ impl Head {
             out_of_order: self.out_of_order.load(Ordering::Relaxed),
             bytes: (self.sample_bytes() + index_bytes + self.keys.heap_bytes()) as u64,
         }
+    }
+}
+
+impl Replay for Head {
+    fn define(&self, definition: &GroupDefinition) -> Result<(), &'static str> {
+        let group = definition.group;
+        self.shards[group.shard()].write().define_at(group.index(), &definition.series)?;
+        self.series.fetch_add(definition.series.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn rows(&self, rows: &Rows) -> u64 {
+        rows.groups.first().map_or(0, |group| self.apply(group.shard(), rows))
     }
 }
 

@@ -56,7 +56,7 @@ impl Iterator for SeriesInOrder<'_> {
 mod tests {
     use super::*;
     use crate::time::TimeRange;
-    use crate::wal::{GroupDefinition, GroupId, Rows};
+    use crate::wal::{GroupDefinition, GroupId, Replay, Rows};
 
     #[test]
     fn series_come_in_the_order_of_their_labels() {
@@ -67,11 +67,11 @@ mod tests {
             let of =
                 |name: &str| Labels::from_pairs([("__name__", name), ("host", &host), ("A", "1")]).unwrap();
             let short = Labels::from_pairs([("host", &host)]).unwrap();
-            head.replay_define(&GroupDefinition { group, series: vec![of("b"), short, of("a")] }).unwrap();
+            head.define(&GroupDefinition { group, series: vec![of("b"), short, of("a")] }).unwrap();
             if i % 3 > 0 {
                 let mut rows = Rows::default();
                 rows.push(group, 1, [1.0, 2.0, 3.0].into_iter());
-                assert_eq!(head.replay_rows(&rows), 0);
+                assert_eq!(head.rows(&rows), 0);
             }
         }
         let mut expected = head.select(&[], TimeRange::ALL).unwrap();

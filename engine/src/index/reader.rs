@@ -23,7 +23,7 @@ const WALK_VALUES_MIN: usize = 64;
 
 /// A label name and the ids of its pairs.
 #[derive(Debug)]
-pub(super) struct Name {
+struct Name {
     pub(super) text: Box<str>,
     pub(super) pairs: Range<u32>,
 }
@@ -107,9 +107,16 @@ impl Index {
         self.names.iter().map(|name| (&*name.text, name.pairs.len()))
     }
 
-    /// The label names, sorted, with their pairs.
-    pub(super) fn label_names(&self) -> &[Name] {
-        &self.names
+    /// The values of a label, sorted, with the number of series that have each: from the heads of the postings alone.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn series_by_value(&self, name: &str) -> impl Iterator<Item = Result<(&str, u64)>> {
+        self.pairs_of(name).map(|pair| {
+            let bytes = self.item(Section::PostingEnds, Section::Postings, pair as usize)?;
+            let series = postings::count(bytes).map_err(|e| self.corrupt_postings(pair as usize, e))?;
+            Ok((self.value(pair)?, series))
+        })
     }
 
     /// The values of a label, sorted.
@@ -252,19 +259,6 @@ impl Index {
     fn pairs_of(&self, name: &str) -> Range<u32> {
         let found = self.names.binary_search_by(|n| (*n.text).cmp(name));
         found.map_or(0..0, |at| self.names[at].pairs.clone())
-    }
-
-    /// Bytes of the values of these pairs.
-    pub(super) fn value_bytes(&self, pairs: Range<u32>) -> Result<u64> {
-        let Some(last) = pairs.end.checked_sub(1).filter(|last| pairs.contains(last)) else { return Ok(0) };
-        let at = |pair: u32| self.item_range(Section::ValueEnds, Section::ValueText, pair as usize);
-        Ok(at(last)?.end.saturating_sub(at(pairs.start)?.start) as u64)
-    }
-
-    /// How many series have the pair.
-    pub(super) fn series_of_pair(&self, pair: u32) -> Result<u64> {
-        let bytes = self.item(Section::PostingEnds, Section::Postings, pair as usize)?;
-        postings::count(bytes).map_err(|e| self.corrupt_postings(pair as usize, e))
     }
 
     /// The series of all these postings: positions are those of pairs, and behind them those of names.

@@ -156,16 +156,13 @@ fn matchers_find_what_they_match() {
 }
 
 #[test]
-fn cardinality_is_counted_from_the_index() {
-    let counts = Cardinality::of_index(&many(1000), 3).unwrap();
-    let owned =
-        |list: &[(&str, u64)]| list.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<Vec<_>>();
-    assert_eq!((counts.series, counts.pairs, counts.label_names), (1000, 1008, 3));
-    assert_eq!(counts.by_metric, owned(&[("metric_0", 334), ("metric_1", 333), ("metric_2", 333)]));
-    assert_eq!(counts.by_label_name, owned(&[("host", 1000), ("zone", 5), ("__name__", 3)]));
-    assert_eq!(counts.by_label_bytes, owned(&[("host", 9000), ("__name__", 24), ("zone", 10)]));
-    let pairs = [("__name__=metric_0", 334), ("__name__=metric_1", 333), ("__name__=metric_2", 333)];
-    assert_eq!(counts.by_pair, owned(&pairs));
+fn series_are_counted_by_value() {
+    let index = many(1000);
+    let counts = |name| index.series_by_value(name).collect::<crate::Result<Vec<_>>>().unwrap();
+    assert_eq!(counts("__name__"), [("metric_0", 334), ("metric_1", 333), ("metric_2", 333)]);
+    assert_eq!(counts("host").len(), 1000);
+    assert_eq!(counts("zone").iter().map(|(_, series)| series).sum::<u64>(), 1000);
+    assert_eq!(counts("none"), []);
 }
 
 #[test]

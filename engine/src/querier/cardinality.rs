@@ -7,7 +7,6 @@ use super::snapshot::Snapshot;
 use crate::block::Block;
 use crate::error::Result;
 use crate::head::Head;
-use crate::index::LabelIndex;
 use crate::labels::METRIC_NAME;
 use crate::time::TimeRange;
 
@@ -134,10 +133,9 @@ impl Source<'_> {
         match self {
             Self::Head(head) => head.count_values(name, visit),
             Self::Block(block) => {
-                let index = block.index();
-                for value in index.values(name) {
-                    let value = value?;
-                    visit(value, index.with_value(name, value)?.cardinality());
+                for counted in block.index().series_by_value(name) {
+                    let (value, series) = counted?;
+                    visit(value, series);
                 }
             }
         }

@@ -2,19 +2,25 @@
 //!
 //! # The module
 //! [`record`] says what a record holds, [`segment`] how records lie in a file, [`writer`] how concurrent writers share
-//! one sync, [`replay`] how a log is read back after a crash.
+//! one sync, [`replay`] how a log is read back after a crash, by several [`workers`].
 
+mod progress;
 mod record;
 mod replay;
 mod segment;
+mod workers;
 mod writer;
 
+pub use progress::{ReplayProgress, ReplayState};
 pub use record::{
     GROUP_WIDTH_MAX, GroupDefinition, GroupId, RowRef, Rows, SparseRow, batch_rows, encode_batch,
 };
-pub use replay::{Replay, ReplayReport, replay, segment_numbers};
+pub use replay::{Generations, Replay, ReplayReport, replay, segment_numbers};
 pub use segment::{Frame, Gap, Item, PAYLOAD_BYTES_MAX, SegmentError, SegmentHeader, SegmentReader};
-pub use writer::{Wal, WalStats, segment_path};
+pub use writer::{Logged, Wal, WalStats, segment_path};
+
+#[cfg(test)]
+mod tests;
 
 /// The folder of the segments below the data directory.
 pub const WAL_DIR: &str = "wal";

@@ -241,14 +241,27 @@ impl Rows {
     /// # Errors
     /// Where the bytes do not fit.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut rows = Self::default();
+        rows.decode_into(payload)?;
+        Ok(rows)
+    }
+
+    /// Reads an encoding into these rows, whose memory is used again.
+    ///
+    /// # Errors
+    /// Where the bytes do not fit; the rows are of no use then.
+    pub fn decode_into(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let rows = self;
+        rows.groups.clear();
+        rows.timestamps.clear();
+        rows.widths.clear();
+        rows.values.clear();
+        rows.sparse.clear();
         let mut reader = Reader::new(payload);
         let count = reader.varint_at_most(payload.len(), "more rows than bytes")?;
-        let mut rows = Self {
-            groups: Vec::with_capacity(count),
-            timestamps: Vec::with_capacity(count),
-            widths: Vec::with_capacity(count),
-            ..Self::default()
-        };
+        rows.groups.reserve(count);
+        rows.timestamps.reserve(count);
+        rows.widths.reserve(count);
         let mut group = 0_i64;
         for _ in 0..count {
             group = group.wrapping_add(reader.zigzag()?);
@@ -288,7 +301,7 @@ impl Rows {
         if !reader.is_empty() {
             return Err(reader.error("bytes follow the rows"));
         }
-        Ok(rows)
+        Ok(())
     }
 }
 
@@ -310,18 +323,35 @@ pub fn encode_batch<'a>(shards: impl IntoIterator<Item = &'a Rows>) -> Vec<u8> {
 
 /// Reads the rows of each shard from a batch.
 pub fn batch_rows(payload: &[u8]) -> impl Iterator<Item = Result<Rows, DecodeError>> {
+    batch_parts(payload).map(|part| part.and_then(|(_, bytes)| Rows::decode(bytes)))
+}
+
+/// Splits a batch into shards: the shard and the encoded [`Rows`] of each.
+pub(super) fn batch_parts(payload: &[u8]) -> impl Iterator<Item = Result<(usize, &[u8]), DecodeError>> {
     let mut reader = Reader::new(payload);
     std::iter::from_fn(move || {
         if reader.is_empty() {
             return None;
         }
-        let rows = reader.prefixed_bytes().and_then(Rows::decode);
-        if rows.is_err() {
+        let part = reader.prefixed_bytes().and_then(|bytes| Ok((shard_of_rows(bytes)?, bytes)));
+        if part.is_err() {
             // What follows cannot be told apart any more.
             reader = Reader::new(&[]);
         }
-        Some(rows)
+        Some(part)
     })
+}
+
+/// The shard of encoded rows: that of the first one.
+fn shard_of_rows(bytes: &[u8]) -> Result<usize, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.varint()?;
+    Ok(if count == 0 { 0 } else { GroupId(reader.zigzag()? as u32).shard() })
+}
+
+/// The shard of an encoded definition.
+pub(super) fn shard_of_definition(payload: &[u8]) -> Result<usize, DecodeError> {
+    Ok(GroupId(Reader::new(payload).varint()? as u32).shard())
 }
 
 #[cfg(test)]

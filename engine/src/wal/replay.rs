@@ -1,26 +1,39 @@
 //! Reading the log back: every record that checks out goes to a [`Replay`], damage goes into the report.
+//!
+//! The segments are read one after the other, each mapped only while it is read. One thread checks the frames and deals
+//! what they hold out by shard; the workers decode and apply it. A shard belongs to one worker, so its records stay in
+//! order. What waits between the two are references into the mapped segment, so a replay takes little memory besides
+//! what it fills.
 
 use std::path::{Path, PathBuf};
 
-use super::record::{GroupDefinition, Rows, batch_rows};
-use super::segment::{
-    Item, KIND_GROUP, KIND_ROWS, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader, VERSION,
-};
+use super::progress::ReplayProgress;
+use super::record::{GroupDefinition, Rows};
+use super::segment::{Item, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader, VERSION};
+use super::workers::Workers;
 use super::{WAL_DIR, segment_path};
 use crate::directory::Directory;
-use crate::encoding::DecodeError;
 use crate::error::{Error, Result};
 
-/// Who takes the records of a log.
-pub trait Replay {
+/// Who takes the records of one generation. Records of one shard come in the order of the log, those of several at once.
+pub trait Replay: Sync {
     /// A group was defined.
     ///
     /// # Errors
-    /// When it contradicts an earlier one.
-    fn define(&mut self, generation: u64, definition: &GroupDefinition) -> Result<(), DecodeError>;
+    /// How it contradicts an earlier one.
+    fn define(&self, definition: &GroupDefinition) -> Result<(), &'static str>;
 
     /// Rows were written. Returns how many samples belong to groups that are not defined, so that are lost.
-    fn rows(&mut self, generation: u64, rows: &Rows) -> u64;
+    fn rows(&self, rows: &Rows) -> u64;
+}
+
+/// Gives each generation of the log what takes its records.
+pub trait Generations {
+    /// What takes the records.
+    type Head: Replay;
+
+    /// The head of a generation; it is made when it is not there.
+    fn generation(&mut self, generation: u64) -> &Self::Head;
 }
 
 /// What a replay found.
@@ -68,41 +81,61 @@ pub fn segment_numbers(directory: &dyn Directory) -> Result<Vec<u64>> {
 ///
 /// # Errors
 /// When a file cannot be read, or was written by a newer version. Damage is no error: it is in the report.
-pub fn replay(directory: &dyn Directory, first: u64, into: &mut impl Replay) -> Result<ReplayReport> {
+pub fn replay(
+    directory: &dyn Directory,
+    first: u64,
+    into: &mut impl Generations,
+    progress: &ReplayProgress,
+) -> Result<ReplayReport> {
     let mut report = ReplayReport::default();
-    let numbers = segment_numbers(directory)?;
+    let mut numbers = segment_numbers(directory)?;
     let last = numbers.last().copied().unwrap_or_default();
-    for number in numbers.into_iter().filter(|number| *number >= first) {
+    numbers.retain(|number| *number >= first);
+    let bytes = numbers.iter().map(|number| directory.len(&segment_path(*number)).unwrap_or_default());
+    let bytes = bytes.sum();
+    progress.begin(numbers.len() as u64, bytes);
+    if bytes > 0 {
+        tracing::info!(segments = numbers.len(), bytes, "replaying the write-ahead log");
+    }
+    for number in numbers {
         // The segment that the manifest names was finished before the manifest was.
         let may_be_unfinished = number == last && (number > first || first == 0);
-        SegmentReplay { directory, path: segment_path(number), report: &mut report }.run(
-            into,
-            number == last,
-            may_be_unfinished,
-        )?;
+        let is_last = number == last;
+        let path = segment_path(number);
+        SegmentReplay { directory, path, number, is_last, may_be_unfinished, progress, report: &mut report }
+            .run(into)?;
         report.last_segment = number;
+        progress.end_segment(report.samples);
     }
+    progress.end();
     Ok(report)
 }
 
 struct SegmentReplay<'a> {
     directory: &'a dyn Directory,
     path: PathBuf,
+    number: u64,
+    is_last: bool,
+    /// Whether a crash may have come before its header was on disk.
+    may_be_unfinished: bool,
+    progress: &'a ReplayProgress,
     report: &'a mut ReplayReport,
 }
 
 impl SegmentReplay<'_> {
-    fn run(mut self, into: &mut impl Replay, is_last: bool, may_be_unfinished: bool) -> Result<()> {
+    fn run(mut self, into: &mut impl Generations) -> Result<()> {
         let shown = self.directory.display_path(&self.path);
         let bytes = self.directory.map(&self.path).map_err(|e| Error::io("read", &shown, e))?;
         self.report.segments += 1;
         self.report.bytes += bytes.len() as u64;
-        let items = match SegmentReader::new(&bytes, !is_last) {
-            Ok(items) => items,
+        let reader = match SegmentReader::new(&bytes, !self.is_last) {
+            Ok(reader) => reader,
             Err(SegmentError::NewerVersion(found)) => {
                 return Err(Error::NewerVersion { file: shown, found, supported: VERSION });
             }
-            Err(SegmentError::Damaged(error)) if may_be_unfinished && bytes.len() <= SEGMENT_HEADER_BYTES => {
+            Err(SegmentError::Damaged(error))
+                if self.may_be_unfinished && bytes.len() <= SEGMENT_HEADER_BYTES =>
+            {
                 // The crash came between the file's creation and the sync of its header: no record was written yet.
                 self.report.torn_bytes += bytes.len() as u64;
                 tracing::info!(file = %shown.display(), %error, "a WAL segment was never finished");
@@ -113,22 +146,66 @@ impl SegmentReplay<'_> {
                     .map_err(|e| Error::io("remove", &shown, e));
             }
             Err(SegmentError::Damaged(error)) => {
-                self.corruption(error.offset, bytes.len(), error.reason);
-                return Ok(());
+                match SegmentReader::salvage(&bytes, self.number, !self.is_last) {
+                    Some(reader) => {
+                        self.damage(
+                            error.offset,
+                            &format!("{}; the records behind it are read all the same", error.reason),
+                        );
+                        reader
+                    }
+                    None => {
+                        self.corruption(error.offset, bytes.len(), error.reason);
+                        return Ok(());
+                    }
+                }
             }
         };
-        let header = items.header();
+        let header = reader.header();
         self.report.last_generation = header.generation;
         if self.report.generations.last().is_none_or(|(last, _)| *last < header.generation) {
-            self.report.generations.push((header.generation, header.number));
+            self.report.generations.push((header.generation, self.number));
         }
-        if segment_path(header.number) != self.path {
+        if header.number != self.number {
             self.corruption(12, bytes.len(), "the segment has another number than its name says");
             return Ok(());
         }
-        let mut kept = bytes.len();
-        // How much is known to have been synced.
-        let mut durable = 0;
+        let (kept, durable) = self.records(reader, into.generation(header.generation));
+        if self.is_last {
+            // This cuts the torn tail and what was preallocated.
+            self.directory.truncate(&self.path, kept as u64).map_err(|e| Error::io("truncate", &shown, e))?;
+            if durable < kept as u64 {
+                // The process that wrote this may have died before it was synced, or because that failed: then another sync
+                // alone would write nothing. Rows that are acknowledged from now on refer to groups that are defined here.
+                self.directory.rewrite(&self.path, durable).map_err(|e| Error::io("rewrite", &shown, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays what the segment holds; returns where the log ends in it, and how much of it is known to have been synced.
+    fn records(&mut self, items: SegmentReader<'_>, head: &impl Replay) -> (usize, u64) {
+        let header = items.header();
+        let (ends, applied) = std::thread::scope(|scope| {
+            let mut workers = Workers::start(scope, head);
+            (self.deal_out(items, header, &mut workers), workers.finish())
+        });
+        self.report.samples += applied.samples;
+        self.report.orphaned_samples += applied.orphaned;
+        for damage in applied.damages {
+            self.corruption(damage.offset, damage.len, damage.reason);
+        }
+        ends
+    }
+
+    /// Checks the frames and gives what they hold to the workers; returns what [`records`](Self::records) does.
+    fn deal_out<'s, 'b: 's>(
+        &mut self,
+        items: SegmentReader<'b>,
+        header: SegmentHeader,
+        workers: &mut Workers<'s, 'b>,
+    ) -> (usize, u64) {
+        let (mut kept, mut durable) = (SEGMENT_HEADER_BYTES, 0);
         // Within the log, sequence numbers have no gaps.
         let mut expected = (self.report.records > 0).then_some(self.report.next_sequence);
         for item in items {
@@ -141,62 +218,42 @@ impl SegmentReplay<'_> {
                     }
                     expected = Some(frame.sequence + 1);
                     self.report.next_sequence = self.report.next_sequence.max(frame.sequence + 1);
-                    if let Err(error) = self.record(header, frame.kind, frame.payload, into) {
+                    self.progress.advance((frame.end() - kept) as u64);
+                    kept = frame.end();
+                    if frame.generation != header.generation {
+                        self.corruption(
+                            frame.offset,
+                            frame.payload.len(),
+                            "the record belongs to another head",
+                        );
+                    } else if let Err(error) = workers.give(frame) {
                         self.corruption(frame.offset, frame.payload.len(), error.reason);
                     }
                 }
                 Item::Gap(gap) if gap.was_durable => {
                     expected = None;
+                    kept = gap.offset + gap.len;
                     self.corruption(gap.offset, gap.len, gap.reason);
                 }
                 Item::Gap(gap) => {
                     self.report.torn_bytes += gap.len as u64;
                     tracing::info!(
-                        file = %shown.display(), offset = gap.offset, bytes = gap.len, reason = gap.reason,
+                        file = %self.directory.display_path(&self.path).display(),
+                        offset = gap.offset, bytes = gap.len, reason = gap.reason,
                         "cut an unfinished write off the end of the WAL"
                     );
-                    kept = gap.offset;
                 }
             }
         }
-        if is_last {
-            self.directory.truncate(&self.path, kept as u64).map_err(|e| Error::io("truncate", &shown, e))?;
-            if durable < kept as u64 {
-                // The process that wrote this may have died before it was synced, or because that failed: then another sync
-                // alone would write nothing. Rows that are acknowledged from now on refer to groups that are defined here.
-                self.directory.rewrite(&self.path, durable).map_err(|e| Error::io("rewrite", &shown, e))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn record(
-        &mut self,
-        header: SegmentHeader,
-        kind: u8,
-        payload: &[u8],
-        into: &mut impl Replay,
-    ) -> Result<(), DecodeError> {
-        match kind {
-            KIND_GROUP => into.define(header.generation, &GroupDefinition::decode(payload)?)?,
-            KIND_ROWS => {
-                for rows in batch_rows(payload) {
-                    let rows = rows?;
-                    self.report.samples += rows.samples() as u64;
-                    self.report.orphaned_samples += into.rows(header.generation, &rows);
-                }
-            }
-            _ => return Err(DecodeError { offset: 3, reason: "the record's kind is unknown" }),
-        }
-        Ok(())
+        (kept, durable)
     }
 
     fn corruption(&mut self, offset: usize, len: usize, reason: &str) {
-        let error = Error::corruption(
-            self.directory.display_path(&self.path),
-            offset as u64,
-            format!("{reason}; {len} bytes are lost"),
-        );
+        self.damage(offset, &format!("{reason}; {len} bytes are lost"));
+    }
+
+    fn damage(&mut self, offset: usize, reason: &str) {
+        let error = Error::corruption(self.directory.display_path(&self.path), offset as u64, reason);
         tracing::error!(%error, "the WAL is damaged");
         self.report.corruptions.push(error.to_string());
     }

@@ -9,7 +9,7 @@ pub(super) const VERSION: u32 = 1;
 /// Bytes of the segment header.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 32;
 /// Bytes in front of each frame's payload.
-pub(super) const FRAME_HEADER_BYTES: usize = 32;
+pub(super) const FRAME_HEADER_BYTES: usize = 40;
 /// The first bytes of every frame, by which a reader finds the next one behind damage.
 pub(super) const FRAME_MAGIC: [u8; 3] = [0xd7, 0x1b, 0xe5];
 /// A payload is at most this long: the writer refuses a longer one, and a reader takes a larger length for damage.
@@ -86,6 +86,7 @@ pub(super) fn frame_header(
     payload: &[u8],
     sequence: u64,
     durable: u64,
+    generation: u64,
 ) -> [u8; FRAME_HEADER_BYTES] {
     let mut bytes = [0; FRAME_HEADER_BYTES];
     bytes[..3].copy_from_slice(&FRAME_MAGIC);
@@ -93,9 +94,10 @@ pub(super) fn frame_header(
     bytes[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     bytes[8..16].copy_from_slice(&sequence.to_le_bytes());
     bytes[16..24].copy_from_slice(&durable.to_le_bytes());
-    bytes[24..28].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
-    let crc = crc32c::crc32c(&bytes[..28]);
-    bytes[28..].copy_from_slice(&crc.to_le_bytes());
+    bytes[24..32].copy_from_slice(&generation.to_le_bytes());
+    bytes[32..36].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..36]);
+    bytes[36..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
@@ -110,6 +112,8 @@ pub struct Frame<'a> {
     pub sequence: u64,
     /// How many bytes of the segment were known to be on disk when this frame was written.
     pub durable: u64,
+    /// The head that the record belongs to, as the segment's header says it.
+    pub generation: u64,
     /// The record.
     pub payload: &'a [u8],
 }
@@ -172,6 +176,17 @@ impl<'a> SegmentReader<'a> {
         Ok(Self { bytes, header, offset: SEGMENT_HEADER_BYTES, closed })
     }
 
+    /// A reader of a segment whose header is damaged: its name gives the number, its frames the generation. `None` when no
+    /// frame checks out.
+    #[must_use]
+    pub fn salvage(bytes: &'a [u8], number: u64, closed: bool) -> Option<Self> {
+        let offset = SEGMENT_HEADER_BYTES;
+        let mut reader = Self { bytes, header: SegmentHeader { number, generation: 0 }, offset, closed };
+        let first = reader.frame_at(reader.find_frame(offset)?).ok()?;
+        reader.header.generation = first.generation;
+        Some(reader)
+    }
+
     /// What the segment says of itself.
     #[must_use]
     pub fn header(&self) -> SegmentHeader {
@@ -180,7 +195,7 @@ impl<'a> SegmentReader<'a> {
 
     fn frame_at(&self, offset: usize) -> Result<Frame<'a>, &'static str> {
         let mut reader = Reader::new(&self.bytes[offset..]);
-        let header = reader.array::<28>().map_err(|_| "the frame header is cut off")?;
+        let header = reader.array::<36>().map_err(|_| "the frame header is cut off")?;
         let crc = reader.u32_le().map_err(|_| "the frame header is cut off")?;
         if header[..3] != FRAME_MAGIC {
             return Err("no frame starts here");
@@ -189,8 +204,8 @@ impl<'a> SegmentReader<'a> {
             return Err("the frame header's checksum differs");
         }
         let mut fields = Reader::new(&header[4..]);
-        let (Ok(len), Ok(sequence), Ok(durable), Ok(payload_crc)) =
-            (fields.u32_le(), fields.u64_le(), fields.u64_le(), fields.u32_le())
+        let (Ok(len), Ok(sequence), Ok(durable), Ok(generation), Ok(payload_crc)) =
+            (fields.u32_le(), fields.u64_le(), fields.u64_le(), fields.u64_le(), fields.u32_le())
         else {
             return Err("the frame header is cut off");
         };
@@ -201,7 +216,7 @@ impl<'a> SegmentReader<'a> {
         if crc32c::crc32c(payload) != payload_crc {
             return Err("the payload's checksum differs");
         }
-        Ok(Frame { offset, kind: header[3], sequence, durable, payload })
+        Ok(Frame { offset, kind: header[3], sequence, durable, generation, payload })
     }
 
     /// The offset of the next frame that checks out, from `from` on.
@@ -244,6 +259,11 @@ impl<'a> Iterator for SegmentReader<'a> {
                 self.offset = frame.end();
                 Some(Item::Frame(frame))
             }
+            // What was preallocated and never written.
+            Err(_) if is_zero(&self.bytes[offset..]) => {
+                self.offset = self.bytes.len();
+                None
+            }
             Err(reason) => {
                 let next = self.find_frame(offset + 1);
                 // No crash makes a header whose checksum holds and whose length nobody writes.
@@ -259,6 +279,11 @@ impl<'a> Iterator for SegmentReader<'a> {
     }
 }
 
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<64>();
+    words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|byte| *byte == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,7 +296,7 @@ mod tests {
         let mut bytes = HEADER.encode().to_vec();
         for (i, payload) in payloads.iter().enumerate() {
             let durable = if synced { bytes.len() as u64 } else { 0 };
-            bytes.extend_from_slice(&frame_header(KIND_ROWS, payload, i as u64, durable));
+            bytes.extend_from_slice(&frame_header(KIND_ROWS, payload, i as u64, durable, 3));
             bytes.extend_from_slice(payload);
         }
         bytes
@@ -294,7 +319,8 @@ mod tests {
         let frame = &bytes[SEGMENT_HEADER_BYTES..];
         assert_eq!(frame[..8], [0xd7, 0x1b, 0xe5, 2, 2, 0, 0, 0]);
         assert_eq!(frame[8..24], [0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(frame[24..28], crc32c::crc32c(b"ab").to_le_bytes());
+        assert_eq!(frame[24..32], [3, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(frame[32..36], crc32c::crc32c(b"ab").to_le_bytes());
         assert_eq!(frame[FRAME_HEADER_BYTES..], *b"ab");
     }
 
@@ -347,6 +373,35 @@ mod tests {
     }
 
     #[test]
+    fn zeros_to_the_end_were_preallocated_and_a_torn_write_before_them_is_cut() {
+        let mut bytes = segment(&[b"one", b"two"], true);
+        let end = bytes.len();
+        bytes.resize(end + 5000, 0);
+        for closed in [false, true] {
+            let items: Vec<_> = SegmentReader::new(&bytes, closed).unwrap().collect();
+            assert!(items.len() == 2 && matches!(items[1], Item::Frame(frame) if frame.end() == end));
+        }
+        bytes[end - 1] ^= 1;
+        let Some(Item::Gap(gap)) = SegmentReader::new(&bytes, false).unwrap().last() else {
+            panic!("no gap")
+        };
+        assert!(!gap.was_durable && gap.offset == end - FRAME_HEADER_BYTES - 3, "{gap:?}");
+    }
+
+    #[test]
+    fn frames_behind_a_damaged_header_are_read() {
+        let mut bytes = segment(&[b"one", b"two"], true);
+        bytes[21] ^= 1;
+        assert!(matches!(SegmentReader::new(&bytes, true), Err(SegmentError::Damaged(_))));
+        let reader = SegmentReader::salvage(&bytes, 7, true).unwrap();
+        assert_eq!(reader.header(), HEADER);
+        assert_eq!(reader.count(), 2);
+        bytes.truncate(SEGMENT_HEADER_BYTES + 10);
+        assert!(SegmentReader::salvage(&bytes, 7, true).is_none());
+        assert!(SegmentReader::salvage(&bytes[..3], 7, true).is_none());
+    }
+
+    #[test]
     fn a_newer_version_is_told_apart_from_damage() {
         let mut bytes = HEADER.encode();
         bytes[8] = 9;
@@ -363,7 +418,9 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut whole = HEADER.encode().to_vec();
             whole.extend_from_slice(&bytes);
-            prop_assert_eq!(SegmentReader::new(&whole, false).unwrap().count().min(1), usize::from(!bytes.is_empty()));
+            let items = SegmentReader::new(&whole, false).unwrap().count();
+            prop_assert_eq!(items.min(1), usize::from(bytes.iter().any(|byte| *byte != 0)));
+            let _ = SegmentReader::salvage(&whole, 7, true).map(Iterator::count);
             let _ = SegmentReader::new(&bytes, false).map(Iterator::count);
         }
     }

@@ -2,9 +2,17 @@
 //!
 //! A record is first *queued* under a short lock, which gives it its place in the log. Whoever waits for a record and
 //! finds nobody writing becomes the *leader*: it takes the whole queue, writes and syncs it outside the lock, and wakes
-//! the others. After a failed write or sync nothing is known about the file's tail, so the log refuses all later records.
+//! the others.
+//!
+//! After a failed sync nobody knows what is on disk, so the log refuses all later records until a restart. After a write
+//! that failed for lack of space, or because the file system is read-only, it is an *interruption*: the records that were
+//! under way are lost and refused, all before them are as safe as they were. [`Wal::resume`] cuts what the write left
+//! behind them and goes on in a fresh segment, with the number of the first lost record, so that numbers have no gap.
+//! Definitions of groups among the lost records are written again first: the head knows these groups, and later rows
+//! refer to them.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +22,8 @@ use parking_lot::{Condvar, Mutex};
 use super::WAL_DIR;
 use super::record::GroupDefinition;
 use super::segment::{
-    KIND_GROUP, KIND_ROWS, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader, frame_header,
+    FRAME_HEADER_BYTES, KIND_GROUP, KIND_ROWS, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader,
+    frame_header,
 };
 use crate::directory::{Directory, WriteFile};
 use crate::error::{Error, Result};
@@ -22,6 +31,12 @@ use crate::options::WalSync;
 
 /// A segment that has grown past this many bytes is closed at the next write.
 pub(super) const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+
+/// Space is preallocated for as many bytes as the segment has, but for no more than this many at a time: so the sync of
+/// a write need not allocate, which is most of its time on a journaling file system, and a small log stays small.
+const PREALLOCATE_BYTES_MAX: u64 = 16 << 20;
+/// Less is not worth the call.
+const PREALLOCATE_BYTES_MIN: u64 = 4 << 10;
 
 /// The file name of a segment.
 #[must_use]
@@ -47,6 +62,32 @@ struct Queued {
     payload: Vec<u8>,
 }
 
+/// A record's place in the log, to be given to [`Wal::wait`].
+#[derive(Clone, Copy, Debug)]
+pub struct Logged {
+    sequence: u64,
+    /// How many interruptions there had been.
+    interruptions: u64,
+}
+
+/// Why records are refused.
+#[derive(Debug)]
+struct Failure {
+    reason: String,
+    /// How to go on, when that is safe.
+    resume: Option<Resume>,
+}
+
+/// Where the log goes on after an interruption.
+#[derive(Clone, Copy, Debug)]
+struct Resume {
+    /// The segment whose tail is unknown.
+    interrupted: SegmentHeader,
+    /// How much of it is good.
+    len: u64,
+    is_cut: bool,
+}
+
 #[derive(Debug)]
 struct Segment {
     file: Box<dyn WriteFile>,
@@ -55,6 +96,10 @@ struct Segment {
     len: u64,
     /// Bytes known to be on disk.
     durable: u64,
+    /// Bytes that the file has; those behind `len` are zeros.
+    allocated: u64,
+    /// Whether the file system preallocates.
+    preallocates: bool,
 }
 
 #[derive(Debug)]
@@ -66,7 +111,11 @@ struct State {
     safe: u64,
     /// Taken by the leader while it writes.
     segment: Option<Segment>,
-    failed: Option<String>,
+    failed: Option<Failure>,
+    interruptions: u64,
+    /// The first record that the last interruption lost, and what it was.
+    interrupted_at: u64,
+    interrupted_by: String,
     stats: WalStats,
 }
 
@@ -97,6 +146,9 @@ impl Wal {
             safe: next_sequence,
             segment: Some(segment),
             failed: None,
+            interruptions: 0,
+            interrupted_at: next_sequence,
+            interrupted_by: String::new(),
             stats: WalStats::default(),
         };
         Ok(Self { directory, sync, state: Mutex::new(state), progress: Condvar::new() })
@@ -112,15 +164,15 @@ impl Wal {
         self.queue(KIND_GROUP, payload).map(|_| ())
     }
 
-    /// Queues one batch; returns its sequence number, to be given to [`wait`](Self::wait).
+    /// Queues one batch; returns its place, to be given to [`wait`](Self::wait).
     ///
     /// # Errors
     /// [`Error::WritesRefused`] after a failure.
-    pub fn log(&self, payload: Vec<u8>) -> Result<u64> {
+    pub fn log(&self, payload: Vec<u8>) -> Result<Logged> {
         self.queue(KIND_ROWS, payload)
     }
 
-    fn queue(&self, kind: u8, payload: Vec<u8>) -> Result<u64> {
+    fn queue(&self, kind: u8, payload: Vec<u8>) -> Result<Logged> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             let (limit, got) = (PAYLOAD_BYTES_MAX as u64, payload.len() as u64);
             return Err(Error::Limit { name: "bytes of a batch", limit, got });
@@ -130,15 +182,27 @@ impl Wal {
         let sequence = state.next_sequence;
         state.next_sequence += 1;
         state.queue.push(Queued { kind, sequence, payload });
-        Ok(sequence)
+        Ok(Logged { sequence, interruptions: state.interruptions })
     }
 
     /// Waits until the record is as safe as the sync policy asks for.
     ///
     /// # Errors
     /// [`Error::WritesRefused`] when it could not be written or synced.
-    pub fn wait(&self, sequence: u64) -> Result<()> {
-        self.drain(sequence, self.sync == WalSync::Always)
+    pub fn wait(&self, logged: Logged) -> Result<()> {
+        let sync = self.sync == WalSync::Always;
+        let mut state = self.state.lock();
+        loop {
+            state.check_kept(logged)?;
+            if state.safe > logged.sequence {
+                return Ok(());
+            }
+            state.check()?;
+            match state.segment.take() {
+                Some(segment) => self.lead(&mut state, segment, sync),
+                None => self.progress.wait(&mut state),
+            }
+        }
     }
 
     /// Makes everything queued so far durable.
@@ -162,56 +226,95 @@ impl Wal {
         }
     }
 
-    fn drain(&self, sequence: u64, sync: bool) -> Result<()> {
-        let mut state = self.state.lock();
-        loop {
-            if state.safe > sequence {
-                return Ok(());
-            }
-            state.check()?;
-            match state.segment.take() {
-                Some(segment) => self.lead(&mut state, segment, sync),
-                None => self.progress.wait(&mut state),
-            }
-        }
-    }
-
     /// Writes out the queue as the leader, without holding the lock meanwhile.
     fn lead(&self, state: &mut parking_lot::MutexGuard<'_, State>, mut segment: Segment, sync: bool) {
         let queue = std::mem::take(&mut state.queue);
         let safe = state.next_sequence;
         let mut stats = state.stats;
-        let write = AssertUnwindSafe(|| {
-            if segment.len >= SEGMENT_BYTES_MAX {
-                segment.sync(&mut stats)?;
-                let header = SegmentHeader { number: segment.header.number + 1, ..segment.header };
-                match create_segment(&*self.directory, header) {
-                    Ok(next) => segment = next,
-                    Err(error) => tracing::warn!(%error, "the WAL stays in its old segment"),
-                }
-            }
-            segment.write(&queue, &mut stats)?;
-            if sync {
-                segment.sync(&mut stats)?;
-            }
-            Ok(segment)
-        });
+        let write = AssertUnwindSafe(|| self.write_out(&mut segment, &queue, sync, &mut stats));
         let outcome = parking_lot::MutexGuard::unlocked(state, || catch_unwind(write));
         match outcome {
-            Ok(Ok(segment)) => {
+            Ok(Ok(())) => {
                 state.safe = safe;
                 state.segment = Some(segment);
             }
-            Ok(Err(error)) => state.fail(&error),
-            Err(panic) => {
-                // The others must not wait for a leader that is gone.
-                state.failed = Some("the thread that wrote the log panicked; restart".to_owned());
-                self.progress.notify_all();
-                resume_unwind(panic);
+            Ok(Err(Interrupted::ByWrite(error))) if is_passing(&error) => {
+                let resume = Resume { interrupted: segment.header, len: segment.len, is_cut: false };
+                state.interrupt(&error, queue, resume);
+            }
+            Ok(Err(Interrupted::ByWrite(error) | Interrupted::BySync(error))) => state.fail(&error),
+            // The message of the panic is on its way already. Unwinding would leave a ticket for those behind to wait for.
+            Err(_) => {
+                let reason = "the thread that wrote the log panicked; restart".to_owned();
+                state.failed = Some(Failure { reason, resume: None });
             }
         }
         state.stats = stats;
         self.progress.notify_all();
+    }
+
+    fn write_out(
+        &self,
+        segment: &mut Segment,
+        queue: &[Queued],
+        sync: bool,
+        stats: &mut WalStats,
+    ) -> Result<(), Interrupted> {
+        if segment.len >= SEGMENT_BYTES_MAX {
+            segment.sync(&*self.directory, stats).map_err(Interrupted::BySync)?;
+            let header = SegmentHeader { number: segment.header.number + 1, ..segment.header };
+            match create_segment(&*self.directory, header) {
+                Ok(next) => std::mem::replace(segment, next).close(&*self.directory),
+                Err(error) => tracing::warn!(%error, "the WAL stays in its old segment"),
+            }
+        }
+        segment.write(&*self.directory, queue, stats).map_err(Interrupted::ByWrite)?;
+        if sync {
+            segment.sync(&*self.directory, stats).map_err(Interrupted::BySync)?;
+        }
+        Ok(())
+    }
+
+    /// Tries to go on after an interruption; does nothing when there was none.
+    ///
+    /// # Errors
+    /// [`Error::WritesRefused`] when that is not possible yet, or not safe without a restart.
+    pub fn resume(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        let Some(Resume { interrupted, len, is_cut }) = state.failed.as_ref().and_then(|f| f.resume) else {
+            return state.check();
+        };
+        if !is_cut {
+            let path = segment_path(interrupted.number);
+            // Its sync is the proof that what was written before the interruption is on disk.
+            if let Err(error) = self.directory.truncate(&path, len) {
+                let cannot_change = error.kind() == ErrorKind::ReadOnlyFilesystem;
+                let error =
+                    Error::io("cut the unfinished write off", self.directory.display_path(&path), error);
+                match &mut state.failed {
+                    Some(failure) if cannot_change => failure.reason = passing_reason(&error),
+                    _ => state.fail(&error),
+                }
+                return state.check();
+            }
+        }
+        let header = SegmentHeader { number: interrupted.number + 1, ..interrupted };
+        match create_segment(&*self.directory, header) {
+            Ok(segment) => {
+                tracing::info!(
+                    segment = header.number,
+                    "the write-ahead log goes on: writes are taken again"
+                );
+                state.segment = Some(segment);
+                state.failed = None;
+                self.progress.notify_all();
+            }
+            Err(error) => {
+                let resume = Some(Resume { interrupted, len, is_cut: true });
+                state.failed = Some(Failure { reason: passing_reason(&error), resume });
+            }
+        }
+        state.check()
     }
 
     /// Closes the segment and starts the next one, for a new head. No record may be queued meanwhile.
@@ -228,7 +331,10 @@ impl Wal {
         let number = state.segment.as_ref().map_or(0, |segment| segment.header.number) + 1;
         let header = SegmentHeader { number, generation };
         // Until the new segment exists the old one stays in use, so a full disk here harms nothing.
-        state.segment = Some(create_segment(&*self.directory, header)?);
+        let next = create_segment(&*self.directory, header)?;
+        if let Some(old) = state.segment.replace(next) {
+            old.close(&*self.directory);
+        }
         Ok(header)
     }
 
@@ -241,51 +347,129 @@ impl Wal {
     /// Why records are refused, when they are.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.state.lock().failed.clone()
+        self.state.lock().failed.as_ref().map(|failure| failure.reason.clone())
     }
+}
+
+/// What stopped a leader.
+enum Interrupted {
+    /// A write: all before it is as it was.
+    ByWrite(Error),
+    /// A sync: what was to be synced may be lost, and no later sync would tell.
+    BySync(Error),
+}
+
+/// Whether a write that failed so may succeed later, and the disk is sound.
+fn is_passing(error: &Error) -> bool {
+    use ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let Error::Io { source, .. } = error else { return false };
+    matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+}
+
+fn passing_reason(error: &Error) -> String {
+    format!("{error}; writes are taken again once that is possible, queries go on")
 }
 
 impl State {
     fn check(&self) -> Result<()> {
         match &self.failed {
-            Some(reason) => Err(Error::WritesRefused { reason: reason.clone() }),
+            Some(failure) => Err(Error::WritesRefused { reason: failure.reason.clone() }),
             None => Ok(()),
         }
     }
 
+    /// Whether the record was not lost in an interruption.
+    fn check_kept(&self, logged: Logged) -> Result<()> {
+        let is_kept = match self.interruptions - logged.interruptions {
+            0 => true,
+            1 => logged.sequence < self.interrupted_at,
+            // Nobody remembers where the first of them was.
+            _ => false,
+        };
+        if is_kept { Ok(()) } else { Err(Error::WritesRefused { reason: self.interrupted_by.clone() }) }
+    }
+
     fn fail(&mut self, error: &Error) {
-        let reason = format!("{error}; free space or repair the disk, then restart");
+        let reason = format!(
+            "{error}; nobody knows what of the last writes is on disk: free space or repair the disk, then restart"
+        );
         tracing::error!(%error, "the write-ahead log failed: writes are refused until a restart");
-        self.failed = Some(reason);
+        self.failed = Some(Failure { reason, resume: None });
+    }
+
+    /// Refuses all records that are not safe, which are those that were `taken` from the queue and those queued since.
+    /// Definitions stay, to be the first when the log goes on.
+    fn interrupt(&mut self, error: &Error, taken: Vec<Queued>, resume: Resume) {
+        tracing::error!(%error, "the write-ahead log cannot grow: writes are refused until it can");
+        self.next_sequence = taken.first().map_or(self.next_sequence, |first| first.sequence);
+        self.safe = self.next_sequence;
+        let lost = taken.into_iter().chain(std::mem::take(&mut self.queue));
+        for mut definition in lost.filter(|queued| queued.kind == KIND_GROUP) {
+            definition.sequence = self.next_sequence;
+            self.next_sequence += 1;
+            self.queue.push(definition);
+        }
+        self.interruptions += 1;
+        self.interrupted_at = self.safe;
+        self.interrupted_by = passing_reason(error);
+        self.failed = Some(Failure { reason: passing_reason(error), resume: Some(resume) });
     }
 }
 
 impl Segment {
-    fn write(&mut self, queue: &[Queued], stats: &mut WalStats) -> Result<()> {
+    fn write(&mut self, directory: &dyn Directory, queue: &[Queued], stats: &mut WalStats) -> Result<()> {
         if queue.is_empty() {
             return Ok(());
         }
-        let size = queue.iter().map(|q| q.payload.len() + super::segment::FRAME_HEADER_BYTES).sum();
+        let size = queue.iter().map(|q| q.payload.len() + FRAME_HEADER_BYTES).sum();
         let mut bytes = Vec::with_capacity(size);
-        for queued in queue {
-            let header = frame_header(queued.kind, &queued.payload, queued.sequence, self.durable);
-            bytes.extend_from_slice(&header);
-            bytes.extend_from_slice(&queued.payload);
+        let generation = self.header.generation;
+        for Queued { kind, sequence, payload } in queue {
+            bytes.extend_from_slice(&frame_header(*kind, payload, *sequence, self.durable, generation));
+            bytes.extend_from_slice(payload);
         }
-        self.file
-            .write_all(&bytes)
-            .map_err(|e| Error::io("write to", segment_path(self.header.number), e))?;
+        self.preallocate(bytes.len() as u64);
+        let path = || directory.display_path(&segment_path(self.header.number));
+        self.file.write_all(&bytes).map_err(|e| Error::io("write to", path(), e))?;
         self.len += bytes.len() as u64;
         stats.bytes += bytes.len() as u64;
         Ok(())
     }
 
-    fn sync(&mut self, stats: &mut WalStats) -> Result<()> {
+    /// Makes sure that the file has room for so many bytes more.
+    fn preallocate(&mut self, bytes: u64) {
+        let end = self.len + bytes;
+        let ahead = end.min(PREALLOCATE_BYTES_MAX);
+        if end <= self.allocated || ahead < PREALLOCATE_BYTES_MIN || !self.preallocates {
+            return;
+        }
+        match self.file.preallocate(end + ahead) {
+            Ok(()) => self.allocated = end + ahead,
+            Err(error) => {
+                tracing::debug!(%error, "cannot preallocate the WAL: its file grows with each write");
+                self.preallocates = false;
+            }
+        }
+    }
+
+    /// Gives back what was preallocated and not used. The segment is synced.
+    fn close(self, directory: &dyn Directory) {
+        if self.allocated <= self.len {
+            return;
+        }
+        if let Err(error) = directory.truncate(&segment_path(self.header.number), self.len) {
+            // A reader takes the zeros for what they are.
+            tracing::warn!(segment = self.header.number, %error, "cannot cut what a WAL segment did not use");
+        }
+    }
+
+    fn sync(&mut self, directory: &dyn Directory, stats: &mut WalStats) -> Result<()> {
         if self.durable == self.len {
             return Ok(());
         }
         let start = Instant::now();
-        self.file.sync().map_err(|e| Error::io("sync", segment_path(self.header.number), e))?;
+        let path = || directory.display_path(&segment_path(self.header.number));
+        self.file.sync().map_err(|e| Error::io("sync", path(), e))?;
         stats.syncs += 1;
         stats.sync_time += start.elapsed();
         self.durable = self.len;
@@ -308,5 +492,5 @@ fn create_segment(directory: &dyn Directory, header: SegmentHeader) -> Result<Se
         return Err(failed(error));
     }
     let len = SEGMENT_HEADER_BYTES as u64;
-    Ok(Segment { file, header, len, durable: len })
+    Ok(Segment { file, header, len, durable: len, allocated: len, preallocates: true })
 }

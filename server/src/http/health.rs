@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::response::{IntoResponse, Response};
 
 use crate::state::SharedState;
 
@@ -41,11 +41,19 @@ pub(super) async fn healthy() -> impl IntoResponse {
     "Timberline is healthy.\n"
 }
 
-/// `GET /-/ready`: the database is open.
-pub(super) async fn ready(State(state): State<SharedState>) -> impl IntoResponse {
-    match state.db() {
-        Some(_) => (StatusCode::OK, "Timberline is ready.\n"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "The database is being opened.\n"),
+/// `GET /-/ready`: the database is open, so queries are answered. That holds also while writes are refused: who balances
+/// load by this must not take the queries away from a server whose disk is full.
+pub(super) async fn ready(State(state): State<SharedState>) -> Response {
+    let Some(db) = state.db() else {
+        let headers = [(RETRY_AFTER, "1")];
+        let body = format!("Not ready: {}.\n", state.opening_message());
+        return (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response();
+    };
+    match db.writes_refused() {
+        None => "Timberline is ready.\n".into_response(),
+        Some(reason) => {
+            format!("Timberline is ready for queries; writes are refused: {reason}\n").into_response()
+        }
     }
 }
 

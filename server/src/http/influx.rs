@@ -152,9 +152,12 @@ pub(super) async fn ping(params: Params) -> Response {
 
 /// `GET /health`
 pub(super) async fn health(State(state): State<SharedState>) -> Response {
-    let (code, status, message) = match state.db() {
-        Some(_) => (StatusCode::OK, "pass", "ready for queries and writes"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "fail", "the database is being opened"),
+    let (code, status, message) = match state.db().map(|db| db.writes_refused()) {
+        Some(None) => (StatusCode::OK, "pass", "ready for queries and writes".to_owned()),
+        Some(Some(reason)) => {
+            (StatusCode::OK, "pass", format!("ready for queries; writes are refused: {reason}"))
+        }
+        None => (StatusCode::SERVICE_UNAVAILABLE, "fail", state.opening_message()),
     };
     let body = json!({
         "name": "influxdb", "message": message, "status": status, "checks": [], "version": INFLUX_VERSION,

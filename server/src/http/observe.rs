@@ -53,11 +53,8 @@ pub(super) async fn gate_until_open(
         return next.run(request).await;
     }
     body::discard(&mut request.into_body()).await;
-    let mut response = all_dialects(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "unavailable",
-        "the database is being opened: try again in a moment",
-    );
+    let message = format!("{}; try again in a moment", state.opening_message());
+    let mut response = all_dialects(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

@@ -177,8 +177,9 @@ mod tests {
         metrics.ingested(Protocol::Line).samples.add(10);
         metrics.queries.fail("bad_data");
         metrics.past_limits(&BTreeMap::from([("labels_max", 4)]));
+        let replay = timberline_engine::ReplayState { bytes: 7, bytes_total: 9, ..Default::default() };
         let stats = timberline_engine::Stats { head_series: 5, ..Default::default() };
-        let text = metrics.render(Some(&stats), Gauges { queries_running: 2, ..Gauges::default() });
+        let text = metrics.render(Some(&stats), replay, Gauges { queries_running: 2, ..Gauges::default() });
         for line in [
             "timberline_http_requests_total{path=\"/write\",code=\"204\"} 1",
             "timberline_http_request_duration_seconds_bucket{path=\"/write\",le=\"0.005\"} 1",
@@ -191,9 +192,11 @@ mod tests {
             "timberline_queries_running 2",
             "timberline_head_series 5",
             "timberline_ready 1",
+            "timberline_replay_bytes 7",
+            "timberline_replay_bytes_expected 9",
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line} in:\n{text}");
         }
-        assert!(metrics.render(None, Gauges::default()).contains("\ntimberline_ready 0\n"));
+        assert!(metrics.render(None, replay, Gauges::default()).contains("\ntimberline_ready 0\n"));
     }
 }

@@ -1,6 +1,6 @@
 //! `/metrics`: every counter in the text exposition format.
 
-use timberline_engine::Stats;
+use timberline_engine::{ReplayState, Stats};
 
 use super::exposition::Exposition;
 use super::histogram::BOUNDS_SECONDS;
@@ -25,12 +25,13 @@ pub struct Gauges {
 impl Metrics {
     /// The text exposition. `stats` is `None` until the database is open.
     #[must_use]
-    pub fn render(&self, stats: Option<&Stats>, gauges: Gauges) -> String {
+    pub fn render(&self, stats: Option<&Stats>, replay: ReplayState, gauges: Gauges) -> String {
         let mut out = Exposition::default();
         out.family("timberline_build_info", "gauge", "Version of the server.");
         out.sample("timberline_build_info", &[("version", &env!("CARGO_PKG_VERSION"))], 1);
         out.gauge("timberline_ready", "Whether the database is open.", u8::from(stats.is_some()));
         out.gauge("timberline_uptime_seconds", "Time since start.", self.uptime().as_secs_f64());
+        render_replay(&mut out, replay);
         self.render_http(&mut out);
         self.render_ingest(&mut out);
         self.render_limits(&mut out);
@@ -113,6 +114,17 @@ impl Metrics {
         let rejected = self.writes_rejected.get();
         out.counter("timberline_writes_rejected_total", "Writes answered 503 for lack of room.", rejected);
     }
+}
+
+fn render_replay(out: &mut Exposition, replay: ReplayState) {
+    out.gauge("timberline_replay_segments", "Files of the log replayed at start.", replay.segments);
+    let total = replay.segments_total;
+    out.gauge("timberline_replay_segments_expected", "Files of the log to replay at start.", total);
+    out.gauge("timberline_replay_bytes", "Bytes of the log replayed at start.", replay.bytes);
+    out.gauge("timberline_replay_bytes_expected", "Bytes of the log to replay at start.", replay.bytes_total);
+    out.gauge("timberline_replay_samples", "Samples replayed at start.", replay.samples);
+    let seconds = replay.took.as_secs_f64();
+    out.gauge("timberline_replay_seconds", "Time that the replay has taken so far, or took.", seconds);
 }
 
 fn render_engine(out: &mut Exposition, stats: &Stats) {

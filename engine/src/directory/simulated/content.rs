@@ -24,17 +24,15 @@ struct Pages {
 }
 
 impl Pages {
-    fn append(&mut self, mut bytes: &[u8]) {
+    /// Writes over bytes that are there.
+    fn overwrite(&mut self, mut position: usize, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let start = self.len % PAGE_BYTES;
-            if start == 0 {
-                self.pages.push(Arc::new([0; PAGE_BYTES]));
-            }
+            let start = position % PAGE_BYTES;
             let (now, later) = bytes.split_at(bytes.len().min(PAGE_BYTES - start));
-            if let Some(page) = self.pages.last_mut() {
+            if let Some(page) = self.pages.get_mut(position / PAGE_BYTES) {
                 Arc::make_mut(page)[start..start + now.len()].copy_from_slice(now);
             }
-            self.len += now.len();
+            position += now.len();
             bytes = later;
         }
     }
@@ -113,14 +111,17 @@ impl Content {
         Arc::clone(self.image.get_or_init(|| self.cached.to_bytes()))
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) {
+    /// Writes bytes; the file grows where they do not fit.
+    pub(super) fn write_at(&mut self, position: usize, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
-        let first = self.cached.len / PAGE_BYTES;
-        self.cached.append(bytes);
-        let last = (self.cached.len - 1) / PAGE_BYTES;
-        self.dirty.extend(first..=last);
+        let end = position + bytes.len();
+        if self.cached.len < end {
+            self.cached.resize(end);
+        }
+        self.cached.overwrite(position, bytes);
+        self.dirty.extend(position / PAGE_BYTES..=(end - 1) / PAGE_BYTES);
         self.image = OnceLock::new();
     }
 

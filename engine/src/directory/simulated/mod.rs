@@ -244,11 +244,9 @@ impl Machine {
     }
 
     /// One write; if it fails, a part of it has happened.
-    fn write(&mut self, node: NodeId, bytes: &[u8]) -> io::Result<()> {
-        let room = match self.faults.bytes_max {
-            Some(bytes_max) => bytes_max.saturating_sub(self.tree.bytes_used()),
-            None => u64::MAX,
-        };
+    fn write(&mut self, node: NodeId, position: &mut usize, bytes: &[u8]) -> io::Result<()> {
+        let preallocated = self.tree.file(node)?.bytes().len().saturating_sub(*position) as u64;
+        let room = self.room().saturating_add(preallocated);
         let (written, result) = match self.faults.next(Call::Change) {
             Outcome::Works if bytes.len() as u64 > room => {
                 (room as usize, Err(ErrorKind::StorageFull.into()))
@@ -258,7 +256,8 @@ impl Machine {
             Outcome::Fails(error) => (0, Err(error)),
             Outcome::Crashes => (self.random.up_to(bytes.len()), Err(crash_error())),
         };
-        self.tree.file_mut(node)?.append(&bytes[..written]);
+        self.tree.file_mut(node)?.write_at(*position, &bytes[..written]);
+        *position += written;
         result
     }
 
@@ -272,6 +271,27 @@ impl Machine {
         flipped[bit / 8] ^= 1 << (bit % 8);
         self.faults.flipped = Some(path.to_owned());
         flipped.into()
+    }
+
+    /// The bytes that may still be taken.
+    fn room(&self) -> u64 {
+        self.faults.bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(self.tree.bytes_used()))
+    }
+
+    /// One call that lengthens a file.
+    fn preallocate(&mut self, node: NodeId, len: u64) -> io::Result<()> {
+        let room = self.room();
+        self.change(|tree| {
+            let content = tree.file_mut(node)?;
+            let more = len.saturating_sub(content.bytes().len() as u64);
+            if more > room {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            if more > 0 {
+                content.set_len(len as usize);
+            }
+            Ok(())
+        })
     }
 
     fn is_writable(&self) -> bool {
@@ -322,12 +342,18 @@ struct SimulatedFile {
     /// What it was called when it was created.
     path: PathBuf,
     node: NodeId,
+    /// Where the next bytes go.
+    position: usize,
 }
 
 impl WriteFile for SimulatedFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.holds.pass(&self.path);
-        self.machine.lock().write(self.node, bytes)
+        self.machine.lock().write(self.node, &mut self.position, bytes)
+    }
+
+    fn preallocate(&mut self, len: u64) -> io::Result<()> {
+        self.machine.lock().preallocate(self.node, len)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -355,7 +381,7 @@ impl Directory for SimulatedDirectory {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         let node = self.enter(path).change(|tree| tree.create_file(path))?;
         let (machine, holds) = (Arc::clone(&self.machine), Arc::clone(&self.holds));
-        Ok(Box::new(SimulatedFile { machine, holds, path: path.to_owned(), node }))
+        Ok(Box::new(SimulatedFile { machine, holds, path: path.to_owned(), node, position: 0 }))
     }
 
     fn map(&self, path: &Path) -> io::Result<Mapped> {
