@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use timberline_engine::directory::SimulatedDirectory;
-use timberline_engine::{Db, Error};
+use timberline_engine::{Db, Directory, Error, Labels, METRIC_NAME};
 
 use crate::common::{Cells, Random, Workload, Write, for_each_seed, read_all, with_problems_logged};
 use crate::options;
+
+const WAL_HEADER_BYTES: usize = 32;
 
 #[test]
 fn a_flipped_bit_is_never_a_wrong_value() {
@@ -29,6 +31,63 @@ fn a_flipped_bit_is_never_a_wrong_value() {
                 let lost_max = if name.ends_with(".wal") { last } else { 0 };
                 check_damaged(&damaged, &written, name, lost_max, &context);
             }
+        }
+    });
+}
+
+#[test]
+fn a_file_that_was_cut_is_never_a_wrong_value() {
+    for_each_seed(6, |seed| {
+        let (machine, written, _) = database_with_every_kind_of_file(seed);
+        // The last segment of the log is a new one then, and the one with the samples is closed.
+        let db = Db::open_in(machine.clone(), options(600)).unwrap();
+        let labels = Labels::from_pairs([(METRIC_NAME, "last")]).unwrap();
+        let mut appender = db.appender().unwrap();
+        appender.series(&labels, [(1, 1.0)]).unwrap();
+        assert_eq!(appender.commit().unwrap(), 1);
+        let mut written = written;
+        written.insert(labels, [(1, 1.0_f64.to_bits())].into());
+        let machine = machine.kill();
+        let mut random = Random(seed);
+        let files = machine.files();
+        let last_segment = files.iter().rfind(|file| file.extension().is_some_and(|end| end == "wal"));
+        for file in &files {
+            let len = machine.read(file).unwrap().len();
+            let places = [0, 1, 8, 12, 31, 32, len / 2, len.saturating_sub(1), random.below(len.max(1))];
+            for cut in places.into_iter().filter(|cut| *cut < len) {
+                let damaged = machine.kill();
+                damaged.truncate(file, cut as u64).unwrap();
+                let context = format!("{} cut to {cut} of {len} bytes", file.display());
+                let name = file.file_name().unwrap().to_str().unwrap();
+                // What is cut off the end of the log cannot be told from a write that a crash stopped; and the first segment without
+                // any record cannot be told from one to which nobody wrote.
+                let is_log = name.ends_with(".wal");
+                let lost_max = match is_log && cut == WAL_HEADER_BYTES {
+                    true => usize::MAX / 2,
+                    false => usize::from(Some(file) == last_segment),
+                };
+                check_damaged(&damaged, &written, name, lost_max, &context);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_bit_that_flips_on_read_is_never_a_wrong_value_and_does_no_damage() {
+    for_each_seed(6, |seed| {
+        let (machine, written, last) = database_with_every_kind_of_file(seed);
+        let whole = machine.kill();
+        drop(Db::open_in(whole.clone(), options(600)).unwrap());
+        for call in 0..whole.calls() {
+            let flipping = machine.kill();
+            flipping.flip_bit_on_read_after(call);
+            let (opened, _) = with_problems_logged(|| Db::open_in(flipping.clone(), options(600)));
+            drop(opened);
+            let Some(file) = flipping.flipped_on_read() else { continue };
+            let context = format!("{}, flipped in call {call}", file.display());
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let lost_max = if name.ends_with(".wal") { last } else { 0 };
+            check_damaged(&flipping.kill(), &written, name, lost_max, &context);
         }
     });
 }

@@ -74,7 +74,11 @@ impl Index {
         let counts = [
             (Section::ValueEnds, pairs * 4, "the number of label values differs"),
             (Section::PostingEnds, (pairs + self.names.len()) * 4, "the number of postings differs"),
-            (Section::SeriesEnds, self.meta.series as usize * 4, "the number of series differs"),
+            (
+                Section::SeriesEnds,
+                (self.meta.series as usize).saturating_mul(4),
+                "the number of series differs",
+            ),
         ];
         for (section, expected, reason) in counts {
             if self.sections[section as usize].len() != expected {
