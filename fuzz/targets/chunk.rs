@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use timberline_engine::chunk::{
-    CHUNK_SAMPLES_MAX, decode_timestamps, decode_values, describe_timestamps, describe_values,
-    decode_statistics, encode_timestamps, encode_values_with_statistics, timestamp_count,
+    CHUNK_SAMPLES_MAX, decode_statistics, decode_timestamps, decode_values, describe_timestamps,
+    describe_values, encode_timestamps, encode_values_with_statistics, timestamp_count,
 };
 use timberline_fuzz::damage;
 

@@ -124,7 +124,9 @@ fn read(bytes: Vec<u8>) {
     for id in 0..=series {
         let _ = (index.labels(id), index.chunks(id, &mut chunks), index.times(id));
         for (chunk, times) in chunks.drain(..) {
-            let _ = index.statistics(chunk.statistics).map(|bytes| decode_statistics(bytes, times.count as usize));
+            let _ = index
+                .statistics(chunk.statistics)
+                .map(|bytes| decode_statistics(bytes, times.count as usize));
         }
     }
     let names: Vec<String> = index.names().map(|(name, _)| name.to_owned()).collect();

@@ -152,7 +152,7 @@ fn scale(value: f64, exponent: usize) -> Option<i64> {
     } else {
         let scaled = value * POWERS_OF_TEN[exponent];
         // The bits of larger numbers would pass, but not as integers.
-        if !(scaled.abs() < SCALED_MAX) {
+        if scaled.is_nan() || scaled.abs() >= SCALED_MAX {
             return None;
         }
         let (integer, rounded) = round(scaled);

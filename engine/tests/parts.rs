@@ -1,0 +1,46 @@
+//! The parts of a series: known by time, number and statistics before they are decoded.
+
+use timberline_engine::{Db, Labels, Matcher, Options, Samples, TimeRange};
+
+#[test]
+fn parts_tell_what_they_hold_before_they_are_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(folder.path(), Options { background: false, ..Options::default() }).unwrap();
+    let labels = Labels::from_pairs([("__name__", "up")]).unwrap();
+    let write = |from: i64, values: &[f64]| {
+        let mut batch = db.appender().unwrap();
+        batch.series(&labels, (from..).zip(values.iter().copied())).unwrap();
+        batch.commit().unwrap();
+    };
+    let counter: Vec<f64> = (0..60).map(|index| f64::from(index % 40) / 4.0).collect();
+    write(0, &counter);
+    db.flush().unwrap();
+    write(100, &[1.0, 2.0]);
+    let select = || db.snapshot().select(&[Matcher::equal("__name__", "up")], TimeRange::ALL).unwrap();
+    let [series] = &select()[..] else { panic!("there is one series") };
+    let known: Vec<_> = series.parts().iter().map(|part| (part.range(), part.samples())).collect();
+    assert_eq!(known, [(TimeRange::new(0, 59), 60), (TimeRange::new(100, 101), 2)]);
+    assert!(series.is_ordered());
+    let statistics = series.parts()[0].statistics().unwrap().unwrap();
+    assert!(statistics.fit(&counter));
+    assert_eq!(statistics.sum, counter.iter().sum::<f64>());
+    assert_eq!(statistics.resets.map(|resets| (resets.count, resets.lost)), Some((1, 9.75)));
+    assert_eq!(series.parts()[1].statistics().unwrap(), None);
+
+    write(30, &[5.0]);
+    db.flush().unwrap();
+    assert!(!select()[0].is_ordered(), "a late sample lies inside the block");
+    db.compact().unwrap();
+    let series = &select()[0];
+    let mut samples = Samples::default();
+    series.read(&mut samples).unwrap();
+    for part in series.parts() {
+        let mut decoded = Samples::default();
+        part.decode(&mut decoded).unwrap();
+        assert_eq!(part.samples(), decoded.values.len());
+        if let Some(statistics) = part.statistics().unwrap() {
+            assert!(statistics.fit(&decoded.values));
+        }
+    }
+    assert_eq!(samples.values[30], 5.0);
+}
