@@ -6,7 +6,7 @@ use std::path::Path;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use timberline_engine::directory::Mapped;
 use timberline_engine::index::{
-    BlockMeta, Cardinality, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
+    BlockMeta, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
 };
 use timberline_engine::{Labels, MatchOp, Matcher, TimeRange};
 

@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::samples::Samples;
 use crate::tombstones::{Deleted, TOMBSTONES_DIR, Tombstones, tombstones_path};
 use crate::verify::{Found, disorder, lock, unlisted, walk_log};
-use crate::wal::{Replay, Frame, GroupDefinition, batch_rows};
+use crate::wal::{Frame, GroupDefinition, Replay, batch_rows};
 
 /// What a repair saved and what not.
 #[derive(Debug, Default)]

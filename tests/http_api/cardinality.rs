@@ -21,7 +21,7 @@ fn each_limit_is_named_counted_and_keeps_good_lines_in() {
     let error = answer.json()["error"].as_str().unwrap().to_owned();
     for part in [
         "partial write: line 2, column 1: limit labels_max reached: 4 is more than 3",
-        "line 3, column 1: limit label_name_bytes_max reached: 12 is more than 8",
+        "line 3, column 1: limit label_name_bytes_max reached: 13 is more than 8",
         "line 4, column 1: limit label_value_bytes_max reached: 30 is more than 20",
         "line 6, column 1: limit head_series_max reached: 4 is more than 3",
         " dropped=4",

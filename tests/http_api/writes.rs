@@ -91,7 +91,11 @@ fn a_body_that_is_cut_off_stores_nothing() {
     let whole = gzip(lines.as_bytes());
     let answer = server.post_with("/write", &[GZIP], &whole[..whole.len() - 5]);
     assert_eq!(answer.status, 400);
-    assert!(answer.json()["error"].as_str().unwrap().contains("cannot be read to its end"), "{}", answer.body);
+    assert!(
+        answer.json()["error"].as_str().unwrap().contains("cannot be read to its end"),
+        "{}",
+        answer.body
+    );
 
     for head in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
         let mut connection = TcpStream::connect(server.address).unwrap();
