@@ -35,6 +35,8 @@ pub(super) const SEGMENT_BYTES_MAX: u64 = 128 << 20;
 /// Space is preallocated for as many bytes as the segment has, but for no more than this many at a time: so the sync of
 /// a write need not allocate, which is most of its time on a journaling file system, and a small log stays small.
 const PREALLOCATE_BYTES_MAX: u64 = 16 << 20;
+/// After an interruption the log goes on once there is room for as many bytes at least.
+const RESUME_BYTES_MIN: u64 = 64 << 10;
 /// Less is not worth the call.
 const PREALLOCATE_BYTES_MIN: u64 = 4 << 10;
 
@@ -85,6 +87,8 @@ struct Resume {
     interrupted: SegmentHeader,
     /// How much of it is good.
     len: u64,
+    /// What the write that failed wanted: the log goes on once there is room for as much, or each try would leave a segment.
+    needed: u64,
     is_cut: bool,
 }
 
@@ -239,7 +243,8 @@ impl Wal {
                 state.segment = Some(segment);
             }
             Ok(Err(Interrupted::ByWrite(error))) if is_passing(&error) => {
-                let resume = Resume { interrupted: segment.header, len: segment.len, is_cut: false };
+                let needed = queue.iter().map(|q| (q.payload.len() + FRAME_HEADER_BYTES) as u64).sum();
+                let resume = Resume { interrupted: segment.header, len: segment.len, needed, is_cut: false };
                 state.interrupt(&error, queue, resume);
             }
             Ok(Err(Interrupted::ByWrite(error) | Interrupted::BySync(error))) => state.fail(&error),
@@ -281,7 +286,8 @@ impl Wal {
     /// [`Error::WritesRefused`] when that is not possible yet, or not safe without a restart.
     pub fn resume(&self) -> Result<()> {
         let mut state = self.state.lock();
-        let Some(Resume { interrupted, len, is_cut }) = state.failed.as_ref().and_then(|f| f.resume) else {
+        let Some(Resume { interrupted, len, needed, is_cut }) = state.failed.as_ref().and_then(|f| f.resume)
+        else {
             return state.check();
         };
         if !is_cut {
@@ -299,7 +305,8 @@ impl Wal {
             }
         }
         let header = SegmentHeader { number: interrupted.number + 1, ..interrupted };
-        match create_segment(&*self.directory, header) {
+        let created = create_segment(&*self.directory, header);
+        match created.and_then(|segment| segment.with_room(&*self.directory, needed.max(RESUME_BYTES_MIN))) {
             Ok(segment) => {
                 tracing::info!(
                     segment = header.number,
@@ -310,7 +317,7 @@ impl Wal {
                 self.progress.notify_all();
             }
             Err(error) => {
-                let resume = Some(Resume { interrupted, len, is_cut: true });
+                let resume = Some(Resume { interrupted, len, needed, is_cut: true });
                 state.failed = Some(Failure { reason: passing_reason(&error), resume });
             }
         }
@@ -450,6 +457,20 @@ impl Segment {
                 self.preallocates = false;
             }
         }
+    }
+
+    /// Sets space aside for so many bytes; without it, the segment, which is fresh, is removed.
+    fn with_room(mut self, directory: &dyn Directory, bytes: u64) -> Result<Self> {
+        match self.file.preallocate(self.len + bytes) {
+            Ok(()) => self.allocated = self.len + bytes,
+            Err(error) if error.kind() == ErrorKind::Unsupported => self.preallocates = false,
+            Err(error) => {
+                let path = segment_path(self.header.number);
+                let _ = directory.remove_file(&path);
+                return Err(Error::io("find space for", directory.display_path(&path), error));
+            }
+        }
+        Ok(self)
     }
 
     /// Gives back what was preallocated and not used. The segment is synced.
