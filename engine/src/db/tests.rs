@@ -325,42 +325,79 @@ fn a_damaged_chunk_stops_one_merge_once_and_no_other() {
     assert_eq!((stats.compactions_total, stats.compaction_failures_total), (2, 1));
 }
 
+/// A thread and what Linux calls it.
+#[cfg(target_os = "linux")]
+struct Watched<'scope, T> {
+    thread: std::thread::ScopedJoinHandle<'scope, T>,
+    status: std::path::PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+impl<'scope, T: Send + 'scope> Watched<'scope, T> {
+    fn spawn<'env>(
+        scope: &'scope std::thread::Scope<'scope, 'env>,
+        run: impl FnOnce() -> T + Send + 'scope,
+    ) -> Self {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = scope.spawn(move || {
+            sender.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            run()
+        });
+        let status = Path::new("/proc").join(receiver.recv().unwrap()).join("stat");
+        Self { thread, status }
+    }
+
+    /// Waits until the thread has ended, or sleeps because of a lock that somebody else holds.
+    fn wait_until_it_cannot_go_on(&self) {
+        let mut asleep = 0;
+        while !self.thread.is_finished() && asleep < 100 {
+            let status = std::fs::read_to_string(&self.status).unwrap_or_default();
+            asleep = if status.contains(") S ") { asleep + 1 } else { 0 };
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[test]
+#[cfg(target_os = "linux")]
 fn a_close_ends_a_merge_and_waits_for_it() {
     let machine = SimulatedDirectory::new(1);
     let db = database_with_blocks(&machine, &[0, 0]);
-    let running = db.core.compaction.lock();
+    let swap = machine.hold("MANIFEST.tmp");
     std::thread::scope(|scope| {
         let compaction = scope.spawn(|| db.compact());
-        let close = scope.spawn(|| db.close());
-        while !db.core.closed.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
-        assert!(!close.is_finished(), "a merge may still swap the manifest");
+        swap.wait_until_reached();
+        let close = Watched::spawn(scope, || db.close());
+        close.wait_until_it_cannot_go_on();
+        assert!(db.core.closed.load(Ordering::SeqCst));
+        assert!(!close.thread.is_finished(), "the merge swaps the manifest");
         assert!(Db::open_in(machine.clone(), options()).is_err(), "so the directory stays locked");
-        drop(running);
-        close.join().unwrap().unwrap();
+        swap.release();
+        close.thread.join().unwrap().unwrap();
         assert!(matches!(compaction.join().unwrap(), Err(Error::Closed)));
     });
+    assert_eq!(Manifest::load(&*machine).unwrap().unwrap().blocks.len(), 1, "the merge was done");
     let merge = db.core.view.read().blocks.clone();
     let stopped = crate::merge::merge(&db.core.directory, &merge, || db.core.check_open());
     assert!(matches!(stopped, Err(Error::Closed)));
     assert!(matches!(db.flush(), Err(Error::Closed)));
     let stats = db.stats();
-    assert_eq!((stats.compactions_total, stats.blocks), (0, 2));
+    assert_eq!((stats.compactions_total, stats.blocks), (1, 1));
     Db::open_in(machine, options()).unwrap();
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn no_batch_begins_once_a_close_has_waited_for_the_last() {
     let machine = SimulatedDirectory::new(1);
     let db = Db::open_in(machine, options()).unwrap();
     let sealing = db.core.switch.write();
     std::thread::scope(|scope| {
-        let late = scope.spawn(|| db.appender().map(drop));
+        let late = Watched::spawn(scope, || db.appender().map(drop));
+        late.wait_until_it_cannot_go_on();
         db.core.closed.store(true, Ordering::SeqCst);
         drop(sealing);
-        assert!(matches!(late.join().unwrap(), Err(Error::Closed)));
+        assert!(matches!(late.thread.join().unwrap(), Err(Error::Closed)));
     });
 }
 
