@@ -18,12 +18,9 @@ use crate::samples::Samples;
 use crate::time::TimeRange;
 use crate::tombstones::Tombstones;
 use crate::wal::{
-    Frame, GroupDefinition, GroupId, Item, SegmentError, SegmentHeader, SegmentReader, WAL_DIR, batch_rows,
-    segment_numbers, segment_path,
+    Frame, GroupDefinition, GroupId, Item, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader,
+    WAL_DIR, batch_rows, segment_numbers, segment_path,
 };
-
-/// The header of a WAL segment; a last segment that is not longer may be one that was never finished.
-const SEGMENT_HEADER_BYTES: usize = 32;
 
 /// What a verification found.
 #[derive(Debug, Default)]
@@ -336,6 +333,11 @@ pub(crate) fn walk_log(
             visit(Found::Problem(Error::corruption(&shown, 12, reason)));
             continue;
         }
+        if expected.is_some_and(|expected| expected != header.sequence) {
+            let reason = "records before this segment are missing";
+            visit(Found::Problem(Error::corruption(&shown, 28, reason)));
+        }
+        expected = Some(header.sequence);
         for item in items {
             match item {
                 Item::Frame(frame) => {

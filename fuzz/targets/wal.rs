@@ -19,7 +19,7 @@ struct Input {
 fuzz_target!(|input: Input| {
     read(&input.raw, input.closed);
 
-    let mut segment = SegmentHeader { number: 1, generation: GENERATION }.encode().to_vec();
+    let mut segment = SegmentHeader { number: 1, generation: GENERATION, sequence: 1 }.encode().to_vec();
     for (i, (kind, payload)) in input.records.iter().enumerate() {
         let durable = segment.len() as u64;
         append_frame(&mut segment, *kind, payload, i as u64 + 1, durable);

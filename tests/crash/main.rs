@@ -12,14 +12,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Random, SECOND, Workload, Write, for_each_seed, read_all};
 use history::History;
 use timberline_engine::directory::SimulatedDirectory;
-use timberline_engine::{Db, Error, Options, inspect};
+use timberline_engine::{Db, Error, Options};
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -298,15 +297,8 @@ fn recover(machine: &Arc<SimulatedDirectory>, options: &Options, mut history: Hi
     history.check(&read_all(&open().snapshot()).unwrap(), &format!("{context}, opened again"));
 }
 
-/// Every checksum of a database that nobody has open.
+/// Every checksum, order and reference of a database that nobody has open.
 fn verify(machine: &SimulatedDirectory, context: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    for file in machine.files() {
-        let path = folder.path().join(&file);
-        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
-        std::fs::write(path, machine.read(&file).unwrap()).unwrap();
-    }
-    let mut description = Vec::new();
-    let damaged = inspect::describe(folder.path(), &mut description).unwrap();
-    assert_eq!(damaged, 0, "{context}: {}", String::from_utf8_lossy(&description));
+    let report = timberline_engine::verify::verify(machine).unwrap();
+    assert!(report.problems.is_empty(), "{context}: {:?}", report.problems);
 }

@@ -47,8 +47,9 @@ pub(super) fn open(
     let header = SegmentHeader {
         number: report.last_segment.max(manifest.wal_first) + 1,
         generation: active.generation(),
+        sequence: report.next_sequence,
     };
-    let wal = Wal::create(Arc::clone(&directory), options.wal_sync, header, report.next_sequence)?;
+    let wal = Wal::create(Arc::clone(&directory), options.wal_sync, header)?;
     if active.is_empty() && sealed.is_empty() && report.corruptions.is_empty() {
         manifest.wal_first = header.number;
         manifest.store(&*directory)?;

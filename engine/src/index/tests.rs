@@ -161,7 +161,7 @@ fn series_are_counted_by_value() {
     let counts = |name| index.series_by_value(name).collect::<crate::Result<Vec<_>>>().unwrap();
     assert_eq!(counts("__name__"), [("metric_0", 334), ("metric_1", 333), ("metric_2", 333)]);
     assert_eq!(counts("host").len(), 1000);
-    assert_eq!(counts("zone").iter().map(|(_, series)| series).sum::<u64>(), 1000);
+    assert_eq!(counts("zone").iter().map(|(_, series)| series).sum::<u64>(), 500, "every other one");
     assert_eq!(counts("none"), []);
 }
 

@@ -16,7 +16,9 @@ pub use record::{
     GROUP_WIDTH_MAX, GroupDefinition, GroupId, RowRef, Rows, SparseRow, batch_rows, encode_batch,
 };
 pub use replay::{Generations, Replay, ReplayReport, replay, segment_numbers};
-pub use segment::{Frame, Gap, Item, PAYLOAD_BYTES_MAX, SegmentError, SegmentHeader, SegmentReader};
+pub use segment::{
+    Frame, Gap, Item, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader,
+};
 pub use writer::{Logged, Wal, WalStats, segment_path};
 
 #[cfg(test)]

@@ -207,7 +207,11 @@ impl SegmentReplay<'_> {
     ) -> (usize, u64) {
         let (mut kept, mut durable) = (SEGMENT_HEADER_BYTES, 0);
         // Within the log, sequence numbers have no gaps.
-        let mut expected = (self.report.records > 0).then_some(self.report.next_sequence);
+        if self.report.segments > 1 && self.report.next_sequence != header.sequence {
+            self.corruption(0, 0, "records before this segment are missing");
+        }
+        self.report.next_sequence = self.report.next_sequence.max(header.sequence);
+        let mut expected = Some(header.sequence);
         for item in items {
             match item {
                 Item::Frame(frame) => {

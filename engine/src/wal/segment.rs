@@ -7,7 +7,7 @@ pub(super) const MAGIC: [u8; 8] = *b"TMBRWAL\0";
 /// The version that this program writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 1;
 /// Bytes of the segment header.
-pub(super) const SEGMENT_HEADER_BYTES: usize = 32;
+pub const SEGMENT_HEADER_BYTES: usize = 40;
 /// Bytes in front of each frame's payload.
 pub(super) const FRAME_HEADER_BYTES: usize = 40;
 /// The first bytes of every frame, by which a reader finds the next one behind damage.
@@ -29,6 +29,8 @@ pub struct SegmentHeader {
     pub number: u64,
     /// The head that its records belong to. Group numbers mean something only within one generation.
     pub generation: u64,
+    /// The number of its first record, whether or not there is one yet.
+    pub sequence: u64,
 }
 
 impl SegmentHeader {
@@ -40,27 +42,29 @@ impl SegmentHeader {
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..20].copy_from_slice(&self.number.to_le_bytes());
         bytes[20..28].copy_from_slice(&self.generation.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[..28]);
-        bytes[28..].copy_from_slice(&crc.to_le_bytes());
+        bytes[28..36].copy_from_slice(&self.sequence.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..36]);
+        bytes[36..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, SegmentError> {
         let mut reader = Reader::new(bytes);
-        let header = reader.array::<28>()?;
+        let header = reader.array::<36>()?;
         let crc = reader.u32_le()?;
         if header[..8] != MAGIC {
             return Err(DecodeError { offset: 0, reason: "not a WAL segment: the magic bytes differ" }.into());
         }
         if crc32c::crc32c(&header) != crc {
-            return Err(DecodeError { offset: 28, reason: "the segment header's checksum differs" }.into());
+            return Err(DecodeError { offset: 36, reason: "the segment header's checksum differs" }.into());
         }
         let mut reader = Reader::new(&header[8..]);
         let version = reader.u32_le()?;
         if version > VERSION {
             return Err(SegmentError::NewerVersion(version));
         }
-        Ok(Self { number: reader.u64_le()?, generation: reader.u64_le()? })
+        let (number, generation) = (reader.u64_le()?, reader.u64_le()?);
+        Ok(Self { number, generation, sequence: reader.u64_le()? })
     }
 }
 
@@ -181,9 +185,10 @@ impl<'a> SegmentReader<'a> {
     #[must_use]
     pub fn salvage(bytes: &'a [u8], number: u64, closed: bool) -> Option<Self> {
         let offset = SEGMENT_HEADER_BYTES;
-        let mut reader = Self { bytes, header: SegmentHeader { number, generation: 0 }, offset, closed };
+        let mut reader =
+            Self { bytes, header: SegmentHeader { number, generation: 0, sequence: 0 }, offset, closed };
         let first = reader.frame_at(reader.find_frame(offset)?).ok()?;
-        reader.header.generation = first.generation;
+        (reader.header.generation, reader.header.sequence) = (first.generation, first.sequence);
         Some(reader)
     }
 
@@ -289,7 +294,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: SegmentHeader = SegmentHeader { number: 7, generation: 3 };
+    const HEADER: SegmentHeader = SegmentHeader { number: 7, generation: 3, sequence: 0 };
 
     /// A segment of frames, each written when all before it was on disk (`synced`) or when nothing was.
     fn segment(payloads: &[&[u8]], synced: bool) -> Vec<u8> {

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::labels::Labels;
 use crate::options::WalSync;
 
-const HEADER: SegmentHeader = SegmentHeader { number: 1, generation: 1 };
+const HEADER: SegmentHeader = SegmentHeader { number: 1, generation: 1, sequence: 1 };
 
 /// What a replay brought: the groups, and the timestamps of the rows.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Generations for Collected {
 
 fn create(machine: &Arc<SimulatedDirectory>) -> Wal {
     machine.create_dir_all(Path::new(WAL_DIR)).unwrap();
-    Wal::create(machine.clone(), WalSync::Always, HEADER, 1).unwrap()
+    Wal::create(machine.clone(), WalSync::Always, HEADER).unwrap()
 }
 
 fn batch(timestamp: i64, rows: usize) -> Vec<u8> {

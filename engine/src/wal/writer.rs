@@ -137,13 +137,9 @@ impl Wal {
     ///
     /// # Errors
     /// When the segment cannot be created.
-    pub fn create(
-        directory: Arc<dyn Directory>,
-        sync: WalSync,
-        header: SegmentHeader,
-        next_sequence: u64,
-    ) -> Result<Self> {
+    pub fn create(directory: Arc<dyn Directory>, sync: WalSync, header: SegmentHeader) -> Result<Self> {
         let segment = create_segment(&*directory, header)?;
+        let next_sequence = header.sequence;
         let state = State {
             queue: Vec::new(),
             next_sequence,
@@ -265,9 +261,12 @@ impl Wal {
         sync: bool,
         stats: &mut WalStats,
     ) -> Result<(), Interrupted> {
-        if segment.len >= SEGMENT_BYTES_MAX {
+        if let Some(first) = queue.first()
+            && segment.len >= SEGMENT_BYTES_MAX
+        {
             segment.sync(&*self.directory, stats).map_err(Interrupted::BySync)?;
-            let header = SegmentHeader { number: segment.header.number + 1, ..segment.header };
+            let SegmentHeader { number, generation, .. } = segment.header;
+            let header = SegmentHeader { number: number + 1, generation, sequence: first.sequence };
             match create_segment(&*self.directory, header) {
                 Ok(next) => std::mem::replace(segment, next).close(&*self.directory),
                 Err(error) => tracing::warn!(%error, "the WAL stays in its old segment"),
@@ -304,7 +303,8 @@ impl Wal {
                 return state.check();
             }
         }
-        let header = SegmentHeader { number: interrupted.number + 1, ..interrupted };
+        let sequence = state.queue.first().map_or(state.next_sequence, |first| first.sequence);
+        let header = SegmentHeader { number: interrupted.number + 1, sequence, ..interrupted };
         let created = create_segment(&*self.directory, header);
         match created.and_then(|segment| segment.with_room(&*self.directory, needed.max(RESUME_BYTES_MIN))) {
             Ok(segment) => {
@@ -336,7 +336,7 @@ impl Wal {
         }
         state.check()?;
         let number = state.segment.as_ref().map_or(0, |segment| segment.header.number) + 1;
-        let header = SegmentHeader { number, generation };
+        let header = SegmentHeader { number, generation, sequence: state.next_sequence };
         // Until the new segment exists the old one stays in use, so a full disk here harms nothing.
         let next = create_segment(&*self.directory, header)?;
         if let Some(old) = state.segment.replace(next) {
