@@ -294,7 +294,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: SegmentHeader = SegmentHeader { number: 7, generation: 3, sequence: 0 };
+    const HEADER: SegmentHeader = SegmentHeader { number: 7, generation: 3, sequence: 5 };
 
     /// A segment of frames, each written when all before it was on disk (`synced`) or when nothing was.
     fn segment(payloads: &[&[u8]], synced: bool) -> Vec<u8> {
@@ -321,9 +321,12 @@ mod tests {
     fn frames_keep_their_golden_bytes() {
         let bytes = segment(&[b"ab"], true);
         assert_eq!(bytes[..12], *b"TMBRWAL\0\x01\0\0\0");
+        assert_eq!(bytes[12..20], 7_u64.to_le_bytes());
+        assert_eq!(bytes[20..28], 3_u64.to_le_bytes());
+        assert_eq!(bytes[28..36], 5_u64.to_le_bytes());
         let frame = &bytes[SEGMENT_HEADER_BYTES..];
         assert_eq!(frame[..8], [0xd7, 0x1b, 0xe5, 2, 2, 0, 0, 0]);
-        assert_eq!(frame[8..24], [0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(frame[8..24], [0, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(frame[24..32], [3, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(frame[32..36], crc32c::crc32c(b"ab").to_le_bytes());
         assert_eq!(frame[FRAME_HEADER_BYTES..], *b"ab");
@@ -410,8 +413,8 @@ mod tests {
     fn a_newer_version_is_told_apart_from_damage() {
         let mut bytes = HEADER.encode();
         bytes[8] = 9;
-        let crc = crc32c::crc32c(&bytes[..28]);
-        bytes[28..].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..36]);
+        bytes[36..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(SegmentReader::new(&bytes, false).unwrap_err(), SegmentError::NewerVersion(9));
         bytes[9] = 1;
         assert!(matches!(SegmentReader::new(&bytes, false), Err(SegmentError::Damaged(_))));
