@@ -1,6 +1,6 @@
 //! The bytes of a whole file.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 /// The bytes of a whole immutable file: mapped from the real file system, or held by a simulated one.
@@ -24,6 +24,23 @@ impl Mapped {
     #[must_use]
     pub fn from_memory(bytes: impl Into<Arc<[u8]>>) -> Self {
         Self(Inner::Memory(bytes.into()))
+    }
+
+    /// Says that these bytes are not needed soon. Those of a file take no memory of the process until they are read again.
+    pub fn forget(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Inner::File(map) = &self.0 {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            #[expect(
+                unsafe_code,
+                reason = "a replay must not take more memory than the server that wrote the log"
+            )]
+            // SAFETY: the advice is unsafe because pages that were written to would be lost. This mapping is of a file and
+            // cannot be written to: a page that is dropped comes back with the same bytes when it is read.
+            let outcome = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
+            // Where it is refused, the memory stays.
+            outcome.unwrap_or_default();
+        }
     }
 }
 

@@ -12,8 +12,11 @@ use super::record::{GroupDefinition, Rows};
 use super::segment::{Item, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader, VERSION};
 use super::workers::Workers;
 use super::{WAL_DIR, segment_path};
-use crate::directory::Directory;
+use crate::directory::{Directory, Mapped};
 use crate::error::{Error, Result};
+
+/// After so many bytes of a segment the memory that they are mapped to is given back.
+const FORGET_BYTES: usize = 8 << 20;
 
 /// Who takes the records of one generation. Records of one shard come in the order of the log, those of several at once.
 pub trait Replay: Sync {
@@ -170,7 +173,7 @@ impl SegmentReplay<'_> {
             self.corruption(12, bytes.len(), "the segment has another number than its name says");
             return Ok(());
         }
-        let (kept, durable) = self.records(reader, into.generation(header.generation));
+        let (kept, durable) = self.records(&bytes, reader, into.generation(header.generation));
         if self.is_last {
             // This cuts the torn tail and what was preallocated.
             self.directory.truncate(&self.path, kept as u64).map_err(|e| Error::io("truncate", &shown, e))?;
@@ -184,11 +187,11 @@ impl SegmentReplay<'_> {
     }
 
     /// Replays what the segment holds; returns where the log ends in it, and how much of it is known to have been synced.
-    fn records(&mut self, items: SegmentReader<'_>, head: &impl Replay) -> (usize, u64) {
+    fn records(&mut self, bytes: &Mapped, items: SegmentReader<'_>, head: &impl Replay) -> (usize, u64) {
         let header = items.header();
         let (ends, applied) = std::thread::scope(|scope| {
             let mut workers = Workers::start(scope, head);
-            (self.deal_out(items, header, &mut workers), workers.finish())
+            (self.deal_out(bytes, items, header, &mut workers), workers.finish())
         });
         self.report.samples += applied.samples;
         self.report.orphaned_samples += applied.orphaned;
@@ -201,6 +204,7 @@ impl SegmentReplay<'_> {
     /// Checks the frames and gives what they hold to the workers; returns what [`records`](Self::records) does.
     fn deal_out<'s, 'b: 's>(
         &mut self,
+        bytes: &Mapped,
         items: SegmentReader<'b>,
         header: SegmentHeader,
         workers: &mut Workers<'s, 'b>,
@@ -212,6 +216,7 @@ impl SegmentReplay<'_> {
         }
         self.report.next_sequence = self.report.next_sequence.max(header.sequence);
         let mut expected = Some(header.sequence);
+        let mut forgotten = 0;
         for item in items {
             match item {
                 Item::Frame(frame) => {
@@ -224,6 +229,10 @@ impl SegmentReplay<'_> {
                     self.report.next_sequence = self.report.next_sequence.max(frame.sequence + 1);
                     self.progress.advance((frame.end() - kept) as u64);
                     kept = frame.end();
+                    if kept - forgotten >= FORGET_BYTES {
+                        bytes.forget(forgotten..kept);
+                        forgotten = kept;
+                    }
                     if frame.generation != header.generation {
                         self.corruption(
                             frame.offset,

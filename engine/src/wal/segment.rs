@@ -301,7 +301,13 @@ mod tests {
         let mut bytes = HEADER.encode().to_vec();
         for (i, payload) in payloads.iter().enumerate() {
             let durable = if synced { bytes.len() as u64 } else { 0 };
-            bytes.extend_from_slice(&frame_header(KIND_ROWS, payload, i as u64, durable, 3));
+            bytes.extend_from_slice(&frame_header(
+                KIND_ROWS,
+                payload,
+                HEADER.sequence + i as u64,
+                durable,
+                3,
+            ));
             bytes.extend_from_slice(payload);
         }
         bytes
@@ -326,7 +332,7 @@ mod tests {
         assert_eq!(bytes[28..36], 5_u64.to_le_bytes());
         let frame = &bytes[SEGMENT_HEADER_BYTES..];
         assert_eq!(frame[..8], [0xd7, 0x1b, 0xe5, 2, 2, 0, 0, 0]);
-        assert_eq!(frame[8..24], [0, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(frame[8..24], [5, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(frame[24..32], [3, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(frame[32..36], crc32c::crc32c(b"ab").to_le_bytes());
         assert_eq!(frame[FRAME_HEADER_BYTES..], *b"ab");

@@ -15,6 +15,7 @@ mod tests;
 use timberline_engine::{Error, Field, Row};
 
 pub use number::Value;
+use series::KeyLabels;
 pub use series::{Namespace, unescape_measurement, unescape_name, unescape_string};
 use syntax::Refused;
 pub use syntax::{Decoder, Line, SeriesKey};
@@ -157,8 +158,13 @@ impl<'a> Writer<'a> {
         self.key.extend_from_slice(split.key);
         let row = Row { key: &self.key, timestamp: split.timestamp.unwrap_or(self.default_time_ns), fields };
         let mut refused = None;
+        let mut shared: Option<KeyLabels<'_>> = None;
         let appended = sink.row(row, |field| {
-            series::series_labels(split.key, field, self.namespace, self.limits).map_err(|reason| {
+            let labels = match &mut shared {
+                Some(labels) => Ok(labels),
+                none => KeyLabels::parse(split.key, self.namespace).map(|labels| none.insert(labels)),
+            };
+            labels.and_then(|labels| labels.of_field(field, self.limits)).map_err(|reason| {
                 refused = Some(reason.clone());
                 Error::InvalidSeries { reason }
             })

@@ -37,40 +37,55 @@ impl Namespace<'_> {
     }
 }
 
-/// The labels for a raw key and a raw field key.
-///
-/// # Errors
-/// The reason why these are not the names of a series.
-pub(super) fn series_labels(
-    key: &[u8],
-    field: &[u8],
-    namespace: &Namespace<'_>,
-    limits: &Limits,
-) -> Result<Labels, String> {
-    let series = parse_series_key(key).map_err(|fault| fault.reason)?;
-    check_field_key(field).map_err(|fault| fault.reason)?;
-    let measurement = text(unescape_measurement(series.measurement))?;
-    let field = text(unescape_name(field))?;
-    let name = if field == VALUE_FIELD { measurement } else { Cow::Owned(format!("{measurement}_{field}")) };
+/// What the series of a line have in common: all but the metric name.
+pub(super) struct KeyLabels<'a> {
+    measurement: Cow<'a, str>,
+    /// The first one is the metric name, which each field sets anew.
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
 
-    let mut pairs = Vec::with_capacity(series.tags.len() + 3);
-    pairs.push((Cow::Borrowed(METRIC_NAME), name));
-    for (name, value) in series.tags {
-        let name = text(unescape_name(name))?;
-        if name == METRIC_NAME {
-            return Err(format!("tag {METRIC_NAME:?} is reserved for the metric name"));
+impl<'a> KeyLabels<'a> {
+    /// From a raw key.
+    ///
+    /// # Errors
+    /// The reason why this is not the key of a series.
+    pub(super) fn parse(key: &'a [u8], namespace: &Namespace<'a>) -> Result<Self, String> {
+        let series = parse_series_key(key).map_err(|fault| fault.reason)?;
+        let measurement = text(unescape_measurement(series.measurement))?;
+        let mut pairs = Vec::with_capacity(series.tags.len() + 3);
+        pairs.push((Cow::Borrowed(METRIC_NAME), Cow::Borrowed("")));
+        for (name, value) in series.tags {
+            let name = text(unescape_name(name))?;
+            if name == METRIC_NAME {
+                return Err(format!("tag {METRIC_NAME:?} is reserved for the metric name"));
+            }
+            pairs.push((name, text(unescape_name(value))?));
         }
-        pairs.push((name, text(unescape_name(value))?));
-    }
-    for (name, value) in [("db", namespace.db), ("rp", namespace.rp)] {
-        if let Some(value) = value
-            && !pairs.iter().any(|(tag, _)| tag == name)
-        {
-            pairs.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+        for (name, value) in [("db", namespace.db), ("rp", namespace.rp)] {
+            if let Some(value) = value
+                && !pairs.iter().any(|(tag, _)| tag == name)
+            {
+                pairs.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+            }
         }
+        Ok(Self { measurement, pairs })
     }
-    check_limits(pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), limits)?;
-    Labels::from_pairs(pairs).map_err(|error| error.to_string())
+
+    /// The labels for a raw field key.
+    ///
+    /// # Errors
+    /// The reason why these are not the names of a series.
+    pub(super) fn of_field(&mut self, field: &[u8], limits: &Limits) -> Result<Labels, String> {
+        check_field_key(field).map_err(|fault| fault.reason)?;
+        let field = text(unescape_name(field))?;
+        self.pairs[0].1 = Cow::Owned(match &*field {
+            VALUE_FIELD => self.measurement.clone().into_owned(),
+            field => format!("{}_{field}", self.measurement),
+        });
+        let pairs = || self.pairs.iter().map(|(name, value)| (&**name, &**value));
+        check_limits(pairs().map(|(name, value)| (name.as_bytes(), value.as_bytes())), limits)?;
+        Labels::from_pairs(pairs()).map_err(|error| error.to_string())
+    }
 }
 
 /// The text of a raw measurement.

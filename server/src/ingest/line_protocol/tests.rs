@@ -246,7 +246,9 @@ fn strictly(body: &[u8]) -> (Vec<(String, i64, f64)>, usize) {
         let fields: Vec<_> = line.fields.iter().filter_map(|(n, v)| Some((*n, v.to_sample()?.0))).collect();
         let labels: Result<Vec<_>, _> = fields
             .iter()
-            .map(|(name, _)| series::series_labels(line.key, name, &Namespace::default(), &Limits::DEFAULT))
+            .map(|(name, _)| {
+                series::KeyLabels::parse(line.key, &Namespace::default())?.of_field(name, &Limits::DEFAULT)
+            })
             .collect();
         match labels {
             Ok(labels) => samples.extend(
