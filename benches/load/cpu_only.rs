@@ -30,6 +30,8 @@ const REGIONS: [&str; 9] = [
     "sa-east-1",
 ];
 
+const HOUR_NS: u64 = 3_600_000_000_000;
+
 /// The lines of some hosts, in order of time.
 pub(crate) struct Generator {
     /// `cpu,hostname=…` up to the fields, for each host.
@@ -38,16 +40,20 @@ pub(crate) struct Generator {
     random: Random,
     rows_each: usize,
     interval_ns: u64,
+    /// The share of lines that are an hour late.
+    late: f64,
     row: usize,
     host: usize,
 }
 
 impl Generator {
-    pub(crate) fn new(hosts: Range<usize>, rows_each: usize, interval_s: u64) -> Self {
+    /// `late` is the share of lines whose time is an hour before the others'.
+    pub(crate) fn new(hosts: Range<usize>, rows_each: usize, interval_s: u64, late: f64) -> Self {
         let mut random = Random(hosts.start as u64 + 1);
         let prefixes = hosts.clone().map(|host| prefix(host, &mut random)).collect();
         let values = hosts.map(|_| std::array::from_fn(|_| random.uniform() * 100.0)).collect();
-        Self { prefixes, values, random, rows_each, interval_ns: interval_s * 1_000_000_000, row: 0, host: 0 }
+        let interval_ns = interval_s * 1_000_000_000;
+        Self { prefixes, values, random, rows_each, interval_ns, late, row: 0, host: 0 }
     }
 
     /// Adds lines until the body has `bytes` bytes; false when there was nothing left to add.
@@ -71,7 +77,8 @@ impl Generator {
             // Writing to a vector cannot fail.
             let _ = write!(body, "{separator}{field}={}i", *value as u64);
         }
-        let _ = writeln!(body, " {}", START_NS + self.row as u64 * self.interval_ns);
+        let late_ns = if self.late > 0.0 && self.random.uniform() < self.late { HOUR_NS } else { 0 };
+        let _ = writeln!(body, " {}", START_NS + self.row as u64 * self.interval_ns - late_ns);
     }
 }
 

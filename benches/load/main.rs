@@ -40,6 +40,9 @@ struct Arguments {
     /// Seconds between two samples of a series.
     #[arg(long, default_value_t = 10)]
     interval: u64,
+    /// The share of lines, 0 to 1, whose time is an hour before the others'.
+    #[arg(long, default_value_t = 0.0)]
+    late: f64,
     /// Connections.
     #[arg(long, default_value_t = 2)]
     connections: usize,
@@ -157,8 +160,12 @@ fn send_all(arguments: &Arguments, port: u16, rows_each: usize) -> Outcome<Vec<D
         let senders: Vec<_> = hosts
             .chunks(share)
             .map(|hosts| {
-                let generator =
-                    Generator::new(hosts[0]..hosts[0] + hosts.len(), rows_each, arguments.interval);
+                let generator = Generator::new(
+                    hosts[0]..hosts[0] + hosts.len(),
+                    rows_each,
+                    arguments.interval,
+                    arguments.late,
+                );
                 scope.spawn(move || send(generator, port, arguments.body_bytes))
             })
             .collect();
