@@ -128,7 +128,7 @@ impl Lives {
             Err(_) if machine.has_crashed() => return None,
             Err(first) => {
                 say(&format!("{context}: {first}"));
-                mend(machine);
+                machine.mend();
                 match open() {
                     Err(_) if machine.has_crashed() => return None,
                     second => second.unwrap_or_else(|second| {
@@ -294,12 +294,6 @@ fn commit(db: &Db, batch: &[Write]) -> bool {
         appender.commit()
     });
     outcome.is_ok()
-}
-
-/// Nothing more fails.
-fn mend(machine: &SimulatedDirectory) {
-    machine.set_capacity(None);
-    machine.fail_calls_after(0, 0, ErrorKind::Other);
 }
 
 /// Tells the story of a seed that runs alone.

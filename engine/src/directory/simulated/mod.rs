@@ -135,6 +135,14 @@ impl SimulatedDirectory {
         machine.faults.fail_at = Some((first..first + count, kind));
     }
 
+    /// Forgets the failures that are planned, and makes room: from now on calls work.
+    pub fn mend(&self) {
+        let mut machine = self.machine.lock();
+        machine.faults.fail_at = None;
+        machine.faults.fail_next_sync = false;
+        machine.faults.bytes_max = None;
+    }
+
     /// Plans a flipped bit: so many more calls work, and whoever maps a file next gets one bit of it flipped. The disk has
     /// the right one.
     pub fn flip_bit_on_read_after(&self, calls: u64) {
