@@ -93,7 +93,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let series = arguments.hosts * FIELDS.len();
     for head in 0..arguments.heads {
         let hosts = head * arguments.hosts..(head + 1) * arguments.hosts;
-        let mut generator = Generator::new(hosts, arguments.rows, arguments.interval);
+        let mut generator = Generator::new(hosts, arguments.rows, arguments.interval, 0.0);
         let before = Usage::now()?;
         let mut writer = Writer { db: &db, body: Vec::with_capacity(2 << 20), cpu: Duration::ZERO };
         writer.write(&mut generator, arguments.hosts)?;

@@ -168,6 +168,17 @@ fn engine_imports_run_one_way() {
     report("imports in engine run upwards or sideways", &failures);
 }
 
+#[test]
+fn the_architecture_page_lists_the_layers() {
+    let page = fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let listed = LAYERS.iter().enumerate().rev().map(|(i, modules)| {
+        let modules: Vec<String> = modules.iter().map(|module| format!("`{module}`")).collect();
+        format!("| {} | {} |", i + 1, modules.join(", "))
+    });
+    let missing: Vec<String> = listed.filter(|row| !page.contains(row)).collect();
+    report("ARCHITECTURE.md lacks rows of the table of layers", &missing);
+}
+
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|row| row.contains(&module))
 }

@@ -46,6 +46,16 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Whether a file or a block's folder is called as the engine calls its own.
+fn is_ours(name: &str) -> bool {
+    let fixed = [MANIFEST_FILE, INDEX_FILE, CHUNKS_FILE].contains(&name);
+    fixed || name.ends_with(".wal") || block_id(name).is_some()
+}
+
+fn not_ours(path: &Path, reason: &str) -> Error {
+    Error::io("describe", path, io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
 struct Inspector<'a> {
     out: &'a mut dyn Write,
     damaged: u64,
@@ -58,13 +68,15 @@ impl Inspector<'_> {
             return self.data_directory(path);
         };
         if !absolute.exists() {
-            return Err(Error::io("read", path, io::ErrorKind::NotFound.into()).into());
+            let missing = io::Error::new(io::ErrorKind::NotFound, "no such file or directory");
+            return Err(Error::io("read", path, missing).into());
         }
         let name = name.to_string_lossy();
         if absolute.is_dir() {
             return match block_id(&name) {
                 Some(_) => self.block(&absolute),
-                None => self.data_directory(&absolute),
+                None if absolute.join(MANIFEST_FILE).exists() => self.data_directory(&absolute),
+                None => self.folder(&absolute),
             };
         }
         let bytes = open(parent)?.map(Path::new(&*name)).map_err(|e| Error::io("read", path, e))?;
@@ -74,20 +86,15 @@ impl Inspector<'_> {
             Some(b"TMBRCHK\0") => self.chunks(path, &bytes),
             Some(b"TMBRMAN\0") => self.manifest(path, &bytes),
             Some(b"TMBRTMB\0") => self.tombstones(path, &bytes),
-            _ => Err(Error::corruption(
-                path,
-                0,
-                "not a file of Timberline: the first bytes are those of no format",
-            )
-            .into()),
+            _ if is_ours(&name) => {
+                Err(Error::corruption(path, 0, "the first bytes are those of no format").into())
+            }
+            _ => Err(not_ours(path, "not a file of Timberline").into()),
         }
     }
 
     fn data_directory(&mut self, path: &Path) -> Result<(), Failure> {
         let directory = open(path)?;
-        if directory.len(Path::new(MANIFEST_FILE)).is_err() {
-            return Err(Error::corruption(path, 0, "not a data directory: it has no MANIFEST").into());
-        }
         let mut paths = vec![PathBuf::from(MANIFEST_FILE)];
         for folder in [crate::wal::WAL_DIR, crate::block::BLOCKS_DIR, TOMBSTONES_DIR] {
             let names = match directory.list(Path::new(folder)) {
@@ -97,8 +104,26 @@ impl Inspector<'_> {
             };
             paths.extend(names.into_iter().map(|name| Path::new(folder).join(name)));
         }
-        for found in paths {
-            if let Err(failure) = self.path(&path.join(found)) {
+        self.all(path, paths)
+    }
+
+    /// The segments or the blocks of a data directory.
+    fn folder(&mut self, path: &Path) -> Result<(), Failure> {
+        let names = open(path)?.list(Path::new("")).map_err(|e| Error::io("list", path, e))?;
+        let ours: Vec<PathBuf> = names.iter().filter(|name| is_ours(name)).map(PathBuf::from).collect();
+        if ours.is_empty() {
+            return Err(not_ours(
+                path,
+                "neither a data directory, which has a MANIFEST, nor a folder of one",
+            )
+            .into());
+        }
+        self.all(path, ours)
+    }
+
+    fn all(&mut self, folder: &Path, names: Vec<PathBuf>) -> Result<(), Failure> {
+        for name in names {
+            if let Err(failure) = self.path(&folder.join(name)) {
                 self.damage(failure)?;
             }
         }

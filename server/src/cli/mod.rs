@@ -11,7 +11,7 @@ mod table;
 mod time;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -62,8 +62,9 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// Say what a file of a data directory holds, and check it
     Inspect {
-        /// A WAL segment, block or index file, or a directory of them
-        path: PathBuf,
+        /// WAL segments, blocks, index or chunk files, or folders of them
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
     },
 }
 
@@ -112,7 +113,7 @@ pub fn run() -> ExitCode {
         Command::Repair { path, into } => check::repair(&path, &into),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
-        Command::Inspect { path } => inspect(&path),
+        Command::Inspect { paths } => inspect(&paths),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,11 +125,13 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn inspect(path: &Path) -> Result<(), Error> {
-    match timberline_engine::inspect::describe(path, &mut io::stdout().lock())? {
-        0 => Ok(()),
-        damaged => Err(Error::message(format!("{damaged} damaged places in {}", path.display()))),
+fn inspect(paths: &[PathBuf]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    let mut damaged = 0;
+    for path in paths {
+        damaged += timberline_engine::inspect::describe(path, &mut out)?;
     }
+    if damaged == 0 { Ok(()) } else { Err(Error::message(format!("damaged places: {damaged}"))) }
 }
 
 #[cfg(test)]
