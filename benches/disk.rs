@@ -59,7 +59,7 @@ fn measure(name: &str, write: impl FnOnce(&Db) -> Outcome<usize>) -> Outcome<()>
 }
 
 fn write_tsbs(db: &Db, hosts: usize, rows_each: usize) -> Outcome<usize> {
-    let mut generator = Generator::new(0..hosts, rows_each, 10);
+    let mut generator = Generator::new(0..hosts, rows_each, 10, 0.0);
     let mut body = Vec::new();
     let mut points = 0;
     while generator.fill(&mut body, 1 << 20) {
