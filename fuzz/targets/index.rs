@@ -8,7 +8,7 @@ use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use timberline_engine::chunk::decode_statistics;
 use timberline_engine::directory::Mapped;
 use timberline_engine::index::{
-    BlockMeta, Cardinality, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
+    BlockMeta, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
 };
 use timberline_engine::{Labels, MatchOp, Matcher, TimeRange};
 use timberline_fuzz::damage;
@@ -135,7 +135,9 @@ fn read(bytes: Vec<u8>) {
             let _ = matching(&index, &[Matcher::equal(name, value)]);
         }
     }
-    let _ = Cardinality::of_index(&index, 10);
+    for name in &names {
+        index.series_by_value(name).take(100).for_each(drop);
+    }
     for matcher in &*MATCHERS {
         let _ = matching(&index, std::slice::from_ref(matcher));
     }
