@@ -5,15 +5,13 @@ use std::path::Path;
 use ulid::Ulid;
 
 use crate::directory::Directory;
-use crate::encoding::{DecodeError, Reader, write_varint};
+use crate::encoding::{DecodeError, Envelope, Reader, write_varint};
 use crate::error::{Error, Result};
 
 /// The manifest's file name.
 pub const MANIFEST_FILE: &str = "MANIFEST";
 const TEMPORARY_FILE: &str = "MANIFEST.tmp";
-const MAGIC: [u8; 8] = *b"TMBRMAN\0";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 12;
+const ENVELOPE: Envelope = Envelope { magic: *b"TMBRMAN\0", version: 1, what: "a manifest" };
 
 /// What the database consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,9 +54,7 @@ impl Manifest {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(64 + self.blocks.len() * 17);
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let mut bytes = ENVELOPE.open();
         write_varint(&mut bytes, self.wal_first);
         write_varint(&mut bytes, self.next_generation);
         write_varint(&mut bytes, self.blocks.len() as u64);
@@ -67,9 +63,7 @@ impl Manifest {
             bytes.push(u8::from(block.tombstones.is_some()));
             bytes.extend(block.tombstones.iter().flat_map(Ulid::to_bytes));
         }
-        let crc = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes
+        Envelope::close(bytes)
     }
 
     /// Reads a manifest's bytes.
@@ -77,30 +71,12 @@ impl Manifest {
     /// # Errors
     /// [`Error::Corruption`] or [`Error::NewerVersion`], naming `file`.
     pub fn decode(file: &Path, bytes: &[u8]) -> Result<Self> {
-        let corrupt = |offset: usize, reason: &str| Error::corruption(file, offset as u64, reason);
-        if bytes.len() < HEADER_BYTES + 4 || bytes[..8] != MAGIC {
-            return Err(corrupt(0, "not a manifest: the magic bytes differ"));
-        }
-        let (content, crc) = bytes.split_at(bytes.len() - 4);
-        let mut reader = Reader::new(&content[8..]);
-        let located = |e: DecodeError| corrupt(8 + e.offset, e.reason);
-        let version = reader.u32_le().map_err(located)?;
-        if crc32c::crc32c(content).to_le_bytes() != crc {
-            return Err(corrupt(content.len(), "the checksum differs"));
-        }
-        if version != VERSION {
-            return Err(Error::NewerVersion { file: file.to_owned(), found: version, supported: VERSION });
-        }
-        let mut read = || -> Result<Self, DecodeError> {
+        ENVELOPE.read(file, bytes, |reader| {
             let (wal_first, next_generation) = (reader.varint()?, reader.varint()?);
             let count = reader.varint_at_most(bytes.len(), "more blocks than bytes")?;
-            let blocks = (0..count).map(|_| read_block(&mut reader)).collect::<Result<_, _>>()?;
-            if !reader.is_empty() {
-                return Err(reader.error("bytes follow the last block"));
-            }
+            let blocks = (0..count).map(|_| read_block(reader)).collect::<Result<_, _>>()?;
             Ok(Self { wal_first, next_generation, blocks })
-        };
-        read().map_err(located)
+        })
     }
 
     /// Reads the manifest of a data directory; `None` when there is none yet.

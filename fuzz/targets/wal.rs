@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
-use timberline_engine::wal::{GroupDefinition, Item, SegmentHeader, SegmentReader, batch_rows, encode_batch};
+use timberline_engine::wal::{
+    GroupDefinition, Item, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentReader, batch_rows, encode_batch,
+};
 use timberline_fuzz::damage;
 
 const GENERATION: u64 = 1;
@@ -64,7 +66,7 @@ fn read(bytes: &[u8], closed: bool) {
     read_payload(bytes);
     SegmentReader::salvage(bytes, 1, closed).map(Iterator::count);
     let Ok(reader) = SegmentReader::new(bytes, closed) else { return };
-    let mut at = 32;
+    let mut at = SEGMENT_HEADER_BYTES;
     for item in reader {
         // Frames and gaps stand one behind the other.
         match item {

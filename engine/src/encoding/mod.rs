@@ -2,9 +2,11 @@
 //! an entropy coder. Nothing here knows what the numbers mean.
 
 pub mod bitpack;
+mod envelope;
 pub mod tans;
 pub mod varint;
 
+pub use envelope::Envelope;
 pub use varint::{Reader, unzigzag, write_varint, write_zigzag, zigzag};
 
 /// Bytes that are not what an encoder writes.

@@ -8,17 +8,16 @@ use ulid::Ulid;
 
 use super::Tombstones;
 use crate::directory::Directory;
-use crate::encoding::{DecodeError, Reader, write_varint, write_zigzag};
+use crate::encoding::{DecodeError, Envelope, Reader, write_varint, write_zigzag};
 use crate::error::{Error, Result};
 use crate::time::TimeRange;
 
 /// The folder of the tombstones below the data directory.
 pub const TOMBSTONES_DIR: &str = "tombstones";
 
-const MAGIC: [u8; 8] = *b"TMBRTMB\0";
-const VERSION: u32 = 1;
-/// Magic, version and the block's id.
-const HEADER_BYTES: usize = 28;
+const ENVELOPE: Envelope = Envelope { magic: *b"TMBRTMB\0", version: 1, what: "a tombstone file" };
+/// Where the entries begin, behind the block's id.
+const ENTRIES_AT: usize = Envelope::HEADER_BYTES + 16;
 
 /// The file with this id.
 #[must_use]
@@ -30,9 +29,7 @@ impl Tombstones {
     /// The bytes of the file for `block`.
     #[must_use]
     pub fn encode(&self, block: Ulid) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(256);
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let mut bytes = ENVELOPE.open();
         bytes.extend_from_slice(&block.to_bytes());
         write_varint(&mut bytes, self.samples);
         write_varint(&mut bytes, self.ranges.len() as u64);
@@ -45,9 +42,7 @@ impl Tombstones {
             write_varint(&mut bytes, ids.len() as u64);
             bytes.extend_from_slice(&ids);
         }
-        let crc = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes
+        Envelope::close(bytes)
     }
 
     /// Reads a file's bytes: the id of its block, and the tombstones.
@@ -55,25 +50,7 @@ impl Tombstones {
     /// # Errors
     /// [`Error::Corruption`] or [`Error::NewerVersion`], naming `file`.
     pub fn decode(file: &Path, bytes: &[u8]) -> Result<(Ulid, Self)> {
-        let corrupt = |offset: usize, reason: &str| Error::corruption(file, offset as u64, reason);
-        if bytes.len() < HEADER_BYTES + 4 || bytes[..8] != MAGIC {
-            return Err(corrupt(0, "not a tombstone file: the magic bytes differ"));
-        }
-        let (content, crc) = bytes.split_at(bytes.len() - 4);
-        let mut reader = Reader::new(&content[8..]);
-        let located = |e: DecodeError| corrupt(8 + e.offset, e.reason);
-        let version = reader.u32_le().map_err(located)?;
-        if crc32c::crc32c(content).to_le_bytes() != crc {
-            return Err(corrupt(content.len(), "the checksum differs"));
-        }
-        if version > VERSION {
-            return Err(Error::NewerVersion { file: file.to_owned(), found: version, supported: VERSION });
-        }
-        if version != VERSION {
-            return Err(corrupt(8, "the version is unknown"));
-        }
-        let block = Ulid::from_bytes(reader.array().map_err(located)?);
-        Ok((block, read_entries(&mut reader).map_err(located)?))
+        ENVELOPE.read(file, bytes, |reader| Ok((Ulid::from_bytes(reader.array()?), read_entries(reader)?)))
     }
 
     /// Reads the file `id`, which must be one for `block`, a block with this many series.
@@ -93,7 +70,7 @@ impl Tombstones {
         }
         if tombstones.series_last().is_some_and(|last| u64::from(last) >= series) {
             let reason = "a tombstone is for a series that the block does not have";
-            return Err(Error::corruption(shown, HEADER_BYTES as u64, reason));
+            return Err(Error::corruption(shown, ENTRIES_AT as u64, reason));
         }
         Ok(tombstones)
     }
@@ -128,9 +105,6 @@ fn read_entries(reader: &mut Reader<'_>) -> Result<Tombstones, DecodeError> {
         let ids =
             ids.filter(|ids| !ids.is_empty()).ok_or_else(|| reader.error("the series cannot be read"))?;
         tombstones.add(range, &ids);
-    }
-    if !reader.is_empty() {
-        return Err(reader.error("bytes follow the last entry"));
     }
     Ok(tombstones)
 }
