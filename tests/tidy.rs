@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The engine's modules from the bottom up. A module imports from its own folder and from lower rows, never from its own row.
 const LAYERS: &[&[&str]] = &[
-    &["error", "options", "pattern", "time", "value"],
+    &["error", "histogram", "options", "pattern", "time", "value"],
     &["labels", "matcher", "rows", "samples"],
     &["directory", "encoding"],
     &["chunk", "index", "manifest", "tombstones", "wal"],
