@@ -230,7 +230,8 @@ impl SegmentReplay<'_> {
                     self.progress.advance((frame.end() - kept) as u64);
                     kept = frame.end();
                     if kept - forgotten >= FORGET_BYTES {
-                        bytes.forget(forgotten..kept);
+                        // From the start: workers that are behind have read some of it again.
+                        bytes.forget(0..kept);
                         forgotten = kept;
                     }
                     if frame.generation != header.generation {
