@@ -56,17 +56,18 @@ impl Generator {
         Self { prefixes, values, random, rows_each, interval_ns, late, row: 0, host: 0 }
     }
 
-    /// Adds lines until the body has `bytes` bytes; false when there was nothing left to add.
-    pub(crate) fn fill(&mut self, body: &mut Vec<u8>, bytes: usize) -> bool {
+    /// The next lines, with `bytes` bytes or a little more; `None` when there are none left.
+    pub(crate) fn body(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        let mut body = Vec::with_capacity(bytes + 1024);
         while self.row < self.rows_each && body.len() < bytes {
-            self.line(body);
+            self.line(&mut body);
             self.host += 1;
             if self.host == self.prefixes.len() {
                 self.host = 0;
                 self.row += 1;
             }
         }
-        !body.is_empty()
+        (!body.is_empty()).then_some(body)
     }
 
     fn line(&mut self, body: &mut Vec<u8>) {
