@@ -10,7 +10,8 @@
 
 use std::fmt;
 
-use super::{DecodeError, residuals};
+use super::DecodeError;
+use super::residuals::{self, Residuals};
 use crate::encoding::bitpack::width_of;
 use crate::encoding::{Reader, write_varint, write_zigzag, zigzag};
 
@@ -158,7 +159,7 @@ pub(super) struct Integers<'a> {
     divisor: u64,
     first: i64,
     first_delta: i64,
-    residuals: Option<residuals::Residuals<'a>>,
+    residuals: Option<Residuals<'a>>,
 }
 
 /// Takes apart the column of `count` numbers that `reader` is at. It reaches to the end of the bytes.
@@ -200,20 +201,30 @@ impl Integers<'_> {
     /// Fills `out`, which has as many places as [`read`] was told.
     pub(super) fn decode(&self, out: &mut [i64]) -> Result<(), DecodeError> {
         let Some(residuals) = &self.residuals else { return Ok(()) };
+        if let (Order::Delta, Residuals::Equal(delta)) = (self.order, residuals) {
+            let delta = delta.wrapping_mul(self.divisor as i64);
+            for (index, place) in out.iter_mut().enumerate() {
+                *place = self.first.wrapping_add(delta.wrapping_mul(index as i64));
+            }
+            return Ok(());
+        }
         let (header, rest) = out.split_at_mut(self.order.header_numbers());
         residuals.decode(rest)?;
-        let divisor = self.divisor as i64;
         header[0] = self.first;
+        let divisor = self.divisor as i64;
+        if divisor != 1 {
+            rest.iter_mut().for_each(|place| *place = place.wrapping_mul(divisor));
+        }
         let mut number = self.first;
         match self.order {
             Order::Plain => {
                 for place in rest {
-                    *place = self.first.wrapping_add(place.wrapping_mul(divisor));
+                    *place = self.first.wrapping_add(*place);
                 }
             }
             Order::Delta => {
                 for place in rest {
-                    number = number.wrapping_add(place.wrapping_mul(divisor));
+                    number = number.wrapping_add(*place);
                     *place = number;
                 }
             }
@@ -222,7 +233,7 @@ impl Integers<'_> {
                 number = number.wrapping_add(delta);
                 header[1] = number;
                 for place in rest {
-                    delta = delta.wrapping_add(place.wrapping_mul(divisor));
+                    delta = delta.wrapping_add(*place);
                     number = number.wrapping_add(delta);
                     *place = number;
                 }

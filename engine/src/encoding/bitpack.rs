@@ -106,6 +106,12 @@ impl<'a> BitReader<'a> {
         bits_at(self.bytes, self.bit)
     }
 
+    /// Takes `bits` bits without a look at them.
+    #[inline]
+    pub fn skip(&mut self, bits: u32) {
+        self.bit += bits as usize;
+    }
+
     /// The next `bits` bits, 57 at most.
     #[inline]
     pub fn read(&mut self, bits: u32) -> u64 {

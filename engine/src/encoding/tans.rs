@@ -19,6 +19,11 @@ pub const TABLE_LOG_MIN: u32 = 5;
 /// Tables have at most `2^TABLE_LOG_MAX` states: there is room for every symbol, and they fit the first-level cache.
 pub const TABLE_LOG_MAX: u32 = 10;
 
+/// Tables have no more states than this for each symbol that occurs.
+const STATES_PER_SYMBOL: u64 = 16;
+/// Room for as many symbols is made at once.
+const SYMBOLS_USUAL: usize = 64;
+
 const _: () = assert!(SYMBOLS_MAX * 2 <= 1 << TABLE_LOG_MAX);
 
 /// How often each symbol occurs, scaled to a sum of `2^table_log`.
@@ -42,7 +47,8 @@ impl Frequencies {
 
         let symbols = used.iter().filter(|&&count| count > 0).count() as u64;
         // Finer frequencies would take more than they save, and more time to build the tables.
-        let table_log = (total / 4).max(1).ilog2().max((symbols * 2).next_power_of_two().ilog2());
+        let states = (total / 4).max(1).min(symbols * STATES_PER_SYMBOL);
+        let table_log = states.ilog2().max((symbols * 2).next_power_of_two().ilog2());
         let table_log = table_log.clamp(TABLE_LOG_MIN, TABLE_LOG_MAX);
         let size = 1_u64 << table_log;
         let mut counts: Vec<u16> = used
@@ -109,15 +115,16 @@ impl Frequencies {
         if !(TABLE_LOG_MIN..=TABLE_LOG_MAX).contains(&table_log) {
             return corrupt("size of the entropy table is out of range");
         }
-        let mut counts = Vec::new();
+        let mut counts = Vec::with_capacity(SYMBOLS_USUAL);
         let mut missing = 1_u64 << table_log;
         while missing > 0 {
-            let more_bits = reader.peek().trailing_zeros();
+            let word = reader.peek();
+            let more_bits = word.trailing_zeros();
             if more_bits > TABLE_LOG_MAX {
                 return corrupt("frequency of a symbol is out of range");
             }
-            reader.read(more_bits + 1);
-            let count = (1 << more_bits | reader.read(more_bits)) - 1;
+            reader.skip(2 * more_bits + 1);
+            let count = (1 << more_bits | (word >> (more_bits + 1) & mask(more_bits))) - 1;
             if count > missing || first + counts.len() >= SYMBOLS_MAX {
                 return corrupt("frequencies do not add up to the size of the entropy table");
             }
@@ -131,10 +138,12 @@ impl Frequencies {
     /// bits to add to that.
     pub fn decode_table<T: Clone>(&self, mut entry: impl FnMut(usize, u16, u8) -> T) -> Vec<T> {
         let size = 1_usize << self.table_log;
-        let mut next = self.counts.clone();
-        let symbols = self.spread();
+        let mut next = [0; SYMBOLS_MAX];
+        next[..self.counts.len()].copy_from_slice(&self.counts);
+        let mut symbols = [0; 1 << TABLE_LOG_MAX];
+        self.spread(&mut symbols[..size]);
         let mut table = Vec::with_capacity(size);
-        for symbol in symbols {
+        for &symbol in &symbols[..size] {
             let state = next[usize::from(symbol)];
             next[usize::from(symbol)] += 1;
             let bits = self.table_log - u32::from(state).ilog2();
@@ -144,12 +153,11 @@ impl Frequencies {
         table
     }
 
-    /// The symbol of each state, counted from `first`. Each symbol's states lie far apart, which keeps the cost of a
+    /// Fills in the symbol of each state, counted from `first`. Each symbol's states lie far apart, which keeps the cost of a
     /// symbol near its entropy in every state.
-    fn spread(&self) -> Vec<u8> {
-        let size = 1_usize << self.table_log;
+    fn spread(&self, symbols: &mut [u8]) {
+        let size = symbols.len();
         let step = (size >> 1) + (size >> 3) + 3;
-        let mut symbols = vec![0; size];
         let mut state = 0;
         for (symbol, &count) in self.counts.iter().enumerate() {
             for _ in 0..count {
@@ -157,7 +165,6 @@ impl Frequencies {
                 state = (state + step) & (size - 1);
             }
         }
-        symbols
     }
 }
 
@@ -213,7 +220,9 @@ impl EncodeTable {
             place += count;
         }
         let mut states = vec![0; size as usize];
-        for (state, symbol) in frequencies.spread().into_iter().enumerate() {
+        let mut spread = vec![0; size as usize];
+        frequencies.spread(&mut spread);
+        for (state, symbol) in spread.into_iter().enumerate() {
             let place = &mut places[usize::from(symbol)];
             states[*place] = (size + state as u32) as u16;
             *place += 1;

@@ -123,17 +123,42 @@ struct Entry {
     lowest: i64,
     next: u16,
     state_mask: u16,
+    /// The low bits of the offset's mask; what is cut off matters for wide offsets alone.
+    offset_mask: u16,
     state_bits: u8,
     /// Of the state and the offset.
     bits: u8,
 }
 
 impl Entry {
+    /// The state that follows, whose bits begin the word.
+    #[inline]
+    fn next_state(&self, word: u64) -> usize {
+        usize::from(self.next) + (word as usize & usize::from(self.state_mask))
+    }
+
     /// The residual whose state and offset begin the word and fit it.
     #[inline]
-    const fn value(self, word: u64) -> i64 {
+    fn value(&self, word: u64) -> i64 {
         let offset = (word & !(u64::MAX << self.bits)) >> self.state_bits;
         self.lowest.wrapping_add(offset as i64)
+    }
+
+    /// The offset of any width that begins at bit `bit`.
+    #[inline]
+    fn wide_offset(&self, stream: &[u8], bit: usize) -> i64 {
+        let width = u32::from(self.bits - self.state_bits);
+        let mut offset = bits_at(stream, bit) & mask(width.min(WORD_BITS));
+        if width > WORD_BITS {
+            offset |= (bits_at(stream, bit + WORD_BITS as usize) & mask(width - WORD_BITS)) << WORD_BITS;
+        }
+        offset as i64
+    }
+
+    /// [`value`](Self::value) for an offset of 16 bits at most.
+    #[inline]
+    fn narrow_value(&self, word: u64) -> i64 {
+        self.lowest.wrapping_add((word >> self.state_bits & u64::from(self.offset_mask)) as i64)
     }
 }
 
@@ -146,7 +171,8 @@ impl Entropy<'_> {
             let bits = state_bits + offset_bits as u8;
             bits_max = bits_max.max(u32::from(bits));
             let lowest = lowest.wrapping_add(self.center);
-            Entry { lowest, next, state_mask: mask(u32::from(state_bits)) as u16, state_bits, bits }
+            let state_mask = mask(u32::from(state_bits)) as u16;
+            Entry { lowest, next, state_mask, offset_mask: mask(offset_bits) as u16, state_bits, bits }
         });
         let mut cursor = Cursor { stream: self.stream, bit: self.bit, table: &table, states: self.states };
         let (before, last) = out.split_at_mut(out.len() - LANES);
@@ -154,15 +180,11 @@ impl Entropy<'_> {
         let (groups, rest) = before.as_chunks_mut::<LANES>();
         // The fewest loads that are sure to have all bits: one for a group of four, one for each residual, or two and more.
         if bits_max * LANES as u32 <= WORD_BITS {
-            groups.iter_mut().for_each(|group| cursor.decode_group(group));
+            cursor = cursor.decode_groups(groups);
         } else if bits_max <= WORD_BITS {
-            for group in groups {
-                (0..LANES).for_each(|lane| cursor.decode(lane, &mut group[lane]));
-            }
+            cursor = cursor.decode_singly(groups);
         } else {
-            for group in groups {
-                (0..LANES).for_each(|lane| cursor.decode_wide(lane, &mut group[lane], true));
-            }
+            cursor = cursor.decode_widely(groups);
         }
         for (lane, out) in rest.iter_mut().enumerate() {
             cursor.decode_wide(lane, out, true);
@@ -187,46 +209,77 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// Decodes one residual of each lane from one word.
-    #[inline]
-    fn decode_group(&mut self, group: &mut [i64; LANES]) {
-        let mut word = bits_at(self.stream, self.bit);
-        for (state, out) in self.states.iter_mut().zip(group) {
-            let entry = self.table[*state];
-            *state = usize::from(entry.next) + (word as usize & usize::from(entry.state_mask));
-            *out = entry.value(word);
-            word >>= entry.bits;
-            self.bit += usize::from(entry.bits);
+    /// Decodes groups, each from one word. States and place stay in registers.
+    fn decode_groups(self, groups: &mut [[i64; LANES]]) -> Self {
+        let Self { stream, mut bit, table, states: [mut a, mut b, mut c, mut d] } = self;
+        for group in groups {
+            let mut word = bits_at(stream, bit);
+            let mut decode = |state: &mut usize, out: &mut i64| {
+                let entry = &table[*state];
+                *out = entry.narrow_value(word);
+                *state = entry.next_state(word);
+                word >>= entry.bits;
+                bit += usize::from(entry.bits);
+            };
+            let [out_a, out_b, out_c, out_d] = group;
+            decode(&mut a, out_a);
+            decode(&mut b, out_b);
+            decode(&mut c, out_c);
+            decode(&mut d, out_d);
         }
+        Self { stream, bit, table, states: [a, b, c, d] }
     }
 
-    /// Decodes one residual from one word.
-    #[inline]
-    fn decode(&mut self, lane: usize, out: &mut i64) {
-        let word = bits_at(self.stream, self.bit);
-        let entry = self.table[self.states[lane]];
-        self.states[lane] = usize::from(entry.next) + (word as usize & usize::from(entry.state_mask));
-        *out = entry.value(word);
-        self.bit += usize::from(entry.bits);
+    /// Decodes groups, each residual from a word of its own.
+    fn decode_singly(self, groups: &mut [[i64; LANES]]) -> Self {
+        let Self { stream, mut bit, table, states: [mut a, mut b, mut c, mut d] } = self;
+        for group in groups {
+            let mut decode = |state: &mut usize, out: &mut i64| {
+                let word = bits_at(stream, bit);
+                let entry = &table[*state];
+                *out = entry.value(word);
+                *state = entry.next_state(word);
+                bit += usize::from(entry.bits);
+            };
+            let [out_a, out_b, out_c, out_d] = group;
+            decode(&mut a, out_a);
+            decode(&mut b, out_b);
+            decode(&mut c, out_c);
+            decode(&mut d, out_d);
+        }
+        Self { stream, bit, table, states: [a, b, c, d] }
+    }
+
+    /// Decodes groups, each state and each offset from a word of its own.
+    fn decode_widely(self, groups: &mut [[i64; LANES]]) -> Self {
+        let Self { stream, mut bit, table, states: [mut a, mut b, mut c, mut d] } = self;
+        for group in groups {
+            let mut decode = |state: &mut usize, out: &mut i64| {
+                let entry = &table[*state];
+                *state = entry.next_state(bits_at(stream, bit));
+                *out =
+                    entry.lowest.wrapping_add(entry.wide_offset(stream, bit + usize::from(entry.state_bits)));
+                bit += usize::from(entry.bits);
+            };
+            let [out_a, out_b, out_c, out_d] = group;
+            decode(&mut a, out_a);
+            decode(&mut b, out_b);
+            decode(&mut c, out_c);
+            decode(&mut d, out_d);
+        }
+        Self { stream, bit, table, states: [a, b, c, d] }
     }
 
     /// Decodes one residual of any width. The last ones have no next state.
     #[inline]
     fn decode_wide(&mut self, lane: usize, out: &mut i64, has_next: bool) {
-        let entry = self.table[self.states[lane]];
+        let entry = &self.table[self.states[lane]];
         if has_next {
-            let state = bits_at(self.stream, self.bit) as usize & usize::from(entry.state_mask);
-            self.states[lane] = usize::from(entry.next) + state;
+            self.states[lane] = entry.next_state(bits_at(self.stream, self.bit));
             self.bit += usize::from(entry.state_bits);
         }
-        let offset_bits = u32::from(entry.bits - entry.state_bits);
-        let mut offset = bits_at(self.stream, self.bit) & mask(offset_bits.min(WORD_BITS));
-        if offset_bits > WORD_BITS {
-            let rest = bits_at(self.stream, self.bit + WORD_BITS as usize);
-            offset |= (rest & mask(offset_bits - WORD_BITS)) << WORD_BITS;
-        }
-        *out = entry.lowest.wrapping_add(offset as i64);
-        self.bit += offset_bits as usize;
+        *out = entry.lowest.wrapping_add(entry.wide_offset(self.stream, self.bit));
+        self.bit += usize::from(entry.bits - entry.state_bits);
     }
 }
 

@@ -101,13 +101,18 @@ pub fn decode_values(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(
         }
         TAG_DECIMAL => decimal::read(&mut reader, count)?.decode(out)?,
         TAG_BITS => {
-            let mut bits = vec![0; count];
-            integers::read(&mut reader, count)?.decode(&mut bits)?;
-            out.extend(bits.into_iter().map(|bits| f64::from_bits(bits as u64)));
+            integers::read(&mut reader, count)?.decode(extend_by_bits(out, count))?;
         }
         _ => xor::read(&mut reader, count)?.decode(out)?,
     }
     expect_end(&reader)
+}
+
+/// Adds `count` values to `out` and returns them as their bits, to be filled in: decoders need no memory besides.
+fn extend_by_bits(out: &mut Vec<f64>, count: usize) -> &mut [i64] {
+    let start = out.len();
+    out.resize(start + count, 0.0);
+    bytemuck::cast_slice_mut(&mut out[start..])
 }
 
 /// The encoding of the column `bytes` in words: `decimal × 10^-2, delta, 3 bits, 2 exceptions`.

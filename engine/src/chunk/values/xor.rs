@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::super::{DecodeError, residuals};
+use super::extend_by_bits;
 use crate::encoding::bitpack::width_of;
 use crate::encoding::{Reader, zigzag};
 
@@ -54,15 +55,15 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, count: usize) -> Result<XorColum
 impl XorColumn<'_> {
     /// Appends the values to `out`.
     pub(super) fn decode(&self, out: &mut Vec<f64>) -> Result<(), DecodeError> {
-        let mut changes = vec![0; self.count - 1];
-        self.residuals.decode(&mut changes)?;
+        let places = extend_by_bits(out, self.count);
+        let Some((first, changes)) = places.split_first_mut() else { return Ok(()) };
+        self.residuals.decode(changes)?;
         let mut bits = self.first;
-        for change in &mut changes {
+        *first = bits as i64;
+        for change in changes {
             bits ^= (*change as u64) << self.shift;
             *change = bits as i64;
         }
-        out.push(f64::from_bits(self.first));
-        out.extend(changes.into_iter().map(|bits| f64::from_bits(bits as u64)));
         Ok(())
     }
 }
