@@ -95,7 +95,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         let hosts = head * arguments.hosts..(head + 1) * arguments.hosts;
         let mut generator = Generator::new(hosts, arguments.rows, arguments.interval, 0.0);
         let before = Usage::now()?;
-        let mut writer = Writer { db: &db, body: Vec::with_capacity(2 << 20), cpu: Duration::ZERO };
+        let mut writer = Writer { db: &db, cpu: Duration::ZERO };
         writer.write(&mut generator, arguments.hosts)?;
         let (first, first_cpu) = (Usage::now()?, writer.cpu);
         while writer.write(&mut generator, arguments.hosts)? > 0 {}
@@ -120,7 +120,6 @@ fn run(arguments: &Arguments) -> Outcome<()> {
 
 struct Writer<'a> {
     db: &'a Db,
-    body: Vec<u8>,
     cpu: Duration,
 }
 
@@ -128,15 +127,16 @@ impl Writer<'_> {
     /// Writes up to `lines` lines in batches as a server makes them; returns how many there were.
     fn write(&mut self, generator: &mut Generator, lines: usize) -> Outcome<usize> {
         let mut written = 0;
-        while written < lines && generator.fill(&mut self.body, 1 << 20) {
+        while written < lines
+            && let Some(body) = generator.body(1 << 20)
+        {
             let before = thread_cpu()?;
             let mut batch = self.db.appender()?;
             let (namespace, precision) = (Namespace::default(), Precision::Nanoseconds);
-            let report = write_lines(&self.body, &namespace, precision, 0, &Limits::DEFAULT, &mut batch)?;
+            let report = write_lines(&body, &namespace, precision, 0, &Limits::DEFAULT, &mut batch)?;
             batch.commit()?;
             self.cpu += thread_cpu()? - before;
             written += report.rows as usize;
-            self.body.clear();
         }
         Ok(written)
     }

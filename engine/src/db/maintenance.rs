@@ -8,6 +8,7 @@ use ulid::Ulid;
 
 use super::Core;
 use super::deletes::{TombstoneFiles, carry_over};
+use super::pace::Pace;
 use crate::block::{Block, BlockMeta, FinishedBlock, block_path};
 use crate::compaction::{Choice, Policy};
 use crate::error::{Error, Result};
@@ -229,7 +230,12 @@ impl Core {
     pub(super) fn merge_blocks(&self, ids: &[Ulid]) -> Result<usize> {
         let start = Instant::now();
         let blocks = self.blocks(ids);
-        let merged = merge(&self.directory, &blocks, || self.check_open())?;
+        let pace = Pace::new(&self.foreground);
+        let go_on = || {
+            pace.step();
+            self.check_open()
+        };
+        let merged = merge(&self.directory, &blocks, go_on)?;
         let (created, samples) = merged.as_ref().map_or((0, 0), |block| (1, block.meta().samples));
         self.replace_blocks(&blocks, merged)?;
         tracing::info!(blocks = ids.len(), samples, took = ?start.elapsed(), "merged blocks");

@@ -11,6 +11,7 @@ mod appender;
 mod background;
 mod deletes;
 mod maintenance;
+mod pace;
 mod recovery;
 mod snapshots;
 mod stats;
@@ -38,6 +39,7 @@ use crate::querier::Snapshot;
 use crate::time::TimeRange;
 use crate::wal::{ReplayProgress, Wal};
 use background::Background;
+use pace::Foreground;
 use stats::Counters;
 
 /// The file that a process locks to have the data directory for itself.
@@ -69,6 +71,7 @@ struct Core {
     /// would fail as well.
     compaction: Mutex<Vec<Vec<Ulid>>>,
     counters: Counters,
+    foreground: Foreground,
     admission: Admission,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn DirectoryLock>>>,
@@ -113,12 +116,14 @@ impl Db {
     /// [`Error::Closed`]; [`Error::WritesRefused`] while the heads take too much memory because they cannot be sealed as fast
     /// as they fill.
     pub fn appender(&self) -> Result<Appender<'_>> {
+        self.core.foreground.asked();
         Appender::new(&self.core)
     }
 
     /// A view of everything that is committed; see [`Snapshot`] for what in it may still change.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        self.core.foreground.asked();
         self.core.view.read().clone()
     }
 

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use ulid::Ulid;
 
 use super::maintenance::sort_blocks;
+use super::pace::Foreground;
 use super::snapshots::remove_unfinished;
 use super::stats::Counters;
 use super::{Core, LOCK_FILE};
@@ -73,6 +74,7 @@ pub(super) fn open(
         flush: Mutex::new(()),
         compaction: Mutex::default(),
         counters,
+        foreground: Foreground::default(),
         admission,
         closed: AtomicBool::new(false),
         lock: Mutex::new(Some(lock)),

@@ -53,10 +53,9 @@ pub struct Stats {
     pub compactions_total: u64,
     /// Steps of compaction that failed.
     pub compaction_failures_total: u64,
-    /// Whether writes are refused since a write to disk failed, or since the heads cannot be sealed as fast as they fill.
-    pub writes_refused: bool,
-    /// Why, and what to do.
-    pub writes_refused_reason: Option<String>,
+    /// Why writes are refused, when they are, and what to do: a write to disk failed, or the heads cannot be sealed as fast as
+    /// they fill.
+    pub writes_refused: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +105,6 @@ impl Core {
             let view = self.view.read();
             (view.clone(), get(&self.counters.out_of_order))
         };
-        let refused = self.writes_refused();
         let wal = self.wal.stats();
         let segments = segment_numbers(&*self.directory).unwrap_or_default();
         let segment_bytes = |number: &u64| self.directory.len(&segment_path(*number)).unwrap_or_default();
@@ -127,8 +125,7 @@ impl Core {
             compactions_total: get(&self.counters.compactions),
             compaction_failures_total: get(&self.counters.compaction_failures),
             out_of_order_samples_total: out_of_order,
-            writes_refused: refused.is_some(),
-            writes_refused_reason: refused,
+            writes_refused: self.writes_refused(),
             ..Stats::default()
         };
         for head in view.sealed.iter().map(|sealed| &sealed.head).chain([&view.active]) {

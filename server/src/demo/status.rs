@@ -83,7 +83,7 @@ fn describe(stats: &Stats, queries: u64) -> String {
         }
     };
     let series = stats.head_series;
-    let refused = if stats.writes_refused { " | WRITES REFUSED, see the log" } else { "" };
+    let refused = if stats.writes_refused.is_some() { " | WRITES REFUSED, see the log" } else { "" };
     format!(
         "{} points stored | {} active series{size} | {} queries{refused}",
         grouped(points),

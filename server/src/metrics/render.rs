@@ -158,7 +158,7 @@ fn render_engine(out: &mut Exposition, stats: &Stats) {
     out.counter("timberline_compactions_total", "Compactions.", stats.compactions_total);
     let failures = stats.compaction_failures_total;
     out.counter("timberline_compaction_failures_total", "Compactions that failed.", failures);
-    let refused = u8::from(stats.writes_refused);
+    let refused = u8::from(stats.writes_refused.is_some());
     out.gauge(
         "timberline_writes_refused",
         "Whether writes are refused: the log failed, or sealing cannot keep up.",
