@@ -60,9 +60,8 @@ fn measure(name: &str, write: impl FnOnce(&Db) -> Outcome<usize>) -> Outcome<()>
 
 fn write_tsbs(db: &Db, hosts: usize, rows_each: usize) -> Outcome<usize> {
     let mut generator = Generator::new(0..hosts, rows_each, 10, 0.0);
-    let mut body = Vec::new();
     let mut points = 0;
-    while generator.fill(&mut body, 1 << 20) {
+    while let Some(body) = generator.body(1 << 20) {
         let mut batch = db.appender()?;
         for line in std::str::from_utf8(&body)?.lines() {
             let mut parts = line.split(' ');
@@ -82,7 +81,6 @@ fn write_tsbs(db: &Db, hosts: usize, rows_each: usize) -> Outcome<usize> {
             })?;
         }
         points += batch.commit()?;
-        body.clear();
     }
     Ok(points)
 }
