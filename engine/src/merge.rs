@@ -70,8 +70,7 @@ impl Windows<'_> {
                     .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason))?;
             }
             if let Some(buffered) = &series.buffered {
-                samples.timestamps.extend_from_slice(&buffered.timestamps);
-                samples.values.extend_from_slice(&buffered.values);
+                samples.append(buffered);
             }
             sort_last_wins(&mut samples);
             self.write_series(&series.labels, &samples)?;

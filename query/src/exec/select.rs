@@ -89,7 +89,7 @@ mod tests {
     fn samples() -> Samples {
         let seconds = [0, 10, 20, 30];
         let timestamps = seconds.iter().map(|&s| millis_to_nanos(s * 1000)).collect();
-        Samples { timestamps, values: vec![0.0, 1.0, STALE_NAN, 2.0] }
+        Samples::floats(timestamps, vec![0.0, 1.0, STALE_NAN, 2.0])
     }
 
     #[test]
