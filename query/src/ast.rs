@@ -175,6 +175,10 @@ pub enum BinaryOp {
     Gte,
     /// `<=`
     Lte,
+    /// `</`: cuts off what a native histogram has above a value.
+    TrimUpper,
+    /// `>/`: cuts off what a native histogram has below a value.
+    TrimLower,
     /// `and`
     And,
     /// `or`
@@ -188,6 +192,12 @@ impl BinaryOp {
     #[must_use]
     pub fn is_comparison(self) -> bool {
         matches!(self, Self::Eql | Self::Neq | Self::Gtr | Self::Lss | Self::Gte | Self::Lte)
+    }
+
+    /// Whether this is `</` or `>/`.
+    #[must_use]
+    pub fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
     }
 
     /// Whether this is `and`, `or` or `unless`.

@@ -55,6 +55,8 @@ impl BinaryOp {
             Self::Lss => "<",
             Self::Gte => ">=",
             Self::Lte => "<=",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
             Self::And => "and",
             Self::Or => "or",
             Self::Unless => "unless",

@@ -141,6 +141,9 @@ fn check_operator(source: &str, binary: &Binary) -> Result<()> {
     if binary.op.is_comparison() && !binary.return_bool && both_scalar {
         return fail("comparisons between scalars must use BOOL modifier");
     }
+    if binary.op.is_trim() && both_scalar {
+        return fail(&format!("operator {} not allowed between scalars", Quoted(binary.op.as_str())));
+    }
     if let Some(matching) = &binary.matching
         && matching.on
         && let Some(label) = matching.labels.iter().find(|label| matching.include.contains(label))

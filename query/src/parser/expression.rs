@@ -23,6 +23,7 @@ impl BinaryOp {
             Self::Or => 1,
             Self::And | Self::Unless => 2,
             Self::Eql | Self::Neq | Self::Gtr | Self::Lss | Self::Gte | Self::Lte => 3,
+            Self::TrimUpper | Self::TrimLower => 3,
             Self::Add | Self::Sub => 4,
             Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 5,
             Self::Pow => 6,

@@ -168,6 +168,8 @@ fn symbol(input: &str) -> IResult<&str, TokenKind> {
         value(BinaryOp::Neq, tag("!=")),
         value(BinaryOp::Gte, tag(">=")),
         value(BinaryOp::Lte, tag("<=")),
+        value(BinaryOp::TrimUpper, tag("</")),
+        value(BinaryOp::TrimLower, tag(">/")),
         value(BinaryOp::Gtr, tag(">")),
         value(BinaryOp::Lss, tag("<")),
         value(BinaryOp::Add, tag("+")),

@@ -321,6 +321,8 @@ fn binary_modifiers() {
         "foo > bool 1",
         "foo * bar",
         "foo * on () bar",
+        "foo </ 5",
+        "foo >/ on (a) group_left () bar",
         "foo * on (a, b) bar",
         "foo / ignoring (a) bar",
         "foo / ignoring (a) group_left (b, c) bar",

@@ -36,6 +36,8 @@ fn operator(op: BinaryOp) -> Operator {
         BinaryOp::Lte => Comparison(|l, r| l <= r),
         // The set operators work on whole series: the parser refuses them for scalars, the planner keeps them apart.
         BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => Comparison(|_, _| false),
+        // Only histograms can be trimmed: no result for numbers.
+        BinaryOp::TrimUpper | BinaryOp::TrimLower => Comparison(|_, _| false),
     }
 }
 

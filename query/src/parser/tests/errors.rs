@@ -204,6 +204,8 @@ fn types() {
         ),
         ("foo[5m] + 1", "1:1: binary expression must contain only scalar and instant vector types"),
         ("1 + \"a\"", "1:5: binary expression must contain only scalar and instant vector types"),
+        ("1 </ 2", "1:3: operator \"</\" not allowed between scalars"),
+        ("a </ bool b", "1:3: bool modifier can only be used on comparison operators"),
         ("1 == 1", "1:3: comparisons between scalars must use BOOL modifier"),
         ("1 # one\n > 1", "2:2: comparisons between scalars must use BOOL modifier"),
         ("foo + bool 1", "1:5: bool modifier can only be used on comparison operators"),

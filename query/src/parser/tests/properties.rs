@@ -112,7 +112,8 @@ fn binary(op: BinaryOp, return_bool: bool, matching: Option<VectorMatching>, lhs
 fn operator() -> impl Strategy<Value = BinaryOp> {
     use BinaryOp::*;
     prop::sample::select(vec![
-        Add, Sub, Mul, Div, Mod, Pow, Atan2, Eql, Neq, Gtr, Lss, Gte, Lte, And, Or, Unless,
+        Add, Sub, Mul, Div, Mod, Pow, Atan2, Eql, Neq, Gtr, Lss, Gte, Lte, TrimUpper, TrimLower, And, Or,
+        Unless,
     ])
 }
 
@@ -141,7 +142,7 @@ fn scalar(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
         1 => Just(call("time", Vec::new())),
         1 => vector.prop_map(|vector| call("scalar", vec![vector])),
         1 => (operator(), number(), number()).prop_map(|(op, a, b)| {
-            let op = if op.is_set() { BinaryOp::Pow } else { op };
+            let op = if op.is_set() || op.is_trim() { BinaryOp::Pow } else { op };
             binary(op, true, None, a, b)
         }),
     ]
@@ -252,6 +253,8 @@ fn token() -> impl Strategy<Value = String> {
         "*",
         "^",
         "<",
+        "</",
+        ">/",
         "and",
         "or",
         "atan2",
