@@ -5,6 +5,7 @@
 pub mod ast;
 mod error;
 mod exec;
+pub mod histogram;
 pub mod parser;
 mod plan;
 mod print;

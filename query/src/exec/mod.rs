@@ -31,6 +31,7 @@ use eval::Evaluator;
 use grid::Grid;
 
 pub(crate) use binary::scalar_binary;
+pub(crate) use rollup::CompensatedSum;
 pub use context::Cancel;
 
 /// Bounds on what one query may use. Exceeding one is a [`QueryError::Limit`] with the field's name.

@@ -15,7 +15,8 @@ use timberline_engine::Samples;
 use super::grid::Windows;
 use crate::plan::Rollup;
 
-pub(super) use compensated::{CompensatedSum, Mean};
+pub(crate) use compensated::CompensatedSum;
+pub(super) use compensated::Mean;
 pub(super) use quantile::quantile_of;
 
 /// Memory that is reused from series to series.
