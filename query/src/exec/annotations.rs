@@ -63,9 +63,13 @@ impl Annotations {
         self.monotonicity.entry(key).and_modify(|known| *known = known.merge(fix)).or_insert(fix);
     }
 
-    /// What is not about the query but about the data.
-    pub(super) fn storage(&mut self, text: String) {
+    /// A warning, such as one that is not about the query but about the data.
+    pub(super) fn warn(&mut self, text: String) {
         self.warnings.insert(text);
+    }
+
+    pub(super) fn inform(&mut self, text: String) {
+        self.infos.insert(text);
     }
 
     /// The texts of the warnings and of the infos.
@@ -90,7 +94,7 @@ fn monotonicity_text(metric: &str, position: &str, fix: &MonotonicityFix) -> Str
     )
 }
 
-fn for_metric(metric: &str) -> String {
+pub(super) fn for_metric(metric: &str) -> String {
     if metric.is_empty() { String::new() } else { format!(" for metric name {metric:?}") }
 }
 

@@ -1,12 +1,13 @@
 //! Evaluates plan nodes on a grid: vectors to rows, scalars to one column.
 
 use rayon::prelude::*;
-use timberline_engine::{Labels, Matcher, Samples, Series};
+use timberline_engine::{Labels, Matcher, Samples, Series, TimeRange};
 
 use super::context::Context;
-use super::grid::{Grid, Windows};
+use super::grid::{Grid, Windows, millis_to_nanos};
+use super::native::is_float;
 use super::pipeline::{Pipeline, Source, Stage};
-use super::row::{ABSENT, Row, is_absent, is_present};
+use super::row::{ABSENT, Row, is_absent};
 use super::{aggregate, binary, finish, functions, histogram, select};
 use crate::error::Result;
 use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, Shift, VectorPlan};
@@ -46,7 +47,7 @@ impl<'q> Evaluator<'q> {
                 functions::label_join(self.rows(input)?, target, separator, sources)
             }
             VectorPlan::Sort { input, descending } => {
-                let mut rows = self.rows(input)?;
+                let (mut rows, _) = self.context.without_histograms(self.rows(input)?);
                 // A range query's series are sorted by labels, whatever their values.
                 if self.grid.steps == 1 {
                     rows.sort_by(|a, b| aggregate::rank_order(a.values[0], b.values[0], !descending));
@@ -60,6 +61,16 @@ impl<'q> Evaluator<'q> {
             VectorPlan::HistogramQuantile { quantile, quantile_span, input, input_span } => {
                 let quantiles = self.scalar(quantile)?;
                 histogram::quantile(self, &quantiles, *quantile_span, &self.rows(input)?, *input_span)
+            }
+            VectorPlan::HistogramQuantiles { label, quantiles, input, input_span } => {
+                let rows = self.rows(input)?;
+                let mut results = Vec::new();
+                for (quantile, span) in quantiles {
+                    let quantiles = self.scalar(quantile)?;
+                    let found = histogram::quantile(self, &quantiles, *span, &rows, *input_span)?;
+                    results.extend(histogram::with_quantile_label(found, label, &quantiles)?);
+                }
+                finish::merge(results)
             }
             VectorPlan::Invariant(plan) => {
                 let mut rows = Self { grid: self.grid.first(), ..*self }.rows(plan)?;
@@ -97,9 +108,11 @@ impl<'q> Evaluator<'q> {
     /// The expression as work per series, fused as far as it goes.
     pub(super) fn pipeline(&self, plan: &'q VectorPlan) -> Result<Pipeline<'q>> {
         let source = match plan {
-            VectorPlan::Select { matchers, shift } => self.instant_source(matchers, *shift, false)?,
+            VectorPlan::Select { matchers, shift, without_buckets } => {
+                self.instant_source(matchers, *shift, false, *without_buckets)?
+            }
             VectorPlan::SelectTimestamps { matchers, shift } => {
-                self.instant_source(matchers, *shift, true)?
+                self.instant_source(matchers, *shift, true, false)?
             }
             VectorPlan::Rollup(plan) => self.rollup_source(plan)?,
             VectorPlan::Map { input, op } => {
@@ -116,10 +129,26 @@ impl<'q> Evaluator<'q> {
         Windows { grid: self.grid, range_ms, shift }
     }
 
-    fn instant_source(&self, matchers: &[Matcher], shift: Shift, timestamps: bool) -> Result<Source<'q>> {
+    fn instant_source(
+        &self,
+        matchers: &[Matcher],
+        shift: Shift,
+        timestamps: bool,
+        without_buckets: bool,
+    ) -> Result<Source<'q>> {
         let windows = self.windows(self.context.lookback_ms, shift);
-        let series = self.context.select(matchers, windows.needed())?;
-        Ok(Source::Instant { series, windows, timestamps })
+        let series = self.context.select(matchers, self.needed(&windows, without_buckets))?;
+        Ok(Source::Instant { series, windows, timestamps, without_buckets })
+    }
+
+    /// The times that are read for `windows`. Histograms without buckets are compared to the one before, also to one that is before
+    /// the first window.
+    fn needed(&self, windows: &Windows, without_buckets: bool) -> TimeRange {
+        let mut needed = windows.needed();
+        if without_buckets && !needed.is_empty() {
+            needed.start = needed.start.saturating_sub(millis_to_nanos(self.context.lookback_ms));
+        }
+        needed
     }
 
     fn rollup_source(&self, plan: &'q RollupPlan) -> Result<Source<'q>> {
@@ -127,7 +156,8 @@ impl<'q> Evaluator<'q> {
         let windows = self.windows(plan.range.range_ms, plan.range.shift);
         Ok(match &plan.range.input {
             RangeInput::Series(matchers) => {
-                let series = self.context.select(matchers, windows.needed())?;
+                let series =
+                    self.context.select(matchers, self.needed(&windows, plan.range.without_buckets))?;
                 Source::Rollup { series, windows, plan, param }
             }
             RangeInput::Subquery { plan: inner, step_ms } => {
@@ -156,11 +186,13 @@ impl<'q> Evaluator<'q> {
             MapOp::Round(to_nearest) => Stage::Round(self.scalar(to_nearest)?),
             MapOp::Date(part) => Stage::Date(*part),
             MapOp::StepTime => Stage::Replace(self.scalar(&ScalarPlan::Time)?),
-            MapOp::Binary { op, scalar, scalar_on_left, return_bool } => Stage::Binary {
+            MapOp::Statistic(statistic) => Stage::Statistic(*statistic),
+            MapOp::Binary { op, scalar, scalar_on_left, return_bool, span } => Stage::Binary {
                 op: *op,
                 scalar: self.scalar(scalar)?,
                 scalar_on_left: *scalar_on_left,
                 return_bool: *return_bool,
+                span: *span,
             },
         })
     }
@@ -184,7 +216,7 @@ impl<'q> Evaluator<'q> {
                 let rows = finish::remove_names(rows)?;
                 let to_samples = |row: Row| {
                     let mut samples = Samples::default();
-                    select::samples_of_row(&row.values, grid, &mut samples);
+                    select::samples_of_row(self.context, &row.values, grid, &mut samples);
                     (row.labels, samples)
                 };
                 Ok(rows.into_iter().map(to_samples).collect())
@@ -193,12 +225,12 @@ impl<'q> Evaluator<'q> {
     }
 }
 
-/// `scalar()`: the sample of each step that has exactly one, NaN elsewhere.
+/// `scalar()`: the float of each step that has exactly one, NaN elsewhere.
 fn single_values(rows: &[Row], steps: usize) -> Column {
     let mut column = vec![ABSENT; steps];
     for row in rows {
         for (cell, &value) in column.iter_mut().zip(&row.values) {
-            if is_present(value) {
+            if is_float(value) {
                 *cell = if is_absent(*cell) { value } else { f64::NAN };
             }
         }

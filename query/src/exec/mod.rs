@@ -12,6 +12,7 @@ mod finish;
 mod functions;
 mod grid;
 mod histogram;
+mod native;
 mod pipeline;
 mod rollup;
 mod row;
@@ -31,8 +32,9 @@ use eval::Evaluator;
 use grid::Grid;
 
 pub(crate) use binary::scalar_binary;
-pub(crate) use rollup::CompensatedSum;
 pub use context::Cancel;
+pub(crate) use native::Statistic;
+pub(crate) use rollup::CompensatedSum;
 
 /// Bounds on what one query may use. Exceeding one is a [`QueryError::Limit`] with the field's name.
 #[derive(Clone, Debug)]
@@ -204,7 +206,11 @@ fn evaluate(context: &Context<'_>, grid: Grid, plan: Plan, instant: bool) -> Res
         Plan::Scalar(plan) => Ok(finish::scalar(evaluator.scalar(&plan)?, grid, instant)),
         Plan::Vector(plan) => {
             let rows = finish::remove_names(evaluator.rows(&plan)?)?;
-            Ok(if instant { finish::vector(rows, grid) } else { finish::matrix(rows, grid) })
+            Ok(if instant {
+                finish::vector(context, rows, grid)
+            } else {
+                finish::matrix(context, rows, grid)
+            })
         }
         Plan::Range(plan) => Ok(finish::raw_matrix(evaluator.samples(&plan)?)),
     }

@@ -37,12 +37,16 @@ impl Bucket {
 #[must_use]
 pub fn buckets(histogram: &Histogram) -> Vec<Bucket> {
     let mut all = Vec::with_capacity(histogram.negative.counts.len() + 1 + histogram.positive.counts.len());
-    all.extend(negative_buckets(histogram).map(|bucket| bucket.outside_zero_bucket(histogram.zero_threshold)));
+    all.extend(
+        negative_buckets(histogram).map(|bucket| bucket.outside_zero_bucket(histogram.zero_threshold)),
+    );
     all.reverse();
     if histogram.zero_count > 0.0 {
         all.push(zero_bucket(histogram));
     }
-    all.extend(positive_buckets(histogram).map(|bucket| bucket.outside_zero_bucket(histogram.zero_threshold)));
+    all.extend(
+        positive_buckets(histogram).map(|bucket| bucket.outside_zero_bucket(histogram.zero_threshold)),
+    );
     all
 }
 

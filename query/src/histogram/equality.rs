@@ -33,11 +33,8 @@ mod tests {
     #[test]
     fn layout_and_hint_do_not_matter_but_numbers_do() {
         let a = exponential(0, f64::NAN, &[1.0, 0.0, 2.0]);
-        let padded = Histogram {
-            positive: run(-1, &[0.0, 1.0, 0.0, 2.0]),
-            reset_hint: ResetHint::Gauge,
-            ..a.clone()
-        };
+        let padded =
+            Histogram { positive: run(-1, &[0.0, 1.0, 0.0, 2.0]), reset_hint: ResetHint::Gauge, ..a.clone() };
         assert!(same(&a, &padded));
         assert!(!same(&a, &Histogram { sum: 1.0, ..a.clone() }));
         assert!(!same(&a, &Histogram { positive: run(0, &[1.0, 2.0]), ..a.clone() }));

@@ -46,12 +46,8 @@ mod tests {
         let one_to_four = exponential(2, 10.0, &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
         assert_eq!(average(&one_to_four), 2.5);
         assert!(close(variance(&one_to_four), 1.163807968526718));
-        let negative = Histogram {
-            negative: run(4, &[10.0]),
-            count: 10.0,
-            sum: -100.0,
-            ..exponential(0, 0.0, &[])
-        };
+        let negative =
+            Histogram { negative: run(4, &[10.0]), count: 10.0, sum: -100.0, ..exponential(0, 0.0, &[]) };
         assert!(close(variance(&negative).sqrt(), 1.3137084989848));
     }
 

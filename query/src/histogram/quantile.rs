@@ -67,7 +67,11 @@ fn bucket_at<'b>(buckets: impl Iterator<Item = &'b Bucket>, rank: f64) -> (Bucke
 /// The part of the bucket that has the observations, or the quantile where there is nothing to interpolate between.
 fn limited(bucket: Bucket, histogram: &Histogram) -> Result<Bucket, f64> {
     if !histogram.has_custom_buckets() {
-        return Ok(if bucket.lower < 0.0 && bucket.upper > 0.0 { one_sided(bucket, histogram) } else { bucket });
+        return Ok(if bucket.lower < 0.0 && bucket.upper > 0.0 {
+            one_sided(bucket, histogram)
+        } else {
+            bucket
+        });
     }
     if bucket.lower == f64::NEG_INFINITY {
         return if bucket.upper <= 0.0 { Err(bucket.upper) } else { Ok(Bucket { lower: 0.0, ..bucket }) };
@@ -111,11 +115,8 @@ pub(crate) fn fraction(lower: f64, upper: f64, histogram: &Histogram) -> f64 {
             *bucket = one_sided(*bucket, histogram);
         }
     }
-    let count = if histogram.sum.is_nan() {
-        all.iter().map(|bucket| bucket.count).sum()
-    } else {
-        histogram.count
-    };
+    let count =
+        if histogram.sum.is_nan() { all.iter().map(|bucket| bucket.count).sum() } else { histogram.count };
     (rank_of(upper, &all, count, histogram) - rank_of(lower, &all, count, histogram)) / histogram.count
 }
 

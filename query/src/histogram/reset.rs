@@ -37,7 +37,8 @@ pub(crate) fn is_reset(current: &Histogram, previous: &Histogram) -> bool {
     let swallowed = |buckets: &Buckets| -> f64 {
         indexed(buckets).filter(|(index, _)| inside(*index)).map(|(_, count)| count).sum()
     };
-    if current.zero_count < previous.zero_count + swallowed(&previous.positive) + swallowed(&previous.negative)
+    if current.zero_count
+        < previous.zero_count + swallowed(&previous.positive) + swallowed(&previous.negative)
     {
         return true;
     }

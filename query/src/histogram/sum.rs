@@ -130,8 +130,7 @@ impl Sum {
             let (sum, error) = (f(number.sum), f(number.error));
             if sum.is_finite() && error.is_finite() { sum + error } else { sum }
         };
-        let side =
-            |side: Side| from_indexed(side.into_iter().map(|(index, count)| (index, number(count))));
+        let side = |side: Side| from_indexed(side.into_iter().map(|(index, count)| (index, number(count))));
         Histogram {
             schema: self.schema,
             reset_hint: if becomes_gauge { ResetHint::Gauge } else { self.reset_hint },
@@ -218,12 +217,8 @@ impl Sum {
     fn widen_zero_bucket(&mut self, threshold: f64) {
         let counts = |side: &Side| side.iter().map(|(index, count)| (*index, count.sum)).collect::<Vec<_>>();
         let (positive, negative) = (counts(&self.positive), counts(&self.negative));
-        let threshold = wider_threshold(
-            self.schema,
-            || positive.iter().copied(),
-            || negative.iter().copied(),
-            threshold,
-        );
+        let threshold =
+            wider_threshold(self.schema, || positive.iter().copied(), || negative.iter().copied(), threshold);
         for side in [&mut self.positive, &mut self.negative] {
             let inside = |index: i32| exponential_bound(index.wrapping_sub(1), self.schema) < threshold;
             let taken = side.partition_point(|(index, _)| inside(*index));

@@ -24,6 +24,15 @@ pub(crate) fn describe(histogram: &Histogram) -> String {
     text
 }
 
+/// A number as the value of a label, by which OpenMetrics knows it for one: with a point or an exponent.
+pub(crate) fn open_metrics_number(value: f64) -> String {
+    let mut text = general(value);
+    if value.is_finite() && !text.contains(['.', 'e']) {
+        text.push_str(".0");
+    }
+    text
+}
+
 /// The fewest digits that read back as `value`, with an exponent below 1e-4 and from a million on: Go's `%g`.
 fn general(value: f64) -> String {
     if value.is_infinite() {
@@ -72,5 +81,7 @@ mod tests {
         ] {
             assert_eq!(general(value), expected);
         }
+        let labels = [0.0, 1.0, 0.25, -1.0, 1e6, f64::NAN, f64::INFINITY].map(open_metrics_number);
+        assert_eq!(labels, ["0.0", "1.0", "0.25", "-1.0", "1e+06", "NaN", "+Inf"]);
     }
 }

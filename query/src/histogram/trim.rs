@@ -17,7 +17,10 @@ struct Kept {
 pub(crate) fn trim(histogram: &Histogram, limit: f64, keep_below: bool) -> Histogram {
     let linear = histogram.has_custom_buckets();
     let side = |listed: Vec<Bucket>, positive: bool| -> Vec<(f64, Kept)> {
-        listed.iter().map(|bucket| (bucket.count, keep(bucket, limit, keep_below, positive, linear))).collect()
+        listed
+            .iter()
+            .map(|bucket| (bucket.count, keep(bucket, limit, keep_below, positive, linear)))
+            .collect()
     };
     let positive = side(positive_buckets(histogram).collect(), true);
     let negative = side(negative_buckets(histogram).collect(), false);
@@ -46,7 +49,8 @@ pub(crate) fn trim(histogram: &Histogram, limit: f64, keep_below: bool) -> Histo
 
 fn keep(bucket: &Bucket, limit: f64, keep_below: bool, positive: bool, linear: bool) -> Kept {
     let Bucket { lower, upper, count, .. } = *bucket;
-    let (inside, cut) = if keep_below { (upper <= limit, lower < limit) } else { (lower >= limit, upper > limit) };
+    let (inside, cut) =
+        if keep_below { (upper <= limit, lower < limit) } else { (lower >= limit, upper > limit) };
     if inside {
         return Kept { count, middle: middle(lower, upper, positive, linear) };
     }
@@ -56,7 +60,8 @@ fn keep(bucket: &Bucket, limit: f64, keep_below: bool, positive: bool, linear: b
     if lower == f64::NEG_INFINITY || upper == f64::INFINITY {
         return keep_of_infinite(bucket, limit, keep_below);
     }
-    let below = count * if linear { (limit - lower) / (upper - lower) } else { exponential_part(limit, lower, upper) };
+    let below = count
+        * if linear { (limit - lower) / (upper - lower) } else { exponential_part(limit, lower, upper) };
     if keep_below {
         Kept { count: below, middle: middle(lower, limit, positive, linear) }
     } else {

@@ -23,7 +23,7 @@ pub(crate) struct Bounds {
 
 /// Plans `expr`.
 pub(crate) fn build(expr: &Expr, bounds: Bounds) -> Result<Plan> {
-    let builder = Builder { bounds };
+    let builder = Builder { bounds, without_buckets: false, in_subquery: false };
     Ok(match expr.value_type() {
         ValueType::Scalar => Plan::Scalar(builder.scalar(expr)?.spread()),
         ValueType::Vector => Plan::Vector(builder.vector(expr)?.spread()),
@@ -73,17 +73,33 @@ where
     if parent_invariant { built.plan } else { built.spread() }
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Builder {
     pub(super) bounds: Bounds,
+    /// Whether only the counts and sums of native histograms matter for what is around.
+    without_buckets: bool,
+    in_subquery: bool,
 }
 
 impl Builder {
+    /// For the input of something that does without the buckets of native histograms. Inside a subquery they are read all the same: the
+    /// functions of its windows look for counter resets in them.
+    pub(super) fn without_buckets(self) -> Self {
+        Self { without_buckets: !self.in_subquery, ..self }
+    }
+
+    /// For the input of something that needs the buckets of native histograms.
+    pub(super) fn with_buckets(self) -> Self {
+        Self { without_buckets: false, ..self }
+    }
+
     pub(super) fn vector(&self, expr: &Expr) -> Result<Built<VectorPlan>> {
         match expr {
             Expr::Paren(paren) => self.vector(&paren.expr),
             Expr::Selector(selector) => {
                 let shift = self.shift(selector.offset_ms, selector.at);
-                let plan = VectorPlan::Select { matchers: selector.matchers.clone(), shift };
+                let without_buckets = self.without_buckets;
+                let plan = VectorPlan::Select { matchers: selector.matchers.clone(), shift, without_buckets };
                 Ok(Built::new(plan, shift.at_ms.is_some()))
             }
             Expr::Unary(unary) => {
@@ -136,15 +152,28 @@ impl Builder {
             Expr::Matrix(matrix) => {
                 let shift = self.shift(matrix.selector.offset_ms, matrix.selector.at);
                 let input = RangeInput::Series(matrix.selector.matchers.clone());
-                let plan = RangePlan { input, range_ms: matrix.range_ms, shift, span: matrix.span };
+                let plan = RangePlan {
+                    input,
+                    range_ms: matrix.range_ms,
+                    shift,
+                    without_buckets: self.without_buckets,
+                    span: matrix.span,
+                };
                 Ok(Built::new(plan, shift.at_ms.is_some()))
             }
             Expr::Subquery(subquery) => {
                 let shift = self.shift(subquery.offset_ms, subquery.at);
-                let plan = Box::new(self.vector(&subquery.expr)?.spread());
+                let inner = Self { without_buckets: false, in_subquery: true, ..*self };
+                let plan = Box::new(inner.vector(&subquery.expr)?.spread());
                 let step_ms = subquery.step_ms.unwrap_or(self.bounds.subquery_step_ms).max(1);
                 let input = RangeInput::Subquery { plan, step_ms };
-                let plan = RangePlan { input, range_ms: subquery.range_ms, shift, span: subquery.span };
+                let plan = RangePlan {
+                    input,
+                    range_ms: subquery.range_ms,
+                    shift,
+                    without_buckets: false,
+                    span: subquery.span,
+                };
                 Ok(Built::new(plan, shift.at_ms.is_some()))
             }
             _ => Err(mistyped("range vector")),
@@ -161,6 +190,10 @@ impl Builder {
     }
 
     fn vector_binary(&self, binary: &Binary) -> Result<Built<VectorPlan>> {
+        if (binary.op.is_comparison() || binary.op.is_trim()) && self.without_buckets {
+            return self.with_buckets().vector_binary(binary);
+        }
+        let span = binary.span;
         let scalar_on_left = binary.lhs.value_type() == ValueType::Scalar;
         if scalar_on_left || binary.rhs.value_type() == ValueType::Scalar {
             let (scalar, vector) =
@@ -168,7 +201,8 @@ impl Builder {
             let (scalar, vector) = (self.scalar(scalar)?, self.vector(vector)?);
             let invariant = scalar.invariant && vector.invariant;
             let (scalar, input) = (within(scalar, invariant), Box::new(within(vector, invariant)));
-            let op = MapOp::Binary { op: binary.op, scalar, scalar_on_left, return_bool: binary.return_bool };
+            let return_bool = binary.return_bool;
+            let op = MapOp::Binary { op: binary.op, scalar, scalar_on_left, return_bool, span };
             return Ok(Built::new(VectorPlan::Map { input, op }, invariant));
         }
         let (lhs, rhs) = (self.vector(&binary.lhs)?, self.vector(&binary.rhs)?);
@@ -179,7 +213,7 @@ impl Builder {
             Some(op) => VectorPlan::Set { op, matching, lhs, rhs },
             None => {
                 let return_bool = binary.return_bool;
-                VectorPlan::Binary(BinaryPlan { op: binary.op, return_bool, matching, lhs, rhs })
+                VectorPlan::Binary(BinaryPlan { op: binary.op, return_bool, span, matching, lhs, rhs })
             }
         };
         Ok(Built::new(plan, invariant))
@@ -226,7 +260,8 @@ impl Builder {
             }
         }?;
         let input = Box::new(within(input, invariant));
-        let plan = AggregatePlan { kind, grouping: aggregate.grouping.clone(), input };
+        let (grouping, input_span) = (aggregate.grouping.clone(), aggregate.expr.span());
+        let plan = AggregatePlan { kind, grouping, input, input_span };
         Ok(Built::new(VectorPlan::Aggregate(plan), invariant))
     }
 }

@@ -6,6 +6,7 @@ use super::build::{Builder, Built, mistyped, selector_matchers, string, unparen,
 use super::{DatePart, MapOp, Math, Rollup, RollupPlan, ScalarPlan, VectorPlan};
 use crate::ast::{Call, Expr, Span};
 use crate::error::{QueryError, Result};
+use crate::exec::Statistic;
 
 impl Builder {
     pub(super) fn scalar_call(&self, call: &Call) -> Result<Built<ScalarPlan>> {
@@ -31,12 +32,18 @@ impl Builder {
         if let Some(part) = DatePart::from_name(name) {
             return self.date(part, call);
         }
+        if let Some(statistic) = Statistic::from_name(name) {
+            let builder =
+                if statistic.needs_no_buckets() { self.without_buckets() } else { self.with_buckets() };
+            return builder.map(argument(call, 0)?, MapOp::Statistic(statistic));
+        }
         match name {
             "absent" => self.absent(call),
             "absent_over_time" => self.absent_over_time(call),
             "clamp" | "clamp_min" | "clamp_max" | "round" => self.bounded(call),
-            "histogram_fraction" => self.histogram_fraction(call),
-            "histogram_quantile" => self.histogram_quantile(call),
+            "histogram_fraction" => self.with_buckets().histogram_fraction(call),
+            "histogram_quantile" => self.with_buckets().histogram_quantile(call),
+            "histogram_quantiles" => self.with_buckets().histogram_quantiles(call),
             "label_join" => self.label_join(call),
             "label_replace" => self.label_replace(call),
             "sort" | "sort_desc" => {
@@ -154,6 +161,27 @@ impl Builder {
         let plan = VectorPlan::HistogramQuantile {
             quantile: within(quantile, invariant),
             quantile_span: quantile_expr.span(),
+            input: Box::new(within(input, invariant)),
+            input_span: input_expr.span(),
+        };
+        Ok(Built::new(plan, invariant))
+    }
+
+    fn histogram_quantiles(&self, call: &Call) -> Result<Built<VectorPlan>> {
+        let (input_expr, label) = (argument(call, 0)?, string(argument(call, 1)?)?);
+        if label.is_empty() {
+            return Err(QueryError::execution("invalid label name \"\""));
+        }
+        let input = self.vector(input_expr)?;
+        let mut quantiles = Vec::new();
+        for expr in &call.args[2..] {
+            quantiles.push((self.scalar(expr)?, expr.span()));
+        }
+        let invariant = input.invariant && quantiles.iter().all(|(quantile, _)| quantile.invariant);
+        let quantiles = quantiles.into_iter().map(|(quantile, span)| (within(quantile, invariant), span));
+        let plan = VectorPlan::HistogramQuantiles {
+            label,
+            quantiles: quantiles.collect(),
             input: Box::new(within(input, invariant)),
             input_span: input_expr.span(),
         };

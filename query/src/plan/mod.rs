@@ -12,6 +12,7 @@ use regex::Regex;
 use timberline_engine::{Labels, Matcher};
 
 use crate::ast::{BinaryOp, Grouping, Span, VectorMatching};
+use crate::exec::Statistic;
 
 pub(crate) use build::{Bounds, build};
 pub(crate) use function::{DatePart, Math, Rollup};
@@ -59,6 +60,8 @@ pub(crate) enum VectorPlan {
     Select {
         matchers: Vec<Matcher>,
         shift: Shift,
+        /// Whether of native histograms only the count and the sum are asked for.
+        without_buckets: bool,
     },
     /// `timestamp(selector)`: the times of the selected samples.
     SelectTimestamps {
@@ -117,6 +120,13 @@ pub(crate) enum VectorPlan {
         input: Box<VectorPlan>,
         input_span: Span,
     },
+    /// `histogram_quantiles`: each quantile, and where it stands, becomes series with a value of `label`.
+    HistogramQuantiles {
+        label: String,
+        quantiles: Vec<(ScalarPlan, Span)>,
+        input: Box<VectorPlan>,
+        input_span: Span,
+    },
     /// The same at each step: evaluated once.
     Invariant(Box<VectorPlan>),
 }
@@ -138,6 +148,8 @@ pub(crate) struct RangePlan {
     pub(crate) input: RangeInput,
     pub(crate) range_ms: i64,
     pub(crate) shift: Shift,
+    /// Whether of native histograms only the count and the sum are asked for.
+    pub(crate) without_buckets: bool,
     pub(crate) span: Span,
 }
 
@@ -167,12 +179,15 @@ pub(crate) enum MapOp {
     Date(DatePart),
     /// `timestamp(v)` where `v` is not a selector: the step's time.
     StepTime,
+    /// A number that describes a native histogram; other samples have none.
+    Statistic(Statistic),
     /// An arithmetic operator or comparison with a scalar.
     Binary {
         op: BinaryOp,
         scalar: ScalarPlan,
         scalar_on_left: bool,
         return_bool: bool,
+        span: Span,
     },
 }
 
@@ -182,6 +197,7 @@ pub(crate) struct AggregatePlan {
     pub(crate) kind: AggregateKind,
     pub(crate) grouping: Grouping,
     pub(crate) input: Box<VectorPlan>,
+    pub(crate) input_span: Span,
 }
 
 /// What an aggregation does with the samples of a group.
@@ -220,6 +236,7 @@ pub(crate) enum FoldOp {
 pub(crate) struct BinaryPlan {
     pub(crate) op: BinaryOp,
     pub(crate) return_bool: bool,
+    pub(crate) span: Span,
     pub(crate) matching: VectorMatching,
     pub(crate) lhs: Box<VectorPlan>,
     pub(crate) rhs: Box<VectorPlan>,

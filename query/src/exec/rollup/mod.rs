@@ -17,6 +17,7 @@ use crate::plan::Rollup;
 
 pub(crate) use compensated::CompensatedSum;
 pub(super) use compensated::Mean;
+pub(super) use counter::Gaps;
 pub(super) use quantile::quantile_of;
 
 /// Memory that is reused from series to series.
