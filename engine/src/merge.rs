@@ -91,7 +91,7 @@ impl Windows<'_> {
                 }
             };
             let end = start + len;
-            writer.samples(&samples.timestamps[start..end], &samples.values[start..end])?;
+            writer.samples(samples, start..end)?;
             writer.end_series(labels);
             start = end;
         }
@@ -208,13 +208,13 @@ fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Res
             source.decode(&mut pending)?;
         }
         sort_last_wins(&mut pending);
-        return writer.samples(&pending.timestamps, &pending.values);
+        return writer.samples(&pending, 0..pending.len());
     }
     chunks.sort_unstable_by_key(|source| source.times.range.start);
     for source in chunks.iter() {
         let count = source.times.count as usize;
         if pending.len() + count > CHUNK_SAMPLES_MAX || source.moves() {
-            writer.samples(&pending.timestamps, &pending.values)?;
+            writer.samples(&pending, 0..pending.len())?;
             pending.clear();
         }
         if source.moves() {
@@ -223,7 +223,7 @@ fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Res
             source.decode(&mut pending)?;
         }
     }
-    writer.samples(&pending.timestamps, &pending.values)
+    writer.samples(&pending, 0..pending.len())
 }
 
 #[cfg(test)]

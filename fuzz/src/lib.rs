@@ -1,7 +1,7 @@
 //! What several targets share: a sink that remembers rows, and damage.
 
-use timberline::ingest::{RowSink, SeriesSink};
-use timberline_engine::{Error, Labels, Row};
+use timberline::ingest::{HistogramSink, RowSink, SeriesSink};
+use timberline_engine::{Error, HistogramRow, Labels, Row};
 
 /// One sample as a sink got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +16,10 @@ pub struct Sample {
     pub bits: u64,
 }
 
-/// Remembers all samples. As the engine does with names that are new to it, it resolves each.
+/// Remembers all samples, and how many histograms there were. As the engine does with names that are new to it, it resolves
+/// each.
 #[derive(Debug, Default)]
-pub struct Memory(pub Vec<Sample>);
+pub struct Memory(pub Vec<Sample>, pub u64);
 
 impl RowSink for Memory {
     fn row(
@@ -32,6 +33,19 @@ impl RowSink for Memory {
             samples.push(Sample { labels, field: field.name.to_vec(), timestamp: row.timestamp, bits });
         }
         self.0.append(&mut samples);
+        Ok(())
+    }
+}
+
+impl HistogramSink for Memory {
+    fn histogram(
+        &mut self,
+        row: HistogramRow<'_>,
+        mut resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
+    ) -> Result<(), Error> {
+        resolve(row.name)?;
+        row.histogram.check().map_err(|reason| Error::InvalidHistogram { reason })?;
+        self.1 += 1;
         Ok(())
     }
 }

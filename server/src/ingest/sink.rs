@@ -1,6 +1,6 @@
 //! Where parsed input goes: an open batch of the engine, or whatever a test puts there.
 
-use timberline_engine::{Appender, Error, Labels, Row};
+use timberline_engine::{Appender, Error, HistogramRow, Labels, Row};
 
 /// Takes rows whose key is opaque: the sink asks for labels only where it does not know (key, field name) yet.
 pub trait RowSink {
@@ -10,6 +10,19 @@ pub trait RowSink {
     /// What `resolve` said (nothing of the row is added then), or why the sink takes no more.
     fn row(&mut self, row: Row<'_>, resolve: impl FnMut(&[u8]) -> Result<Labels, Error>)
     -> Result<(), Error>;
+}
+
+/// Takes histograms, too.
+pub trait HistogramSink: RowSink {
+    /// Adds a row with a histogram.
+    ///
+    /// # Errors
+    /// As [`row`](RowSink::row); [`Error::InvalidHistogram`].
+    fn histogram(
+        &mut self,
+        row: HistogramRow<'_>,
+        resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
+    ) -> Result<(), Error>;
 }
 
 /// Takes many samples of one series at once.
@@ -32,6 +45,16 @@ impl RowSink for Appender<'_> {
     }
 }
 
+impl HistogramSink for Appender<'_> {
+    fn histogram(
+        &mut self,
+        row: HistogramRow<'_>,
+        resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
+    ) -> Result<(), Error> {
+        Appender::histogram(self, row, resolve)
+    }
+}
+
 impl SeriesSink for Appender<'_> {
     fn series(
         &mut self,
@@ -44,5 +67,5 @@ impl SeriesSink for Appender<'_> {
 
 /// Whether an error of a sink is about the one row or series it was given; any other error ends the batch.
 pub(super) fn is_about_one_series(error: &Error) -> bool {
-    matches!(error, Error::InvalidSeries { .. } | Error::Limit { .. })
+    matches!(error, Error::InvalidSeries { .. } | Error::InvalidHistogram { .. } | Error::Limit { .. })
 }
