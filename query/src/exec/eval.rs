@@ -68,7 +68,7 @@ impl<'q> Evaluator<'q> {
                 for (quantile, span) in quantiles {
                     let quantiles = self.scalar(quantile)?;
                     let found = histogram::quantile(self, &quantiles, *span, &rows, *input_span)?;
-                    results.extend(histogram::with_quantile_label(found, label, &quantiles)?);
+                    results.extend(histogram::with_quantile_label(&found, label, &quantiles)?);
                 }
                 finish::merge(results)
             }

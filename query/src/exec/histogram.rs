@@ -118,7 +118,7 @@ pub(super) fn fraction(
 }
 
 /// The rows of one quantile with the quantile as the value of `label`: as many rows as it has values over the steps.
-pub(super) fn with_quantile_label(rows: Vec<Row>, label: &str, quantiles: &[f64]) -> Result<Vec<Row>> {
+pub(super) fn with_quantile_label(rows: &[Row], label: &str, quantiles: &[f64]) -> Result<Vec<Row>> {
     let mut distinct: Vec<u64> = Vec::new();
     for quantile in quantiles {
         if !distinct.contains(&quantile.to_bits()) {
@@ -126,7 +126,7 @@ pub(super) fn with_quantile_label(rows: Vec<Row>, label: &str, quantiles: &[f64]
         }
     }
     let mut results = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         for &bits in &distinct {
             let labels =
                 row.labels.to_builder().set(label, &open_metrics_number(f64::from_bits(bits))).build()?;

@@ -149,7 +149,7 @@ mod tests {
         let mirrored = Histogram {
             negative: histogram.positive.clone(),
             positive: Buckets::default(),
-            ..histogram.clone()
+            ..histogram
         };
         assert_eq!(trim(&mirrored, -2.0, false).negative, run(0, &[1.0, 1.0]));
     }

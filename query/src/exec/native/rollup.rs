@@ -297,7 +297,8 @@ impl Request<'_> {
         if is_counter && (is_gauge(first) || is_gauge(last) || middle.iter().any(|point| is_gauge(point))) {
             self.found(Finding::NotACounter);
         }
-        if !is_counter && !(is_gauge(first) && is_gauge(last)) {
+        let ends_are_gauges = is_gauge(first) && is_gauge(last);
+        if !is_counter && !ends_are_gauges {
             self.found(Finding::NotAGauge);
         }
         Ok(Histogram { reset_hint: ResetHint::Gauge, ..change.times(1.0) })

@@ -255,10 +255,8 @@ mod tests {
     #[test]
     fn histograms_list_their_buckets_with_observations() {
         use timberline_engine::{BucketSpan, Buckets};
-        let side = || Buckets {
-            spans: vec![BucketSpan { offset: 0, length: 3 }],
-            counts: vec![1.0, 0.0, 2.5],
-        };
+        let side =
+            || Buckets { spans: vec![BucketSpan { offset: 0, length: 3 }], counts: vec![1.0, 0.0, 2.5] };
         let histogram = Histogram {
             count: 9.0,
             sum: f64::NAN,
