@@ -12,10 +12,12 @@ mod finish;
 mod functions;
 mod grid;
 mod histogram;
+mod info;
 mod pipeline;
 mod rollup;
 mod row;
 mod select;
+mod windowed;
 
 use std::time::Duration;
 
@@ -156,6 +158,7 @@ impl Executor {
         let bounds = Bounds {
             start_ms: grid.start_ms,
             end_ms: if query.is_instant() { grid.start_ms } else { query.end_ms },
+            step_ms: query.step_ms,
             subquery_step_ms: self.options.subquery_step_ms,
         };
         let plan = plan::build(&query.expr, bounds)?;

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 use timberline_engine::{Labels, METRIC_NAME, Samples, Series};
 
+use super::annotations::is_counter_name;
 use super::context::Context;
 use super::eval::Column;
 use super::functions::{apply_date, apply_math, clamp, clamp_max, clamp_min, round};
@@ -217,8 +218,7 @@ impl<'q> Pipeline<'q> {
             return;
         }
         let Some(name) = self.labels(at).get(METRIC_NAME) else { return };
-        let is_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
-        if is_counter || scratch.annotated.as_deref() == Some(name) || !any_present(cells) {
+        if is_counter_name(name) || scratch.annotated.as_deref() == Some(name) || !any_present(cells) {
             return;
         }
         self.context.annotate(plan.range.span, |annotations, position| {

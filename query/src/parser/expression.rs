@@ -142,7 +142,10 @@ impl Parser<'_> {
         let name = self.current.text;
         self.bump();
         let (args, height) = self.arguments()?;
-        let Some(function) = signature::lookup(name) else {
+        // `start()` and `end()` are keywords, in any case.
+        let is_keyword = matches!(name.to_ascii_lowercase().as_str(), "start" | "end" | "step" | "range");
+        let lower = name.to_ascii_lowercase();
+        let Some(function) = signature::lookup(if is_keyword { &lower } else { name }) else {
             let message = format!("unknown function with name {}", Quoted(name));
             return Err(Failure::new(start, message));
         };
@@ -215,7 +218,7 @@ impl Parser<'_> {
         Ok(Node { expr, height: height + 1 })
     }
 
-    fn too_complex(&self, what: &str, limit: usize) -> Failure {
+    pub(super) fn too_complex(&self, what: &str, limit: usize) -> Failure {
         Failure::new(self.current.start, format!("expression is {what}, the limit is {limit} levels"))
     }
 }

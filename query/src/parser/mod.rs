@@ -7,6 +7,7 @@
 //!
 //! The grammar, the order of the checks and the messages are those of Prometheus 3. Positions count characters, not bytes.
 
+mod arithmetic;
 mod check;
 mod duration;
 mod error;

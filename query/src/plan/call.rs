@@ -12,6 +12,11 @@ impl Builder {
         match call.function.name {
             "pi" => Ok(Built::new(ScalarPlan::Constant(std::f64::consts::PI), true)),
             "time" => Ok(Built::new(ScalarPlan::Time, false)),
+            "start" => Ok(self.constant_seconds(self.bounds.start_ms)),
+            "end" => Ok(self.constant_seconds(self.bounds.end_ms)),
+            "step" => Ok(self.constant_seconds(self.bounds.step_ms)),
+            "range" => Ok(self.constant_seconds(self.bounds.range_ms())),
+            "min_of" | "max_of" => self.extreme(call),
             "scalar" => {
                 let input = self.vector(argument(call, 0)?)?;
                 Ok(Built::new(ScalarPlan::Of(Box::new(input.plan)), input.invariant))
@@ -37,6 +42,11 @@ impl Builder {
             "clamp" | "clamp_min" | "clamp_max" | "round" => self.bounded(call),
             "histogram_fraction" => self.histogram_fraction(call),
             "histogram_quantile" => self.histogram_quantile(call),
+            "histogram_quantiles" => self.histogram_quantiles(call),
+            "double_exponential_smoothing" | "ema_over_time" => self.smoothing(call),
+            "info" => self.info(call),
+            "sort_by_label" | "sort_by_label_desc" => self.sort_by_label(call),
+            "start_timestamp" => self.start_timestamp(call),
             "label_join" => self.label_join(call),
             "label_replace" => self.label_replace(call),
             "sort" | "sort_desc" => {
@@ -64,7 +74,11 @@ impl Builder {
             Rollup::PredictLinear => (0, Some(1)),
             _ => (0, None),
         };
-        let range = self.range(argument(call, range_at)?)?;
+        let range_expr = argument(call, range_at)?;
+        if let Some(extended) = self.extended(function, range_expr, call)? {
+            return Ok(extended);
+        }
+        let range = self.range(range_expr)?;
         let mut invariant = range.invariant && !function.uses_step_time();
         let (mut param, mut param_span) = (None, Span::default());
         if let Some(at) = param_at {
@@ -93,7 +107,7 @@ impl Builder {
     fn timestamp(&self, call: &Call) -> Result<Built<VectorPlan>> {
         let expr = argument(call, 0)?;
         if let Expr::Selector(selector) = unparen(expr) {
-            let shift = self.shift(selector.offset_ms, selector.at);
+            let shift = self.shift(&selector.offset, selector.at)?;
             let plan = VectorPlan::SelectTimestamps { matchers: selector.matchers.clone(), shift };
             return Ok(Built::new(plan, shift.at_ms.is_some()));
         }
@@ -207,7 +221,7 @@ fn absent_labels(matchers: Option<&[Matcher]>) -> Result<Labels> {
     Ok(labels.build()?)
 }
 
-fn argument(call: &Call, at: usize) -> Result<&Expr> {
+pub(super) fn argument(call: &Call, at: usize) -> Result<&Expr> {
     let name = call.function.name;
     call.args.get(at).ok_or_else(|| {
         QueryError::execution(format!("expected at least {} argument(s) in call to {name:?}", at + 1))
@@ -226,7 +240,7 @@ mod tests {
     use crate::signature::SIGNATURES;
 
     fn plan(text: &str) -> Result<Plan> {
-        let bounds = Bounds { start_ms: 1000, end_ms: 9000, subquery_step_ms: 60_000 };
+        let bounds = Bounds { start_ms: 1000, end_ms: 9000, step_ms: 1000, subquery_step_ms: 60_000 };
         build(&crate::parse(text).unwrap(), bounds)
     }
 
@@ -243,7 +257,8 @@ mod tests {
                     ValueType::String => "\"a\"",
                 })
                 .collect();
-            let text = format!("{}({})", signature.name, args.join(", "));
+            let args = if signature.name == "info" { "x, {a=\"b\"}".to_owned() } else { args.join(", ") };
+            let text = format!("{}({args})", signature.name);
             assert!(plan(&text).is_ok(), "{text}");
         }
     }

@@ -6,12 +6,14 @@
 
 mod build;
 mod call;
+mod duration;
+mod extended;
 mod function;
 
 use regex::Regex;
 use timberline_engine::{Labels, Matcher};
 
-use crate::ast::{BinaryOp, Grouping, Span, VectorMatching};
+use crate::ast::{BinaryOp, Edges, Grouping, Span, VectorMatching};
 
 pub(crate) use build::{Bounds, build};
 pub(crate) use function::{DatePart, Math, Rollup};
@@ -40,6 +42,12 @@ pub(crate) enum ScalarPlan {
         lhs: Box<ScalarPlan>,
         rhs: Box<ScalarPlan>,
     },
+    /// `min_of(a, b)`, `max_of(a, b)`.
+    Extreme {
+        largest: bool,
+        lhs: Box<ScalarPlan>,
+        rhs: Box<ScalarPlan>,
+    },
     /// The same at each step: evaluated once.
     Invariant(Box<ScalarPlan>),
 }
@@ -65,8 +73,19 @@ pub(crate) enum VectorPlan {
         matchers: Vec<Matcher>,
         shift: Shift,
     },
+    /// `selector smoothed`: interpolated between the samples around the step.
+    SelectSmoothed {
+        matchers: Vec<Matcher>,
+        shift: Shift,
+    },
     /// A function of a window of samples.
     Rollup(RollupPlan),
+    /// A function of a selector's windows that are anchored or smoothed.
+    Extended(ExtendedPlan),
+    /// `double_exponential_smoothing` and `ema_over_time`.
+    Smoothing(SmoothingPlan),
+    /// `info(v, {…})`: the labels of info series join those of `v`.
+    Info(InfoPlan),
     /// A function of each cell.
     Map {
         input: Box<VectorPlan>,
@@ -105,6 +124,12 @@ pub(crate) enum VectorPlan {
         input: Box<VectorPlan>,
         descending: bool,
     },
+    /// In the natural order of the values of `labels`.
+    SortByLabel {
+        input: Box<VectorPlan>,
+        labels: Vec<String>,
+        descending: bool,
+    },
     HistogramFraction {
         lower: ScalarPlan,
         upper: ScalarPlan,
@@ -117,8 +142,55 @@ pub(crate) enum VectorPlan {
         input: Box<VectorPlan>,
         input_span: Span,
     },
+    /// One row per histogram and quantile; `label` says which one.
+    HistogramQuantiles {
+        label: String,
+        /// The quantiles and where they stand.
+        quantiles: Vec<(ScalarPlan, Span)>,
+        input: Box<VectorPlan>,
+        input_span: Span,
+    },
     /// The same at each step: evaluated once.
     Invariant(Box<VectorPlan>),
+}
+
+/// A function of anchored or smoothed windows of a selector's samples.
+#[derive(Debug)]
+pub(crate) struct ExtendedPlan {
+    pub(crate) function: Rollup,
+    pub(crate) edges: Edges,
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) range_ms: i64,
+    pub(crate) shift: Shift,
+    pub(crate) span: Span,
+}
+
+/// A function that smooths a window, with its parameters.
+#[derive(Debug)]
+pub(crate) struct SmoothingPlan {
+    pub(crate) range: RangePlan,
+    pub(crate) method: Smoothing,
+}
+
+/// How a window is smoothed.
+#[derive(Debug)]
+pub(crate) enum Smoothing {
+    /// `double_exponential_smoothing`: Holt's linear trend.
+    Double { level: ScalarPlan, trend: ScalarPlan },
+    /// `ema_over_time`: the exponential moving average.
+    Average { alpha: ScalarPlan, span: Span },
+}
+
+/// `info`.
+#[derive(Debug)]
+pub(crate) struct InfoPlan {
+    pub(crate) input: Box<VectorPlan>,
+    /// Which metrics have the information: matchers of the name.
+    pub(crate) names: Vec<Matcher>,
+    /// Which labels join, and with which values; all when there are none.
+    pub(crate) data: Vec<Matcher>,
+    /// When the info series are looked at: as the first selector of the input.
+    pub(crate) shift: Shift,
 }
 
 /// A function of a window of samples.
@@ -167,6 +239,11 @@ pub(crate) enum MapOp {
     Date(DatePart),
     /// `timestamp(v)` where `v` is not a selector: the step's time.
     StepTime,
+    /// `start_timestamp(v)`: when the counting began, which no sample here says; 0 where `v` is a selector (`known`), else
+    /// nothing.
+    StartTime {
+        known: bool,
+    },
     /// An arithmetic operator or comparison with a scalar.
     Binary {
         op: BinaryOp,
@@ -199,6 +276,15 @@ pub(crate) enum AggregateKind {
     },
     CountValues {
         label: String,
+    },
+    /// `limitk`
+    Limit {
+        k: ScalarPlan,
+    },
+    /// `limit_ratio`
+    LimitRatio {
+        ratio: ScalarPlan,
+        span: Span,
     },
 }
 
