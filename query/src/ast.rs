@@ -66,8 +66,10 @@ pub struct NumberLiteral {
 /// A string constant, unescaped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StringLiteral {
-    /// The unescaped text.
+    /// The unescaped text, with replacement characters where it is not UTF-8.
     pub value: String,
+    /// The bytes that the escapes spell when they are not UTF-8. No label can be called that.
+    pub invalid: Option<Vec<u8>>,
     /// Where it stands.
     pub span: Span,
 }

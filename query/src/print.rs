@@ -6,7 +6,7 @@ use timberline_engine::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationExpr, Edges, Expr,
-    FillValues, MatrixSelector, NumberLiteral, Subquery, VectorMatching, VectorSelector,
+    FillValues, MatrixSelector, NumberLiteral, StringLiteral, Subquery, VectorMatching, VectorSelector,
 };
 use crate::parser::{format_duration, is_bare_grouping_label, is_bare_matcher_label, is_bare_metric_name};
 
@@ -14,7 +14,7 @@ impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write_number(f, number),
-            Self::String(string) => write!(f, "{}", Quoted(&string.value)),
+            Self::String(string) => f.write_str(&quoted_literal(string)),
             Self::Selector(selector) => {
                 write_series(f, selector)?;
                 write_edges(f, selector.edges)?;
@@ -348,6 +348,19 @@ fn write_aggregate(f: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result 
         write!(f, "{param}, ")?;
     }
     write!(f, "{})", aggregate.expr)
+}
+
+/// A string literal in double quotes; bytes that are not UTF-8 are escaped one by one.
+pub(crate) fn quoted_literal(string: &StringLiteral) -> String {
+    let Some(bytes) = &string.invalid else { return Quoted(&string.value).to_string() };
+    let mut text = String::from('"');
+    for chunk in bytes.utf8_chunks() {
+        let quoted = Quoted(chunk.valid()).to_string();
+        text.push_str(&quoted[1..quoted.len() - 1]);
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text.push('"');
+    text
 }
 
 /// Displays a text in double quotes, escaped as Go's `%q` does it, which PromQL's string syntax is made after.

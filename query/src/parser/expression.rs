@@ -117,9 +117,15 @@ impl Parser<'_> {
                 Expr::Number(NumberLiteral { value, is_duration, span: Span { start, end: self.last_end } })
             }
             TokenKind::String(text) => {
-                let value = text.clone();
+                let (value, invalid) = (text.clone(), None);
                 self.bump();
-                Expr::String(StringLiteral { value, span: Span { start, end: self.last_end } })
+                Expr::String(StringLiteral { value, invalid, span: Span { start, end: self.last_end } })
+            }
+            TokenKind::InvalidString(bytes) => {
+                let value = String::from_utf8_lossy(bytes).into_owned();
+                let invalid = Some(bytes.clone());
+                self.bump();
+                Expr::String(StringLiteral { value, invalid, span: Span { start, end: self.last_end } })
             }
             _ => Expr::Selector(self.selector()?),
         };

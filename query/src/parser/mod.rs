@@ -126,6 +126,9 @@ impl<'a> Parser<'a> {
         if let TokenKind::Error(message) = &token.kind {
             return Failure::new(token.start, message.clone());
         }
+        if let TokenKind::InvalidString(_) = &token.kind {
+            return Failure::new(token.start, format!("string is not valid UTF-8: {}", token.text));
+        }
         let mut message = format!("unexpected {token}");
         let context = if context.is_empty() && self.aggregations > 0 { "aggregation" } else { context };
         if !context.is_empty() {

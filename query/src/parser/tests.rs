@@ -216,6 +216,7 @@ fn strings() {
         assert_eq!(literal.value, value);
     }
     check(&[(r#"'é\'"\u00a0\x7f\U000e0001\u0301'"#, r#""é'\"\u00a0\x7f\U000e0001́""#)]);
+    check(&[(r#"'a\xc5z\n'"#, r#""a\xc5z\n""#), (r#""é\377\xfe""#, r#""é\xff\xfe""#)]);
 }
 
 #[test]

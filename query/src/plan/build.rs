@@ -9,6 +9,7 @@ use super::{
 use crate::ast::{Aggregate, AggregateOp, At, Binary, BinaryOp, Duration, Edges, Expr, ValueType};
 use crate::error::{QueryError, Result};
 use crate::exec::scalar_binary;
+use crate::print::quoted_literal;
 
 /// What a plan needs to know of the query besides its expression.
 #[derive(Clone, Copy, Debug)]
@@ -224,10 +225,7 @@ impl Builder {
                 Ok((AggregateKind::Quantile { quantile: within(quantile, invariant), span }, invariant))
             }
             AggregateOp::CountValues => {
-                let label = string(param()?)?;
-                if label.is_empty() {
-                    return Err(QueryError::execution("invalid label name \"\""));
-                }
+                let label = label_name(param()?)?;
                 Ok((AggregateKind::CountValues { label }, input.invariant))
             }
             AggregateOp::Limitk => {
@@ -262,6 +260,22 @@ pub(super) fn string(expr: &Expr) -> Result<String> {
         Expr::String(literal) => Ok(literal.value.clone()),
         _ => Err(mistyped("string")),
     }
+}
+
+/// The name of a label of the result.
+pub(super) fn label_name(expr: &Expr) -> Result<String> {
+    let fail = |quoted: &str| Err(QueryError::execution(format!("invalid label name {quoted}")));
+    match unparen(expr) {
+        Expr::String(literal) if literal.invalid.is_some() || literal.value.is_empty() => {
+            fail(&quoted_literal(literal))
+        }
+        expr => string(expr),
+    }
+}
+
+/// Whether the string argument cannot be the name of a label.
+pub(super) fn is_no_label_name(expr: &Expr) -> bool {
+    matches!(unparen(expr), Expr::String(literal) if literal.invalid.is_some() || literal.value.is_empty())
 }
 
 /// The expression inside all parentheses.

@@ -2,7 +2,7 @@
 
 use timberline_engine::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, anchored_regex};
 
-use super::build::{Builder, Built, mistyped, selector_matchers, string, unparen, within};
+use super::build::{Builder, Built, is_no_label_name, mistyped, selector_matchers, string, unparen, within};
 use super::{DatePart, MapOp, Math, Rollup, RollupPlan, ScalarPlan, VectorPlan};
 use crate::ast::{Call, Expr, Span};
 use crate::error::{QueryError, Result};
@@ -183,8 +183,9 @@ impl Builder {
                 "invalid regular expression in label_replace(): {pattern}: {error}"
             ))
         })?;
-        if target.is_empty() {
-            return Err(QueryError::execution("invalid destination label name in label_replace(): "));
+        if is_no_label_name(argument(call, 1)?) {
+            let message = format!("invalid destination label name in label_replace(): {target}");
+            return Err(QueryError::execution(message));
         }
         let plan =
             VectorPlan::LabelReplace { input: Box::new(input.plan), target, replacement, source, regex };
@@ -195,11 +196,14 @@ impl Builder {
         let input = self.vector(argument(call, 0)?)?;
         let (target, separator) = (string(argument(call, 1)?)?, string(argument(call, 2)?)?);
         let sources = call.args[3..].iter().map(string).collect::<Result<Vec<_>>>()?;
-        if sources.iter().any(String::is_empty) {
-            return Err(QueryError::execution("invalid source label name in label_join(): "));
+        let wrong = |what: &str, name: &str| {
+            Err(QueryError::execution(format!("invalid {what} label name in label_join(): {name}")))
+        };
+        if let Some(at) = call.args[3..].iter().position(is_no_label_name) {
+            return wrong("source", &sources[at]);
         }
-        if target.is_empty() {
-            return Err(QueryError::execution("invalid destination label name in label_join(): "));
+        if is_no_label_name(argument(call, 1)?) {
+            return wrong("destination", &target);
         }
         let plan = VectorPlan::LabelJoin { input: Box::new(input.plan), target, separator, sources };
         Ok(Built::new(plan, input.invariant))
@@ -302,6 +306,8 @@ mod tests {
             message(r#"label_join(x, "a", "-", "")"#)
                 .starts_with("invalid source label name in label_join()")
         );
-        assert!(message(r#"count_values("", x)"#).starts_with("invalid label name"));
+        assert_eq!(message(r#"count_values("", x)"#), "invalid label name \"\"");
+        assert_eq!(message(r#"count_values("a\xc5z", x)"#), r#"invalid label name "a\xc5z""#);
+        assert!(message(r#"label_join(x, "\xff", "-", "a")"#).starts_with("invalid destination label name"));
     }
 }

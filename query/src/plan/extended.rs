@@ -3,7 +3,7 @@
 
 use timberline_engine::{METRIC_NAME, MatchOp, Matcher};
 
-use super::build::{Builder, Built, string, unparen, within};
+use super::build::{Builder, Built, label_name, string, unparen, within};
 use super::call::argument;
 use super::{ExtendedPlan, InfoPlan, MapOp, Rollup, ScalarPlan, Shift, Smoothing, SmoothingPlan, VectorPlan};
 use crate::ast::{Call, Edges, Expr};
@@ -89,10 +89,7 @@ impl Builder {
 
     pub(super) fn histogram_quantiles(&self, call: &Call) -> Result<Built<VectorPlan>> {
         let input_expr = argument(call, 0)?;
-        let (input, label) = (self.vector(input_expr)?, string(argument(call, 1)?)?);
-        if label.is_empty() {
-            return Err(QueryError::execution("invalid label name \"\""));
-        }
+        let (input, label) = (self.vector(input_expr)?, label_name(argument(call, 1)?)?);
         let mut scalars = Vec::new();
         for expr in &call.args[2..] {
             scalars.push((self.scalar(expr)?, expr.span()));

@@ -46,7 +46,7 @@ fn lexical() {
         ("\"\\ud800\"", "1:1: escape sequence is an invalid Unicode code point"),
         ("\"\\U00110000\"", "1:1: escape sequence is an invalid Unicode code point"),
         ("\"\\x4", "1:1: escape sequence not terminated"),
-        ("\"a\\xc5z\"", "1:1: string is not valid UTF-8: \"a\\xc5z\""),
+        ("{a=\"a\\xc5z\"}", "1:4: string is not valid UTF-8: \"a\\xc5z\""),
         ("1mm", "1:1: bad number or duration syntax: \"1mm\""),
         ("1foo", "1:1: bad number or duration syntax: \"1foo\""),
         ("1..2", "1:1: bad number or duration syntax: \"1..2\""),

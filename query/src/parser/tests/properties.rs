@@ -267,7 +267,7 @@ fn matrix(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
 }
 
 fn string() -> impl Strategy<Value = Expr> {
-    text().prop_map(|value| Expr::String(StringLiteral { value, span: NO_SPAN }))
+    text().prop_map(|value| Expr::String(StringLiteral { value, invalid: None, span: NO_SPAN }))
 }
 
 fn aggregate(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
