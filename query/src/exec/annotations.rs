@@ -48,6 +48,18 @@ impl Annotations {
         self.warnings.insert(format!("PromQL warning: {text}"));
     }
 
+    pub(super) fn invalid_ratio(&mut self, ratio: f64, used: f64, position: &str) {
+        let (got, used) = (go_number(ratio), go_number(used));
+        let text = format!("ratio value should be between -1 and 1, got {got}, capping to {used}");
+        self.warnings.insert(format!("PromQL warning: {text} ({position})"));
+    }
+
+    pub(super) fn invalid_smoothing(&mut self, alpha: f64, position: &str) {
+        let got = go_number(alpha);
+        let text = format!("smoothing factor should be above 0 and at most 1, got {got} ({position})");
+        self.warnings.insert(format!("PromQL warning: {text}"));
+    }
+
     pub(super) fn bad_bucket_label(&mut self, value: &str, metric: &str, position: &str) {
         let text = format!(r#"bucket label "le" is missing or has a malformed value of {value:?}"#);
         self.warnings.insert(format!("PromQL warning: {text}{} ({position})", for_metric(metric)));
@@ -111,12 +123,38 @@ fn listed(texts: BTreeSet<String>, kind: &str) -> Vec<String> {
     list
 }
 
-/// A number as Prometheus prints it in messages.
-fn go_number(value: f64) -> String {
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+/// Whether a metric is called like a counter.
+pub(super) fn is_counter_name(name: &str) -> bool {
+    ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// A number as Go's `%g` prints it: the shortest digits, with an exponent below 1e-4 and from 1e6 on.
+pub(crate) fn go_number(value: f64) -> String {
+    if let Some(text) = not_finite(value) {
+        return text.to_owned();
     }
-    value.to_string()
+    let magnitude = value.abs();
+    if value == 0.0 || (1e-4..1e6).contains(&magnitude) {
+        return value.to_string();
+    }
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+/// A number as Go's `%f` prints it.
+pub(super) fn go_fixed(value: f64) -> String {
+    not_finite(value).map_or_else(|| format!("{value:.6}"), str::to_owned)
+}
+
+fn not_finite(value: f64) -> Option<&'static str> {
+    match value {
+        _ if value.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("+Inf"),
+        f64::NEG_INFINITY => Some("-Inf"),
+        _ => None,
+    }
 }
 
 /// Where `span` starts in `text`, as `line:column`, both counted from one, the column in bytes.

@@ -8,7 +8,7 @@ use super::grid::{Grid, Windows, millis_to_nanos};
 use super::native::is_float;
 use super::pipeline::{Pipeline, Source, Stage};
 use super::row::{ABSENT, Row, is_absent};
-use super::{aggregate, binary, finish, functions, histogram, select};
+use super::{aggregate, binary, finish, functions, histogram, info, select, windowed};
 use crate::error::Result;
 use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, Shift, VectorPlan};
 
@@ -34,6 +34,10 @@ impl<'q> Evaluator<'q> {
             VectorPlan::FromScalar(scalar) => {
                 Ok(vec![Row { labels: Labels::empty(), drop_name: false, values: self.scalar(scalar)? }])
             }
+            VectorPlan::SelectSmoothed(plan) => windowed::smoothed_selector(self, plan),
+            VectorPlan::Extended(plan) => windowed::extended(self, plan),
+            VectorPlan::Smoothing(plan) => windowed::smoothing(self, plan),
+            VectorPlan::Info(plan) => info::evaluate(self, plan),
             VectorPlan::Aggregate(plan) => aggregate::evaluate(self, plan),
             VectorPlan::Binary(plan) => binary::evaluate(self, plan),
             VectorPlan::Set { op, matching, lhs, rhs } => {
@@ -54,6 +58,21 @@ impl<'q> Evaluator<'q> {
                 }
                 Ok(rows)
             }
+            VectorPlan::SortByLabel { input, labels, descending } => {
+                let mut rows = self.rows(input)?;
+                functions::sort_by_label(&mut rows, labels, *descending);
+                Ok(rows)
+            }
+            VectorPlan::HistogramQuantiles { label, quantiles, input, input_span } => {
+                let rows = self.rows(input)?;
+                let mut results = Vec::new();
+                for (quantile, span) in quantiles {
+                    let column = self.scalar(quantile)?;
+                    let rows = histogram::quantile(self, &column, *span, &rows, *input_span)?;
+                    results.extend(functions::label_with_numbers(rows, label, &column)?);
+                }
+                finish::merge(results)
+            }
             VectorPlan::HistogramFraction { lower, upper, input, input_span } => {
                 let (lower, upper) = (self.scalar(lower)?, self.scalar(upper)?);
                 histogram::fraction(self, &lower, &upper, &self.rows(input)?, *input_span)
@@ -61,16 +80,6 @@ impl<'q> Evaluator<'q> {
             VectorPlan::HistogramQuantile { quantile, quantile_span, input, input_span } => {
                 let quantiles = self.scalar(quantile)?;
                 histogram::quantile(self, &quantiles, *quantile_span, &self.rows(input)?, *input_span)
-            }
-            VectorPlan::HistogramQuantiles { label, quantiles, input, input_span } => {
-                let rows = self.rows(input)?;
-                let mut results = Vec::new();
-                for (quantile, span) in quantiles {
-                    let quantiles = self.scalar(quantile)?;
-                    let found = histogram::quantile(self, &quantiles, *span, &rows, *input_span)?;
-                    results.extend(histogram::with_quantile_label(&found, label, &quantiles)?);
-                }
-                finish::merge(results)
             }
             VectorPlan::Invariant(plan) => {
                 let mut rows = Self { grid: self.grid.first(), ..*self }.rows(plan)?;
@@ -94,6 +103,11 @@ impl<'q> Evaluator<'q> {
             ScalarPlan::Binary { op, lhs, rhs } => {
                 let (lhs, rhs) = (self.scalar(lhs)?, self.scalar(rhs)?);
                 lhs.into_iter().zip(rhs).map(|(l, r)| binary::scalar_binary(*op, l, r)).collect()
+            }
+            ScalarPlan::Extreme { largest, lhs, rhs } => {
+                let pairs = self.scalar(lhs)?.into_iter().zip(self.scalar(rhs)?);
+                let extreme = if *largest { functions::max } else { functions::min };
+                pairs.map(|(a, b)| extreme(a, b)).collect()
             }
             ScalarPlan::Invariant(plan) => {
                 let mut column = Self { grid: self.grid.first(), ..*self }.scalar(plan)?;
@@ -125,7 +139,7 @@ impl<'q> Evaluator<'q> {
         Ok(Pipeline::new(self.context, self.grid, source))
     }
 
-    fn windows(&self, range_ms: i64, shift: Shift) -> Windows {
+    pub(super) fn windows(&self, range_ms: i64, shift: Shift) -> Windows {
         Windows { grid: self.grid, range_ms, shift }
     }
 
@@ -167,7 +181,12 @@ impl<'q> Evaluator<'q> {
         })
     }
 
-    fn subquery(&self, range: &RangePlan, inner: &'q VectorPlan, step_ms: i64) -> Result<(Vec<Row>, Grid)> {
+    pub(super) fn subquery(
+        &self,
+        range: &RangePlan,
+        inner: &'q VectorPlan,
+        step_ms: i64,
+    ) -> Result<(Vec<Row>, Grid)> {
         let grid = self.grid.subquery(range.range_ms, range.shift, step_ms);
         if grid.steps == 0 {
             return Ok((Vec::new(), grid));
@@ -187,6 +206,9 @@ impl<'q> Evaluator<'q> {
             MapOp::Date(part) => Stage::Date(*part),
             MapOp::StepTime => Stage::Replace(self.scalar(&ScalarPlan::Time)?),
             MapOp::Statistic(statistic) => Stage::Statistic(*statistic),
+            MapOp::StartTime { known } => {
+                Stage::Replace(vec![if *known { 0.0 } else { ABSENT }; self.grid.steps])
+            }
             MapOp::Binary { op, scalar, scalar_on_left, return_bool, span } => Stage::Binary {
                 op: *op,
                 scalar: self.scalar(scalar)?,

@@ -14,9 +14,7 @@ use super::pipeline::annotate_invalid_quantiles;
 use super::row::{ABSENT, Row, write_key};
 use crate::ast::Span;
 use crate::error::Result;
-use crate::histogram::{
-    NanObservations, fraction as fraction_of_native, open_metrics_number, quantile as quantile_of_native,
-};
+use crate::histogram::{NanObservations, fraction as fraction_of_native, quantile as quantile_of_native};
 
 const BUCKET_LABEL: &str = "le";
 /// Counts that differ by less than this, relatively, differ by a rounding error.
@@ -115,29 +113,6 @@ pub(super) fn fraction(
     evaluate(evaluator, rows, input_span, native, |histogram| {
         histogram.cells(rows, lower.len(), |step, buckets| bucket_fraction(lower[step], upper[step], buckets))
     })
-}
-
-/// The rows of one quantile with the quantile as the value of `label`: as many rows as it has values over the steps.
-pub(super) fn with_quantile_label(rows: &[Row], label: &str, quantiles: &[f64]) -> Result<Vec<Row>> {
-    let mut distinct: Vec<u64> = Vec::new();
-    for quantile in quantiles {
-        if !distinct.contains(&quantile.to_bits()) {
-            distinct.push(quantile.to_bits());
-        }
-    }
-    let mut results = Vec::with_capacity(rows.len());
-    for row in rows {
-        for &bits in &distinct {
-            let labels =
-                row.labels.to_builder().set(label, &open_metrics_number(f64::from_bits(bits))).build()?;
-            let cells = row.values.iter().zip(quantiles);
-            let values =
-                cells.map(|(&value, quantile)| if quantile.to_bits() == bits { value } else { ABSENT });
-            results.push(Row { labels, drop_name: row.drop_name, values: values.collect() });
-        }
-    }
-    results.retain(|row| !row.is_empty());
-    Ok(results)
 }
 
 /// One row per histogram: of native ones with the cells that `native` computes, of classic ones with those of `cells_of`.

@@ -12,11 +12,13 @@ mod finish;
 mod functions;
 mod grid;
 mod histogram;
+mod info;
 mod native;
 mod pipeline;
 mod rollup;
 mod row;
 mod select;
+mod windowed;
 
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ use context::Context;
 use eval::Evaluator;
 use grid::Grid;
 
+pub(crate) use annotations::go_number;
 pub(crate) use binary::scalar_binary;
 pub use context::Cancel;
 pub(crate) use native::Statistic;
@@ -159,6 +162,7 @@ impl Executor {
         let bounds = Bounds {
             start_ms: grid.start_ms,
             end_ms: if query.is_instant() { grid.start_ms } else { query.end_ms },
+            step_ms: query.step_ms,
             subquery_step_ms: self.options.subquery_step_ms,
         };
         let plan = plan::build(&query.expr, bounds)?;

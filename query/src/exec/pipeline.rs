@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use timberline_engine::{Histogram, Labels, METRIC_NAME, Samples, Series};
 
+use super::annotations::is_counter_name;
 use super::context::Context;
 use super::eval::Column;
 use super::functions::{apply_date, apply_math, clamp, clamp_max, clamp_min, round};
@@ -291,9 +292,8 @@ impl<'q> Pipeline<'q> {
             return;
         }
         let Some(name) = self.labels(at).get(METRIC_NAME) else { return };
-        let is_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
         let any_float = || cells.iter().any(|&value| native::is_float(value));
-        if is_counter || scratch.annotated.as_deref() == Some(name) || !any_float() {
+        if is_counter_name(name) || scratch.annotated.as_deref() == Some(name) || !any_float() {
             return;
         }
         self.context.annotate(plan.range.span, |annotations, position| {

@@ -81,7 +81,7 @@ pub(super) fn newest_timestamps(windows: &Windows, samples: &Samples, cells: &mu
 }
 
 /// Nanoseconds as the nearest number of seconds. An `f64` holds no nanoseconds of today, so the parts are converted apart.
-fn timestamp_seconds(nanos: i64) -> f64 {
+pub(super) fn timestamp_seconds(nanos: i64) -> f64 {
     const NANOS_PER_SECOND: i64 = 1_000_000_000;
     (nanos / NANOS_PER_SECOND) as f64 + (nanos % NANOS_PER_SECOND) as f64 / 1e9
 }

@@ -17,7 +17,7 @@ pub(crate) use moments::{average, variance};
 pub(crate) use quantile::{NanObservations, fraction, quantile};
 pub(crate) use reset::is_reset;
 pub(crate) use sum::{Incompatible, MEAN_FACTOR, Notes, Sum};
-pub(crate) use text::{describe, open_metrics_number};
+pub(crate) use text::describe;
 pub(crate) use trim::trim;
 
 #[cfg(test)]

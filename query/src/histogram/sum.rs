@@ -106,6 +106,18 @@ impl Sum {
         Ok(Notes { conflicting_resets, bounds_reconciled })
     }
 
+    /// The sum with all its numbers negated.
+    pub(crate) fn negated(mut self) -> Self {
+        let negate = |number: CompensatedSum| CompensatedSum { sum: -number.sum, error: -number.error };
+        for number in [&mut self.count, &mut self.sum, &mut self.zero_count] {
+            *number = negate(*number);
+        }
+        for (_, count) in self.positive.iter_mut().chain(&mut self.negative) {
+            *count = negate(*count);
+        }
+        self
+    }
+
     /// The sum times `factor`, as a histogram without empty buckets.
     pub(crate) fn times(self, factor: f64) -> Histogram {
         self.map(|number| number * factor, factor < 0.0)

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use timberline_engine::Histogram;
 
 use super::buckets::{Bucket, negative_buckets, positive_buckets, zero_bucket};
+use crate::exec::go_number;
 
 /// `{count:20, sum:10, [-0.001,0.001]:2, (0.5,1]:1}`: the buckets with observations, ascending.
 pub(crate) fn describe(histogram: &Histogram) -> String {
@@ -12,40 +13,16 @@ pub(crate) fn describe(histogram: &Histogram) -> String {
     buckets.reverse();
     buckets.push(zero_bucket(histogram));
     buckets.extend(positive_buckets(histogram));
-    let mut text = format!("{{count:{}, sum:{}", general(histogram.count), general(histogram.sum));
+    let mut text = format!("{{count:{}, sum:{}", go_number(histogram.count), go_number(histogram.sum));
     for bucket in buckets.iter().filter(|bucket| bucket.count != 0.0) {
         let open = if bucket.lower_inclusive { '[' } else { '(' };
         let close = if bucket.upper_inclusive { ']' } else { ')' };
-        let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(general);
+        let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(go_number);
         // Writing to a string does not fail.
         let _ = write!(text, ", {open}{lower},{upper}{close}:{count}");
     }
     text.push('}');
     text
-}
-
-/// A number as the value of a label, by which OpenMetrics knows it for one: with a point or an exponent.
-pub(crate) fn open_metrics_number(value: f64) -> String {
-    let mut text = general(value);
-    if value.is_finite() && !text.contains(['.', 'e']) {
-        text.push_str(".0");
-    }
-    text
-}
-
-/// The fewest digits that read back as `value`, with an exponent below 1e-4 and from a million on: Go's `%g`.
-fn general(value: f64) -> String {
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
-    }
-    let scientific = format!("{value:e}");
-    match scientific.split_once('e').map(|(digits, exponent)| (digits, exponent.parse::<i32>())) {
-        Some((digits, Ok(exponent))) if !(-4..6).contains(&exponent) => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", exponent.abs())
-        }
-        _ => value.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -64,24 +41,5 @@ mod tests {
         };
         let expected = "{count:20, sum:10, [-2,-1):2, [-1,-0.5):1, [-0.001,0.001]:2, (0.5,1]:1, (2,4]:2}";
         assert_eq!(describe(&histogram), expected);
-    }
-
-    #[test]
-    fn numbers_have_an_exponent_where_they_get_long() {
-        for (value, expected) in [
-            (0.0, "0"),
-            (0.5, "0.5"),
-            (100_000.0, "100000"),
-            (1e6, "1e+06"),
-            (0.0001, "0.0001"),
-            (0.000012, "1.2e-05"),
-            (-2.5e300, "-2.5e+300"),
-            (f64::NAN, "NaN"),
-            (f64::NEG_INFINITY, "-Inf"),
-        ] {
-            assert_eq!(general(value), expected);
-        }
-        let labels = [0.0, 1.0, 0.25, -1.0, 1e6, f64::NAN, f64::INFINITY].map(open_metrics_number);
-        assert_eq!(labels, ["0.0", "1.0", "0.25", "-1.0", "1e+06", "NaN", "+Inf"]);
     }
 }

@@ -146,11 +146,8 @@ mod tests {
         assert_eq!((below.count, below.sum), (2.0, 0.5 + 2.0_f64.sqrt()));
         let above = trim(&histogram, 2.0, false);
         assert_eq!((above.count, above.positive), (5.0, run(1, &[1.0, 4.0])));
-        let mirrored = Histogram {
-            negative: histogram.positive.clone(),
-            positive: Buckets::default(),
-            ..histogram
-        };
+        let mirrored =
+            Histogram { negative: histogram.positive.clone(), positive: Buckets::default(), ..histogram };
         assert_eq!(trim(&mirrored, -2.0, false).negative, run(0, &[1.0, 1.0]));
     }
 

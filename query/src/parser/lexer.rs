@@ -140,7 +140,11 @@ impl<'a> Lexer<'a> {
 }
 
 fn string(input: &str) -> Lexed<'_> {
-    literal::string(input).map(|(rest, text)| (rest, TokenKind::String(text)))
+    let (rest, bytes) = literal::string(input)?;
+    // Escapes can spell any byte, so only the whole string can be checked for being UTF-8.
+    let kind = String::from_utf8(bytes)
+        .map_or_else(|error| TokenKind::InvalidString(error.into_bytes()), TokenKind::String);
+    Ok((rest, kind))
 }
 
 fn number(input: &str) -> Lexed<'_> {

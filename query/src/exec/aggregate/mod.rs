@@ -4,6 +4,7 @@
 mod accumulator;
 mod count_values;
 mod groups;
+mod limit;
 mod rank;
 
 use hashbrown::HashMap;
@@ -49,6 +50,14 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -
             annotate_extreme_quantiles(evaluator.context, &quantiles, *span);
             let rows = floats("quantile")?;
             evaluate_quantile(evaluator, &quantiles, &rows, grouping)
+        }
+        AggregateKind::Limit { k } => {
+            let counts = rank::counts(&evaluator.scalar(k)?)?;
+            Ok(limit::first(evaluator.rows(&plan.input)?, &counts, grouping))
+        }
+        AggregateKind::LimitRatio { ratio, span } => {
+            let ratios = evaluator.scalar(ratio)?;
+            limit::ratio(evaluator.context, evaluator.rows(&plan.input)?, &ratios, *span)
         }
         AggregateKind::CountValues { label } => {
             count_values::evaluate(evaluator, &evaluator.rows(&plan.input)?, label, grouping)

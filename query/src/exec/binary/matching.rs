@@ -23,7 +23,7 @@ pub(super) struct MatchGroup {
     pub(super) one: Vec<usize>,
 }
 
-fn keeps(matching: &VectorMatching, name: &str) -> bool {
+pub(super) fn keeps(matching: &VectorMatching, name: &str) -> bool {
     let listed = matching.labels.iter().any(|label| label == name);
     if matching.on { listed } else { !listed && name != METRIC_NAME }
 }

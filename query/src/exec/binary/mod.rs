@@ -1,5 +1,6 @@
 //! Binary operators.
 
+mod fill;
 mod matching;
 mod set;
 
@@ -78,7 +79,8 @@ pub(super) fn vector_scalar(
 
 /// An arithmetic operator or comparison between two vectors.
 pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q BinaryPlan) -> Result<Vec<Row>> {
-    let (lhs, rhs) = (evaluator.rows(&plan.lhs)?, evaluator.rows(&plan.rhs)?);
+    let (mut lhs, mut rhs) = (evaluator.rows(&plan.lhs)?, evaluator.rows(&plan.rhs)?);
+    fill::fill(evaluator.context, &plan.matching, &mut lhs, &mut rhs)?;
     matching::evaluate(evaluator.context, plan, &lhs, &rhs)
 }
 

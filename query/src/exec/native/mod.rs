@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod binary;
+mod extended;
 mod list;
 mod notes;
 mod rollup;
@@ -23,10 +24,11 @@ use crate::histogram::{average, variance};
 
 pub(super) use aggregate::{Kind as AggregateKind, Native};
 pub(super) use binary::{Operand, Operation, operate, scale};
+pub(super) use extended::{Edges, Extended, Line};
 pub(super) use list::List;
 pub(super) use notes::Finding;
 pub(super) use rollup::{Request as RollupRequest, rollup};
-pub(super) use select::{adopt, forget_hints, keep_statistics};
+pub(super) use select::{adopt, forget_hints, keep_statistics, leave_out_histograms};
 
 impl<'q> Context<'q> {
     /// Puts a histogram into the query's list: the cell that names it.

@@ -7,7 +7,7 @@ use timberline_engine::{Histogram, Labels, ResetHint, Samples};
 
 use super::is_float;
 use super::notes::{Doing, Finding};
-use super::select::adopt;
+use super::select::{adopt, leave_out_histograms};
 use crate::ast::Span;
 use crate::error::Result;
 use crate::exec::context::Context;
@@ -32,7 +32,12 @@ pub(in crate::exec) struct Request<'a> {
 /// Sets the cell of each step whose window gives a value.
 pub(in crate::exec) fn rollup(request: &Request<'_>, buffers: &mut Buffers, cells: &mut [f64]) -> Result<()> {
     match request.plan.function {
-        Rollup::Count | Rollup::Last | Rollup::Present => {
+        Rollup::Count
+        | Rollup::First
+        | Rollup::Last
+        | Rollup::Present
+        | Rollup::TimeOfFirst
+        | Rollup::TimeOfLast => {
             request.evaluate(request.samples, buffers, cells);
             adopt(request.context, request.samples, cells)
         }
@@ -97,12 +102,9 @@ impl Request<'_> {
 
     /// A function that only numbers have: of those in the window. If there are others beside them, an annotation says so.
     fn ignore_histograms(&self, buffers: &mut Buffers, cells: &mut [f64]) {
-        self.evaluate(&self.floats(), buffers, cells);
-        let mut mixed = false;
-        self.windows.walk(&self.samples.timestamps, |window| mixed |= self.kinds(window) == Kinds::Mixed);
-        if mixed {
-            self.found(Finding::IgnoredInMixedRange);
-        }
+        let mut floats = self.samples.clone();
+        leave_out_histograms(self.context, self.labels, self.span(), self.windows, &mut floats);
+        self.evaluate(&floats, buffers, cells);
     }
 
     /// A function of windows of numbers, and of those of histograms, for which `native` evaluates it. It is also asked for windows
@@ -128,21 +130,7 @@ impl Request<'_> {
 
     /// How many neighbours in each window differ in their kind, or, both being histograms, as `counts` says.
     fn transitions(&self, cells: &mut [f64], counts: impl Fn(&Histogram, &Histogram) -> bool) {
-        let values = &self.samples.values;
-        let floats_count = |before: f64, after: f64| match self.plan.function {
-            Rollup::Resets => after < before,
-            _ => after != before && !(after.is_nan() && before.is_nan()),
-        };
-        let is_transition: Vec<bool> = (0..values.len())
-            .map(|at| {
-                let Some(before) = at.checked_sub(1) else { return false };
-                match (self.histogram(before), self.histogram(at)) {
-                    (Some(a), Some(b)) => counts(a, b),
-                    (None, None) => floats_count(values[before], values[at]),
-                    _ => true,
-                }
-            })
-            .collect();
+        let is_transition = transitions(self.plan.function, self.samples, counts);
         self.windows.walk(&self.samples.timestamps, |Window { step, lo, hi, .. }| {
             cells[step] = is_transition[lo + 1..hi].iter().filter(|counts| **counts).count() as f64;
         });
@@ -303,6 +291,29 @@ impl Request<'_> {
         }
         Ok(Histogram { reset_hint: ResetHint::Gauge, ..change.times(1.0) })
     }
+}
+
+/// Whether each sample differs from the one before in its kind, or, both being numbers, as `function` looks at them, or, both being
+/// histograms, as `counts` says.
+pub(super) fn transitions(
+    function: Rollup,
+    samples: &Samples,
+    counts: impl Fn(&Histogram, &Histogram) -> bool,
+) -> Vec<bool> {
+    let values = &samples.values;
+    let floats_count = |before: f64, after: f64| match function {
+        Rollup::Resets => after < before,
+        _ => after != before && !(after.is_nan() && before.is_nan()),
+    };
+    let is_transition = |at: usize| {
+        let Some(before) = at.checked_sub(1) else { return false };
+        match (samples.histogram(before), samples.histogram(at)) {
+            (Some(a), Some(b)) => counts(a, b),
+            (None, None) => floats_count(values[before], values[at]),
+            _ => true,
+        }
+    };
+    (0..values.len()).map(is_transition).collect()
 }
 
 /// What the samples of a window are.

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use timberline_engine::histogram::cell;
-use timberline_engine::{Histogram, ResetHint, Samples};
+use timberline_engine::{Histogram, Labels, ResetHint, Samples};
 
+use super::notes::Finding;
+use crate::ast::Span;
 use crate::error::Result;
 use crate::exec::context::Context;
+use crate::exec::grid::Windows;
 use crate::histogram::is_reset;
 
 /// Has `cells`, which name histograms of `samples`, name those of the query's list.
@@ -68,4 +71,30 @@ pub(in crate::exec) fn keep_statistics(samples: &mut Samples) {
         *value = cell::histogram(place);
         previous = Some(histogram);
     }
+}
+
+/// Leaves the histograms of `samples` out, for a function that only numbers have. If a window has both, an annotation says so.
+pub(in crate::exec) fn leave_out_histograms(
+    context: &Context<'_>,
+    labels: &Labels,
+    span: Span,
+    windows: &Windows,
+    samples: &mut Samples,
+) {
+    let mut mixed = false;
+    windows.walk(&samples.timestamps, |window| {
+        let values = &samples.values[window.lo..window.hi];
+        let histograms = values.iter().filter(|value| cell::is_histogram(**value)).count();
+        mixed |= histograms > 0 && histograms < values.len();
+    });
+    if mixed {
+        context.found(Finding::IgnoredInMixedRange, labels, span);
+    }
+    let mut floats = Samples::default();
+    for (&timestamp, &value) in samples.timestamps.iter().zip(&samples.values) {
+        if !cell::is_histogram(value) {
+            floats.push(timestamp, value);
+        }
+    }
+    *samples = floats;
 }

@@ -9,6 +9,7 @@ mod counter;
 mod fold;
 mod quantile;
 mod regression;
+mod single;
 
 use timberline_engine::Samples;
 
@@ -73,6 +74,13 @@ pub(super) fn evaluate(
                 cells[w.step] = quantile_of(quantile, &mut buffers.ordered);
             });
         }
+        Rollup::First => single::first(windows, samples, cells),
+        Rollup::TimeOfFirst => single::time_of_end(false, windows, samples, cells),
+        Rollup::TimeOfLast => single::time_of_end(true, windows, samples, cells),
+        Rollup::TimeOfMax => single::time_of_extreme(windows, samples, cells, |a, b| a >= b),
+        Rollup::TimeOfMin => single::time_of_extreme(windows, samples, cells, |a, b| a <= b),
+        Rollup::Mad => single::median_absolute_deviation(windows, samples, &mut buffers.ordered, cells),
+        Rollup::Zscore => single::zscores(windows, samples, cells),
         Rollup::Deriv => regression::derivatives(windows, samples, cells),
         Rollup::PredictLinear => regression::predictions(windows, samples, param.unwrap_or_default(), cells),
     }

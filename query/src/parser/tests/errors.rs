@@ -46,7 +46,7 @@ fn lexical() {
         ("\"\\ud800\"", "1:1: escape sequence is an invalid Unicode code point"),
         ("\"\\U00110000\"", "1:1: escape sequence is an invalid Unicode code point"),
         ("\"\\x4", "1:1: escape sequence not terminated"),
-        ("\"a\\xc5z\"", "1:1: string is not valid UTF-8: \"a\\xc5z\""),
+        ("{a=\"a\\xc5z\"}", "1:4: string is not valid UTF-8: \"a\\xc5z\""),
         ("1mm", "1:1: bad number or duration syntax: \"1mm\""),
         ("1foo", "1:1: bad number or duration syntax: \"1foo\""),
         ("1..2", "1:1: bad number or duration syntax: \"1..2\""),
@@ -84,7 +84,6 @@ fn syntax() {
         ("foo = bar", "1:5: unexpected \"=\""),
         ("on", "1:1: unexpected <on>"),
         ("atan2 + 1", "1:1: unexpected <op:atan2>"),
-        ("start()", "1:1: unknown function with name \"start\""),
         ("a - on(b) ignoring(c) d", "1:11: unexpected <ignoring>"),
         ("a * group_left(b) c", "1:5: unexpected <group_left>"),
         ("a on(b) c", "1:3: unexpected <on>"),
@@ -128,15 +127,18 @@ fn label_matching() {
 #[test]
 fn ranges_and_modifiers() {
     check(&[
-        ("foo[]", "1:5: unexpected \"]\" in subquery or range selector, expected number or duration"),
+        (
+            "foo[]",
+            "1:5: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
         (
             "foo[bar]",
-            "1:5: unexpected identifier \"bar\" in subquery or range selector, expected number or duration",
+            "1:5: unexpected identifier \"bar\" in subquery or range selector, expected number, duration, step(), or range()",
         ),
         ("foo[5m 5m]", "1:8: unexpected duration \"5m\" in subquery or range, expected \":\" or \"]\""),
         (
             "foo[5m:x]",
-            "1:8: unexpected identifier \"x\" in subquery selector, expected number, duration or \"]\"",
+            "1:8: unexpected identifier \"x\" in subquery selector, expected number, duration, step(), range(), or \"]\"",
         ),
         ("foo[5m:1m x]", "1:11: unexpected identifier \"x\" in subquery selector, expected \"]\""),
         ("foo[0s]", "1:5: duration must be greater than 0"),
@@ -149,8 +151,14 @@ fn ranges_and_modifiers() {
         ("foo[5m][5m]", "1:8: ranges only allowed for vector selectors"),
         ("foo offset 1m[5m]", "1:14: no offset modifiers allowed before range"),
         ("foo @ 1[5m]", "1:8: no @ modifiers allowed before range"),
-        ("foo offset", "1:11: unexpected end of input in offset, expected number or duration"),
-        ("foo offset bar", "1:12: unexpected identifier \"bar\" in offset, expected number or duration"),
+        (
+            "foo offset",
+            "1:11: unexpected end of input in offset, expected number, duration, step(), or range()",
+        ),
+        (
+            "foo offset bar",
+            "1:12: unexpected identifier \"bar\" in offset, expected number, duration, step(), or range()",
+        ),
         ("foo offset 1s offset 2s", "1:1: offset may not be set multiple times"),
         (
             "1 offset 1d",
@@ -165,15 +173,35 @@ fn ranges_and_modifiers() {
         ("foo @ start", "1:12: unexpected end of input in @, expected timestamp"),
         ("foo @ start(1)", "1:13: unexpected number \"1\" in @, expected timestamp"),
         ("foo @ Inf", "1:1: timestamp out of bounds for @ modifier: +Inf"),
-        ("foo[5m+1m]", "1:7: experimental duration expression is not enabled"),
-        ("foo[step()]", "1:5: experimental duration expression is not enabled"),
-        ("foo[(5m)]", "1:5: experimental duration expression is not enabled"),
-        ("foo offset (5m)", "1:12: experimental duration expression is not enabled"),
-        ("foo offset max(5m, 1m)", "1:12: experimental duration expression is not enabled"),
-        ("foo[5m] anchored", "1:9: anchored modifier is experimental and not enabled"),
-        ("foo SMOOTHED", "1:5: smoothed modifier is experimental and not enabled"),
-        ("a + fill(0) b", "1:5: binop fill modifiers are experimental and not enabled"),
-        ("a + on(x) fill_left(0) b", "1:11: binop fill modifiers are experimental and not enabled"),
+        ("foo[5m / 0]", "1:8: division by zero"),
+        ("foo[5m % (0)]", "1:8: modulo by zero"),
+        ("foo[(0 * 1)] + foo[-(5m)]", "1:20: duration must be greater than 0"),
+        ("foo[5m:(0s)]", "1:8: duration must be greater than 0"),
+        (
+            "foo[(5m]",
+            "1:8: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        ("foo offset (5m", "1:15: unclosed left parenthesis"),
+        (
+            "foo offset step",
+            "1:12: unexpected identifier \"step\" in offset, expected number, duration, step(), or range()",
+        ),
+        ("foo[Inf]", "1:5: duration out of range"),
+        ("foo[1 + 1e300]", "1:9: duration out of range"),
+        ("foo[5m:] smoothed", "1:1: smoothed modifier is not supported for subqueries"),
+        ("abs(foo) anchored", "1:1: anchored modifier not implemented"),
+        ("foo[5m] anchored smoothed", "1:1: anchored and smoothed modifiers cannot be used together"),
+        ("foo anchored[5m]", "1:13: no anchored modifiers allowed before range"),
+        ("a and fill(0) b", "1:1: filling in missing series not allowed for set operators"),
+        ("a + fill_left(0) 1", "1:1: filling in missing series only allowed between instant vectors"),
+        ("a + fill() b", "1:10: unexpected \")\" in fill modifier, expected number"),
+        ("a + fill(1 b", "1:12: unexpected identifier \"b\" in fill modifier, expected \")\""),
+        ("info(a, b)", "1:9: expected label selectors only, got vector selector instead"),
+        ("info(a, 1)", "1:9: expected type instant vector in call to function \"info\", got scalar"),
+        (
+            "histogram_quantiles(a, \"q\")",
+            "1:1: expected at least 3 argument(s) in call to \"histogram_quantiles\", got 2",
+        ),
     ]);
 }
 

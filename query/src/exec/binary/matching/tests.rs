@@ -1,7 +1,7 @@
 //! Which series meet, and what the errors say when too many do.
 
 use super::*;
-use crate::ast::Span;
+use crate::ast::{FillValues, Span};
 use crate::plan::{BinaryPlan, VectorPlan};
 
 fn row(pairs: &[(&str, &str)], values: &[f64]) -> Row {
@@ -23,7 +23,13 @@ fn plan(op: BinaryOp, matching: VectorMatching) -> BinaryPlan {
 
 fn on(labels: &[&str], cardinality: Cardinality, include: &[&str]) -> VectorMatching {
     let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    VectorMatching { cardinality, on: true, labels: owned(labels), include: owned(include) }
+    VectorMatching {
+        cardinality,
+        on: true,
+        labels: owned(labels),
+        include: owned(include),
+        fill: FillValues::default(),
+    }
 }
 
 /// All groups' results, or the first error.
