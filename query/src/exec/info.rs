@@ -77,6 +77,11 @@ impl Infos {
         evaluator.context.charge_points(series.len(), evaluator.grid.steps)?;
         let read = |samples: &mut Samples, series: &Series| {
             select::read(evaluator.context, series, samples)?;
+            if !samples.histograms.is_empty() {
+                let series = super::row::format_labels(series.labels());
+                let message = format!("this should be an info metric, with float samples: {series}");
+                return Err(QueryError::execution(message));
+            }
             let mut newest = vec![None; evaluator.grid.steps];
             windows.walk(&samples.timestamps, |w| {
                 let at = w.hi - 1;
