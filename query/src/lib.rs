@@ -7,6 +7,7 @@ mod error;
 mod exec;
 pub mod parser;
 mod plan;
+mod pretty;
 mod print;
 pub mod signature;
 mod value;
