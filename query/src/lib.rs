@@ -8,6 +8,7 @@ mod exec;
 pub mod histogram;
 pub mod parser;
 mod plan;
+mod pretty;
 mod print;
 pub mod signature;
 mod value;

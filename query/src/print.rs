@@ -277,30 +277,50 @@ fn write_matrix(f: &mut Formatter<'_>, matrix: &MatrixSelector) -> fmt::Result {
 }
 
 fn write_subquery(f: &mut Formatter<'_>, subquery: &Subquery) -> fmt::Result {
-    write!(f, "{}[{}:", subquery.expr, subquery.range)?;
-    if let Some(step) = &subquery.step {
-        write!(f, "{step}")?;
+    write!(f, "{}{}", subquery.expr, SubquerySuffix(subquery))
+}
+
+/// What stands behind the expression of a subquery.
+pub(crate) struct SubquerySuffix<'a>(pub(crate) &'a Subquery);
+
+impl Display for SubquerySuffix<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let subquery = self.0;
+        write!(f, "[{}:", subquery.range)?;
+        if let Some(step) = &subquery.step {
+            write!(f, "{step}")?;
+        }
+        f.write_char(']')?;
+        write_modifiers(f, subquery.at, &subquery.offset)
     }
-    f.write_char(']')?;
-    write_modifiers(f, subquery.at, &subquery.offset)
 }
 
 fn write_binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
-    match &*binary.lhs {
-        // A sign binds looser than `^`: `+Inf ^ 2` is `+(Inf ^ 2)`.
-        Expr::Number(number) if binary.op == BinaryOp::Pow && number.value == f64::INFINITY => {
-            f.write_str("Inf")?;
+    if is_infinite_base(binary) {
+        f.write_str("Inf")?;
+    } else {
+        write!(f, "{}", binary.lhs)?;
+    }
+    write!(f, " {} {}", Operator(binary), binary.rhs)
+}
+
+/// Whether the left side must be written without its sign, which binds looser than `^`: `+Inf ^ 2` is `+(Inf ^ 2)`.
+pub(crate) fn is_infinite_base(binary: &Binary) -> bool {
+    binary.op == BinaryOp::Pow
+        && matches!(&*binary.lhs, Expr::Number(number) if number.value == f64::INFINITY)
+}
+
+/// An operator with its modifiers.
+pub(crate) struct Operator<'a>(pub(crate) &'a Binary);
+
+impl Display for Operator<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.op)?;
+        if self.0.return_bool {
+            f.write_str(" bool")?;
         }
-        lhs => write!(f, "{lhs}")?,
+        self.0.matching.as_ref().map_or(Ok(()), |matching| write_matching(f, matching))
     }
-    write!(f, " {}", binary.op)?;
-    if binary.return_bool {
-        f.write_str(" bool")?;
-    }
-    if let Some(matching) = &binary.matching {
-        write_matching(f, matching)?;
-    }
-    write!(f, " {}", binary.rhs)
 }
 
 fn write_matching(f: &mut Formatter<'_>, matching: &VectorMatching) -> fmt::Result {
@@ -336,18 +356,27 @@ fn write_fill(f: &mut Formatter<'_>, fill: FillValues) -> fmt::Result {
 }
 
 fn write_aggregate(f: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
-    write!(f, "{}", aggregate.op)?;
-    let grouping = &aggregate.grouping;
-    if grouping.without || !grouping.labels.is_empty() {
-        f.write_str(if grouping.without { " without " } else { " by " })?;
-        write_labels(f, &grouping.labels)?;
-        f.write_char(' ')?;
-    }
-    f.write_char('(')?;
+    write!(f, "{}(", AggregateHead(aggregate))?;
     if let Some(param) = &aggregate.param {
         write!(f, "{param}, ")?;
     }
     write!(f, "{})", aggregate.expr)
+}
+
+/// An aggregation up to its arguments.
+pub(crate) struct AggregateHead<'a>(pub(crate) &'a Aggregate);
+
+impl Display for AggregateHead<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.op)?;
+        let grouping = &self.0.grouping;
+        if grouping.without || !grouping.labels.is_empty() {
+            f.write_str(if grouping.without { " without " } else { " by " })?;
+            write_labels(f, &grouping.labels)?;
+            f.write_char(' ')?;
+        }
+        Ok(())
+    }
 }
 
 /// A string literal in double quotes; bytes that are not UTF-8 are escaped one by one.

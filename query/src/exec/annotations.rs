@@ -96,8 +96,8 @@ impl Annotations {
 fn monotonicity_text(metric: &str, position: &str, fix: &MonotonicityFix) -> String {
     const SEE: &str = "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile";
     let (metric, count) = (for_metric(metric), fix.samples);
-    let (min, max, difference) =
-        (go_number(fix.bucket_min), go_number(fix.bucket_max), go_number(fix.difference_max));
+    let (min, max) = (go_number(fix.bucket_min), go_number(fix.bucket_max));
+    let difference = go_two_digits(fix.difference_max);
     let (first, last) = (rfc3339(fix.first_ms), rfc3339(fix.last_ms));
     format!(
         "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see {SEE}){metric}, \
@@ -111,7 +111,8 @@ pub(super) fn for_metric(metric: &str) -> String {
 }
 
 fn rfc3339(time_ms: i64) -> String {
-    Timestamp::from_millisecond(time_ms).map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
+    Timestamp::from_second(time_ms.div_euclid(1000))
+        .map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
 }
 
 fn listed(texts: BTreeSet<String>, kind: &str) -> Vec<String> {
@@ -137,8 +138,23 @@ pub(crate) fn go_number(value: f64) -> String {
     if value == 0.0 || (1e-4..1e6).contains(&magnitude) {
         return value.to_string();
     }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    go_exponent(&format!("{value:e}"))
+}
+
+/// A number as Go's `%.2g` prints it: two digits, without trailing zeros.
+fn go_two_digits(value: f64) -> String {
+    let text = format!("{value:.1e}");
+    match text.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()) {
+        // Rounded by way of the text: the nearest number to it prints as its digits.
+        Some(-4..2) => go_number(text.parse().unwrap_or(value)),
+        Some(_) => go_exponent(&text.replace(".0e", "e")),
+        None => go_number(value),
+    }
+}
+
+/// Rust writes `1e-9`, Go `1e-09`.
+fn go_exponent(text: &str) -> String {
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
     format!("{digits}e{sign}{exponent:0>2}")
 }
@@ -175,6 +191,17 @@ mod tests {
         assert_eq!(at(0), "1:1");
         assert_eq!(at(6), "2:2");
         assert_eq!(at(1000), "2:14");
+    }
+
+    #[test]
+    fn numbers_print_as_in_go() {
+        let values = [0.0, 1.5, 999_999.0, 1e6, 1.25e21, 1e-4, 0.000_012, f64::NAN, f64::NEG_INFINITY];
+        let expected = ["0", "1.5", "999999", "1e+06", "1.25e+21", "0.0001", "1.2e-05", "NaN", "-Inf"];
+        assert_eq!(values.map(go_number), expected);
+        let values = [10.0, 12.345, 0.126, 99.6, 1234.0, 100.0, 0.0, 1e-9, f64::INFINITY];
+        let expected = ["10", "12", "0.13", "1e+02", "1.2e+03", "1e+02", "0", "1e-09", "+Inf"];
+        assert_eq!(values.map(go_two_digits), expected);
+        assert_eq!([2.0, f64::NAN].map(go_fixed), ["2.000000", "NaN"]);
     }
 
     #[test]

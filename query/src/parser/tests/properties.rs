@@ -429,6 +429,9 @@ proptest! {
         let parsed = parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
         prop_assert_eq!(shape(&parsed), shape(&expr), "{}", text);
         prop_assert_eq!(parsed.to_string(), text);
+        let pretty = expr.pretty();
+        let parsed = parse(&pretty).unwrap_or_else(|error| panic!("{pretty}: {error}"));
+        prop_assert_eq!(shape(&parsed), shape(&expr), "{}", pretty);
     }
 
     #[test]

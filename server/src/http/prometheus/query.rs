@@ -86,7 +86,7 @@ fn timeout(params: &Params, state: &SharedState) -> Result<Duration, ApiError> {
     Ok(asked.map_or(longest, |timeout| longest.min(Duration::from_millis(timeout))))
 }
 
-fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
+pub(super) fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
     let text = params.get("query").unwrap_or_default();
     let expr = timberline_query::parse(text).map_err(|error| ApiError::parameter("query", error))?;
     Ok((text, expr))
