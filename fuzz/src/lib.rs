@@ -1,7 +1,9 @@
 //! What several targets share: a sink that remembers rows, and damage.
 
+use std::sync::Arc;
+
 use timberline::ingest::{HistogramSink, RowSink, SeriesSink};
-use timberline_engine::{Error, HistogramRow, Labels, Row};
+use timberline_engine::{Error, Histogram, HistogramRow, Labels, Row};
 
 /// One sample as a sink got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,18 @@ impl HistogramSink for Memory {
 }
 
 impl SeriesSink for Memory {
+    fn histograms(
+        &mut self,
+        _: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error> {
+        for (_, histogram) in samples {
+            histogram.check().map_err(|reason| Error::InvalidHistogram { reason })?;
+            self.1 += 1;
+        }
+        Ok(())
+    }
+
     fn series(
         &mut self,
         labels: &Labels,

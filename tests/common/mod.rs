@@ -356,14 +356,18 @@ pub(crate) fn read_selection(selection: &[Series], range: TimeRange) -> Result<C
             "samples are in range"
         );
         if !samples.timestamps.is_empty() {
-            let bits = |(at, value): (usize, &f64)| {
-                samples.histogram(at).map_or(value.to_bits(), |histogram| fingerprint(histogram))
-            };
-            let values = samples.values.iter().enumerate().map(bits);
-            cells.insert(series.labels().clone(), samples.timestamps.iter().copied().zip(values).collect());
+            cells.insert(series.labels().clone(), bits(&samples).collect());
         }
     }
     Ok(cells)
+}
+
+/// The timestamps and bits of samples, as [`Cells`] have them.
+pub(crate) fn bits(samples: &Samples) -> impl Iterator<Item = (i64, u64)> {
+    samples.timestamps.iter().enumerate().map(|(at, timestamp)| {
+        let value = samples.values[at].to_bits();
+        (*timestamp, samples.histogram(at).map_or(value, |histogram| fingerprint(histogram)))
+    })
 }
 
 /// All samples of the database.

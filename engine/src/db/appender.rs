@@ -82,11 +82,11 @@ impl<'db> Appender<'db> {
     pub fn histogram_series(
         &mut self,
         labels: &Labels,
-        samples: impl IntoIterator<Item = (i64, Histogram)>,
+        samples: impl IntoIterator<Item = (i64, impl Into<Arc<Histogram>>)>,
     ) -> Result<()> {
         let key = series_key(labels);
         for (timestamp, histogram) in samples {
-            let row = HistogramRow { key: &key, name: b"", timestamp, histogram: Arc::new(histogram) };
+            let row = HistogramRow { key: &key, name: b"", timestamp, histogram: histogram.into() };
             let resolve = |_: &[u8]| Ok(labels.clone());
             self.head.place_histogram(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)?;
         }

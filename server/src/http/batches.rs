@@ -1,7 +1,9 @@
 //! The engine's batches that a body is cut into: a body is answered as a whole, but a large one is committed piece by
 //! piece, so that neither the memory of a batch nor the time for which it holds locks grows with the body.
 
-use timberline_engine::{Appender, Db, Error, HistogramRow, Labels, Row};
+use std::sync::Arc;
+
+use timberline_engine::{Appender, Db, Error, Histogram, HistogramRow, Labels, Row};
 
 use crate::ingest::{HistogramSink, RowSink, SeriesSink};
 
@@ -78,14 +80,34 @@ impl HistogramSink for Batches<'_> {
         row: HistogramRow<'_>,
         resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
     ) -> Result<(), Error> {
-        let buckets = row.histogram.parts();
+        let parts = row.histogram.parts();
         self.batch()?.histogram(row, resolve)?;
-        self.buckets += buckets;
+        self.added_histogram(parts)
+    }
+}
+
+impl Batches<'_> {
+    /// Counts a histogram with so many buckets, spans and bounds.
+    fn added_histogram(&mut self, parts: usize) -> Result<(), Error> {
+        self.buckets += parts;
         self.added(1)
     }
 }
 
 impl SeriesSink for Batches<'_> {
+    fn histograms(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error> {
+        for (timestamp, histogram) in samples {
+            let parts = histogram.parts();
+            self.batch()?.histogram_series(labels, [(timestamp, histogram)])?;
+            self.added_histogram(parts)?;
+        }
+        Ok(())
+    }
+
     fn series(
         &mut self,
         labels: &Labels,
@@ -107,9 +129,7 @@ impl SeriesSink for Batches<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use timberline_engine::{Field, Histogram, Matcher, Options, Samples, TimeRange};
+    use timberline_engine::{Field, Matcher, Options, Samples, TimeRange};
 
     use super::*;
 

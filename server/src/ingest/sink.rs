@@ -1,6 +1,8 @@
 //! Where parsed input goes: an open batch of the engine, or whatever a test puts there.
 
-use timberline_engine::{Appender, Error, HistogramRow, Labels, Row};
+use std::sync::Arc;
+
+use timberline_engine::{Appender, Error, Histogram, HistogramRow, Labels, Row};
 
 /// Takes rows whose key is opaque: the sink asks for labels only where it does not know (key, field name) yet.
 pub trait RowSink {
@@ -33,6 +35,16 @@ pub trait SeriesSink {
     /// Why the sink does not take them.
     fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>)
     -> Result<(), Error>;
+
+    /// Adds histograms to the series.
+    ///
+    /// # Errors
+    /// As [`series`](Self::series); [`Error::InvalidHistogram`].
+    fn histograms(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error>;
 }
 
 impl RowSink for Appender<'_> {
@@ -62,6 +74,14 @@ impl SeriesSink for Appender<'_> {
         samples: impl IntoIterator<Item = (i64, f64)>,
     ) -> Result<(), Error> {
         Appender::series(self, labels, samples)
+    }
+
+    fn histograms(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error> {
+        self.histogram_series(labels, samples)
     }
 }
 
