@@ -300,6 +300,12 @@ impl BinaryOp {
         matches!(self, Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Mod | Self::Pow)
     }
 
+    /// Whether the result is still the metric itself: some of its samples, or of their observations.
+    #[must_use]
+    pub fn keeps_name(self) -> bool {
+        self.is_comparison() || self.is_trim()
+    }
+
     /// Whether this is `and`, `or` or `unless`.
     #[must_use]
     pub fn is_set(self) -> bool {

@@ -63,11 +63,11 @@ impl Notation {
     }
 
     /// This and `times` more, each with `step` added to the one before; or taken away, when not `plus`.
-    pub(crate) fn repeat(self, step: Option<(bool, Self)>, times: usize) -> Result<Vec<Point>, String> {
+    pub(crate) fn repeat(self, step: Option<&(bool, Self)>, times: usize) -> Result<Vec<Point>, String> {
         let mut points = vec![self.point()];
         let mut last = self;
         for _ in 0..times {
-            if let Some((plus, step)) = &step {
+            if let Some((plus, step)) = step {
                 last.add(step, if *plus { 1.0 } else { -1.0 })?;
             }
             points.push(last.point());
@@ -154,7 +154,7 @@ struct Classic {
 }
 
 impl Classic {
-    fn to_native(&mut self) -> Histogram {
+    fn into_native(mut self) -> Histogram {
         self.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         let count = self.count.or(self.buckets.last().map(|(_, count)| *count)).unwrap_or_default();
         if self.buckets.last().is_none_or(|(bound, _)| bound.is_finite()) {
@@ -206,7 +206,7 @@ pub(crate) fn to_native(load: &Load) -> Vec<(Labels, Vec<Point>)> {
         }
     }
     let point = |classic: Option<Classic>| {
-        classic.map_or(Point::Gap, |mut classic| Point::Histogram(Arc::new(classic.to_native())))
+        classic.map_or(Point::Gap, |classic| Point::Histogram(Arc::new(classic.into_native())))
     };
     all.into_values().map(|(labels, times)| (labels, times.into_iter().map(point).collect())).collect()
 }

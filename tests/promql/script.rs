@@ -345,7 +345,7 @@ fn expand(item: &str, points: &mut Vec<Point>) -> Result<(), String> {
             Some(sign @ ('+' | '-')) => Some((sign == '+', Notation::parse(&item[end + 1..])?)),
             _ => None,
         };
-        points.extend(Notation::parse(&item[..end])?.repeat(step, count - 1)?);
+        points.extend(Notation::parse(&item[..end])?.repeat(step.as_ref(), count - 1)?);
         return Ok(());
     }
     if item == "stale" {

@@ -63,7 +63,7 @@ pub(super) enum Stage {
 impl Stage {
     fn drops_name(&self) -> bool {
         match self {
-            Self::Binary { op, return_bool, .. } => *return_bool || !op.is_comparison(),
+            Self::Binary { op, return_bool, .. } => *return_bool || !op.keeps_name(),
             _ => true,
         }
     }

@@ -33,20 +33,21 @@ pub(crate) fn quantile(quantile: f64, histogram: &Histogram) -> (f64, Option<Nan
     let (bucket, count) =
         if forward { bucket_at(all.iter(), rank) } else { bucket_at(all.iter().rev(), rank) };
     let count = count.min(histogram.count);
+    if has_nan && count < rank {
+        return (f64::NAN, Some(NanObservations::Result));
+    }
+    let nan = has_nan.then_some(NanObservations::Skew);
     let bucket = match limited(bucket, histogram) {
         Ok(bucket) => bucket,
-        Err(value) => return (value, has_nan.then_some(NanObservations::Skew)),
+        Err(value) => return (value, nan),
     };
     if count < rank {
-        return if has_nan {
-            (f64::NAN, Some(NanObservations::Result))
-        } else {
-            (if forward { bucket.upper } else { bucket.lower }, None)
-        };
+        // The buckets have less observations than the histogram says.
+        return (if forward { bucket.upper } else { bucket.lower }, nan);
     }
     let into = if forward { rank - (count - bucket.count) } else { count - rank };
     let value = interpolate(bucket, into / bucket.count, histogram);
-    (value, has_nan.then_some(NanObservations::Skew))
+    (value, nan)
 }
 
 /// The bucket at which the counts add up to `rank`, and what they add up to; the last one when they do not.

@@ -210,7 +210,7 @@ impl Operation<'_> {
     fn result_row(&self, many: &Row, one: &Row, values: Vec<f64>) -> Result<Row> {
         let BinaryPlan { op, return_bool, matching, .. } = self.plan;
         let labels = result_labels(&many.labels, &one.labels, *op, matching)?;
-        let keeps_name = op.is_comparison() && !return_bool;
+        let keeps_name = op.keeps_name() && !return_bool;
         Ok(Row { labels, drop_name: *return_bool || (keeps_name && many.drop_name), values })
     }
 }
@@ -237,7 +237,7 @@ fn result_labels(many: &Labels, one: &Labels, op: BinaryOp, matching: &VectorMat
     let one_to_one = matching.cardinality == Cardinality::OneToOne;
     let listed = |name: &str| matching.labels.iter().any(|label| label == name);
     let keep = |name: &str| {
-        (op.is_comparison() || !is_metadata_label(name)) && (!one_to_one || listed(name) == matching.on)
+        (op.keeps_name() || !is_metadata_label(name)) && (!one_to_one || listed(name) == matching.on)
     };
     if matching.include.is_empty() {
         let unchanged = many.iter().all(|(name, _)| keep(name));
