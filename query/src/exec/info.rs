@@ -9,7 +9,7 @@ use timberline_engine::{Labels, METRIC_NAME, MatchOp, Matcher, Samples, Series, 
 
 use super::eval::Evaluator;
 use super::finish;
-use super::row::{ABSENT, Row, is_present, write_key};
+use super::row::{ABSENT, Row, format_labels, is_present, write_key};
 use super::select;
 use crate::error::{QueryError, Result};
 use crate::plan::InfoPlan;
@@ -23,11 +23,8 @@ struct Info {
     newest: Vec<Option<i64>>,
 }
 
-/// The info series of one metric about one target.
-#[derive(Default)]
-struct Target {
-    infos: Vec<usize>,
-}
+/// Per step, which info series of a metric tells of one target: that with the newest sample.
+type Target = Vec<Option<usize>>;
 
 pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q InfoPlan) -> Result<Vec<Row>> {
     let base = evaluator.rows(&plan.input)?;
@@ -96,36 +93,13 @@ impl Infos {
             if !infos.names.iter().any(|known| known == name) {
                 infos.names.push(name.to_owned());
             }
-            infos.targets.entry(identity(&info.labels, name)).or_default().infos.push(at);
+            let steps = evaluator.grid.steps;
+            let target =
+                infos.targets.entry(identity(&info.labels, name)).or_insert_with(|| vec![None; steps]);
+            add_to_target(target, at, &infos.series)?;
         }
         infos.names.sort_unstable();
-        infos.check_unique()?;
         Ok(infos)
-    }
-
-    /// Fails when two info series of a metric describe a target at the same time.
-    fn check_unique(&self) -> Result<()> {
-        for target in self.targets.values().filter(|target| target.infos.len() > 1) {
-            for (i, &a) in target.infos.iter().enumerate() {
-                for &b in &target.infos[i + 1..] {
-                    self.check_pair(&self.series[a], &self.series[b])?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn check_pair(&self, a: &Info, b: &Info) -> Result<()> {
-        match a.newest.iter().zip(&b.newest).find(|(a, b)| a.is_some() && a == b) {
-            Some((Some(time), _)) => {
-                let ms = time.div_euclid(1_000_000);
-                let (a, b) = (super::row::format_labels(&a.labels), super::row::format_labels(&b.labels));
-                Err(QueryError::execution(format!(
-                    "found duplicate series for info metric: existing {a} @ {ms}, new {b} @ {ms}"
-                )))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The row with the labels of its info series: several rows when they change over time.
@@ -135,7 +109,7 @@ impl Infos {
         let begin = results.len();
         let mut last: Option<(Vec<usize>, Option<usize>)> = None;
         for (step, &value) in row.values.iter().enumerate().filter(|(_, value)| is_present(**value)) {
-            let found: Vec<usize> = targets.iter().filter_map(|target| self.newest(target, step)).collect();
+            let found: Vec<usize> = targets.iter().filter_map(|target| target[step]).collect();
             let place = match &last {
                 Some((known, place)) if *known == found => *place,
                 _ => {
@@ -150,15 +124,6 @@ impl Infos {
             }
         }
         Ok(())
-    }
-
-    fn newest(&self, target: &Target, step: usize) -> Option<usize> {
-        target
-            .infos
-            .iter()
-            .copied()
-            .filter(|&at| self.series[at].newest[step].is_some())
-            .max_by_key(|&at| self.series[at].newest[step])
     }
 
     /// The labels of the row and of its info series; none when a matcher asks for a label and there is no info series.
@@ -189,6 +154,26 @@ impl Infos {
         }
         Ok(Some(builder.build()?))
     }
+}
+
+/// Lets the info series `at` tell of the target where it is the newest, or fails where another one is as new.
+fn add_to_target(target: &mut Target, at: usize, series: &[Info]) -> Result<()> {
+    let info = &series[at];
+    for (step, known) in target.iter_mut().enumerate() {
+        let Some(time) = info.newest[step] else { continue };
+        match known.map(|known| (known, series[known].newest[step])) {
+            Some((other, Some(newest))) if newest == time => {
+                let ms = time.div_euclid(1_000_000);
+                let (other, labels) = (format_labels(&series[other].labels), format_labels(&info.labels));
+                return Err(QueryError::execution(format!(
+                    "found duplicate series for info metric: existing {other} @ {ms}, new {labels} @ {ms}"
+                )));
+            }
+            Some((_, Some(newest))) if newest > time => {}
+            _ => *known = Some(at),
+        }
+    }
+    Ok(())
 }
 
 /// The row in `results[begin..]` with these labels, a new one if there is none.

@@ -168,7 +168,7 @@ impl Executor {
         let plan = plan::build(&query.expr, bounds)?;
         if !query.is_instant() && matches!(plan, Plan::Range(_) | Plan::String(_)) {
             let kind = if matches!(plan, Plan::String(_)) { "string" } else { "range vector" };
-            return Err(QueryError::BadData(format!(
+            return Err(QueryError::Query(format!(
                 "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
             )));
         }

@@ -65,7 +65,7 @@ fn to_millis(expr: &DurationExpr, seconds: f64) -> Result<i64> {
 
 fn fail<T>(expr: &DurationExpr, reason: &str) -> Result<T> {
     let span = expr.span();
-    Err(QueryError::BadData(format!("{}:{}: {reason}", span.start, span.end)))
+    Err(QueryError::Query(format!("{}:{}: {reason}", span.start, span.end)))
 }
 
 #[cfg(test)]

@@ -318,6 +318,9 @@ fn write_stats(out: &mut Vec<u8>, outcome: &Outcome, timing: Timing) {
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
+        if matches!(error, QueryError::Query(_)) {
+            return Self::parameter("query", error);
+        }
         let kind = match error.kind() {
             ErrorKind::BadData => ErrorType::BadData,
             ErrorKind::Execution => ErrorType::Execution,
