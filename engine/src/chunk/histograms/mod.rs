@@ -22,6 +22,9 @@ pub const COLUMN_PARTS_MAX: usize = 1 << 20;
 /// A run of at most this many histograms is stored one by one: columns of so few numbers do not pay.
 const SHORT_RUN: usize = 2;
 
+/// So many histograms of a run are put together at a time: their counts of one bucket are a cache line.
+const TILE: usize = 8;
+
 const FORM_HINT: u8 = 0b11;
 const FORM_HINTS: u8 = 1 << 2;
 const FORM_COUNT_IS_TOTAL: u8 = 1 << 3;
@@ -202,24 +205,32 @@ fn read_run(
     if hints {
         column.values(samples, &mut hint_numbers)?;
     }
-    let mut numbers = Vec::new();
     let columns = usize::from(!count_is_total) + 2 + positive + negative;
+    let mut numbers = Vec::with_capacity(columns * samples);
     for _ in 0..columns {
         column.values(samples, &mut numbers)?;
     }
     // The columns one after the other: the numbers of sample `i` are each `samples` apart.
     let (counts, rest) = numbers.split_at(if count_is_total { 0 } else { samples });
-    let side = |from: usize, buckets: usize, i: usize| -> Vec<f64> {
-        (from..from + buckets).map(|bucket| rest[bucket * samples + i]).collect()
-    };
-    for i in 0..samples {
-        let hint = hint_numbers.get(i).map_or(form & FORM_HINT, |number| *number as u8);
-        let reset_hint = reset_hint(hint).unwrap_or(ResetHint::Unknown);
-        let (zero_count, sum) = (rest[i], rest[samples + i]);
-        let sides = [side(2, positive, i), side(2 + positive, negative, i)];
-        let count = counts.get(i).copied().unwrap_or_else(|| total(zero_count, [&sides[0], &sides[1]]));
-        let numbers = Numbers { reset_hint, count, zero_count, sum };
-        out.push(Arc::new(layout.histogram(numbers, sides)));
+    for tile in (0..samples).step_by(TILE) {
+        let len = TILE.min(samples - tile);
+        let empty = || [Vec::with_capacity(positive), Vec::with_capacity(negative)];
+        let mut sides: [[Vec<f64>; 2]; TILE] = std::array::from_fn(|_| empty());
+        for bucket in 0..positive + negative {
+            let side = usize::from(bucket >= positive);
+            let from = (2 + bucket) * samples + tile;
+            for (sides, count) in sides.iter_mut().zip(&rest[from..from + len]) {
+                sides[side].push(*count);
+            }
+        }
+        for (i, sides) in (tile..tile + len).zip(sides) {
+            let hint = hint_numbers.get(i).map_or(form & FORM_HINT, |number| *number as u8);
+            let reset_hint = reset_hint(hint).unwrap_or(ResetHint::Unknown);
+            let (zero_count, sum) = (rest[i], rest[samples + i]);
+            let count = counts.get(i).copied().unwrap_or_else(|| total(zero_count, [&sides[0], &sides[1]]));
+            let numbers = Numbers { reset_hint, count, zero_count, sum };
+            out.push(Arc::new(layout.histogram(numbers, sides)));
+        }
     }
     Ok(())
 }
