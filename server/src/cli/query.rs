@@ -265,7 +265,7 @@ mod tests {
             json!({"count": "3", "sum": "5", "buckets": [[3, "-1", "1", "2"], [0, "1", "2", "1"]]});
         let vector = json!({"resultType": "vector", "result": [{"metric": {}, "histogram": [1, histogram]}]});
         assert!(
-            render(&vector).ends_with("{}     {count:3, sum:5, [-1,1]:2, (1,2]:1}\n"),
+            render(&vector).ends_with("{}      {count:3, sum:5, [-1,1]:2, (1,2]:1}\n"),
             "{}",
             render(&vector)
         );
