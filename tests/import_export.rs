@@ -64,7 +64,7 @@ fn odd_values_and_names_come_back_bit_for_bit() {
 
 /// Series whose values no decimal encoding fits, with timestamps of all signs.
 fn odd_lines() -> String {
-    const SPECIAL: [&str; 9] = [
+    const SPECIAL: [&str; 12] = [
         "null",
         r#""NaN:7ff0000000000002""#,
         r#""NaN:fff8000000001234""#,
@@ -74,6 +74,9 @@ fn odd_lines() -> String {
         "5e-324",
         "1.7976931348623157e308",
         "0.1",
+        r#"{"schema":3,"count":7.0,"sum":1.25,"zero_count":-0.0,"positive":{"spans":[[-2,2],[1,1]],"counts":[1.0,2.0,4.0]}}"#,
+        r#"{"schema":3,"count":8.0,"sum":"NaN:7ff0000000000002","positive":{"spans":[[-2,2],[1,1]],"counts":[1.0,2.0,5.0]}}"#,
+        r#"{"schema":-53,"reset_hint":"gauge","count":0.5,"negative":{"spans":[[0,1]],"counts":[0.5]},"custom_values":[0.25]}"#,
     ];
     let mut random = Random(1);
     let mut text = String::new();

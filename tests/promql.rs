@@ -6,47 +6,41 @@
 
 #[path = "promql/compare.rs"]
 mod compare;
+#[path = "promql/histogram.rs"]
+mod histogram;
 #[path = "promql/script.rs"]
 mod script;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use script::{At, Command, Eval, Load, Point, Text};
-use timberline_engine::{Db, Labels, Matcher, Options, WalSync, is_stale};
-use timberline_query::ast::Expr;
+use timberline_engine::{Db, Options, WalSync, is_stale};
 use timberline_query::{Cancel, Executor, ExecutorOptions, Query};
 
-/// Identifiers of features that Prometheus calls experimental: an eval that uses one is skipped.
-#[rustfmt::skip]
-const EXPERIMENTAL: &[&str] = &[
-    "double_exponential_smoothing", "end", "first_over_time", "histogram_quantiles", "info", "limit_ratio", "limitk",
-    "mad_over_time", "max_of", "min_of", "range", "sort_by_label", "sort_by_label_desc", "start", "start_timestamp", "step",
-    "ts_of_first_over_time", "ts_of_last_over_time", "ts_of_max_over_time", "ts_of_min_over_time",
-];
-
-/// Functions of native histograms alone.
-#[rustfmt::skip]
-const NATIVE: &[&str] = &[
-    "histogram_avg", "histogram_count", "histogram_stddev", "histogram_stdvar", "histogram_sum",
-];
-
-/// Prometheus's scripts for the stable language over floats.
+/// Prometheus's scripts.
 #[rustfmt::skip]
 const CONFORMANCE: &[&str] = &[
     "aggregators",
     "at_modifier",
     "collision",
+    "duration_expression",
+    "extended_vectors",
+    "fill-modifier",
     "functions",
     "histograms",
+    "info",
     "literals",
     "name_label_dropping",
+    "native_histograms",
     "operators",
     "range_queries",
     "selectors",
     "staleness",
     "subquery",
     "trig_functions",
+    "type_and_unit",
 ];
 
 /// How the evals of some scripts went.
@@ -61,8 +55,6 @@ struct Runner {
     executor: Executor,
     report: Report,
     db: Option<(Db, tempfile::TempDir)>,
-    /// Series with native histograms, which are left out.
-    left_out: Vec<Labels>,
     /// Why the data of this section is incomplete.
     broken: Option<String>,
 }
@@ -99,8 +91,7 @@ fn repository() -> PathBuf {
 
 fn run(files: &[PathBuf]) -> Report {
     let executor = Executor::new(ExecutorOptions::default()).unwrap();
-    let mut runner =
-        Runner { executor, report: Report::default(), db: None, left_out: Vec::new(), broken: None };
+    let mut runner = Runner { executor, report: Report::default(), db: None, broken: None };
     for file in files {
         runner.clear();
         let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
@@ -126,8 +117,8 @@ impl Runner {
                 println!("{file}:{line}: {reason}");
             }
             Command::Eval(eval) => {
-                if let Some(reason) = self.reason_to_skip(&eval) {
-                    *self.report.skipped.entry(reason).or_default() += 1;
+                if let Some(reason) = &self.broken {
+                    *self.report.skipped.entry(reason.clone()).or_default() += 1;
                 } else if let Err(reason) = self.eval(&eval) {
                     let Eval { line, query, .. } = *eval;
                     self.report.failures.push(format!("{file}:{line}: {query}\n    {reason}"));
@@ -140,7 +131,6 @@ impl Runner {
 
     fn clear(&mut self) {
         self.db = None;
-        self.left_out.clear();
         self.broken = None;
     }
 
@@ -154,50 +144,23 @@ impl Runner {
     }
 
     fn load(&mut self, load: &Load) {
-        for (labels, points) in &load.series {
-            if points.contains(&Point::Histogram) {
-                self.left_out.push(labels.clone());
-            }
-            if load.with_native {
-                self.left_out.extend(native_labels(labels));
-            }
-        }
+        let native = if load.with_native { histogram::to_native(load) } else { Vec::new() };
         let db = self.db();
         let mut appender = db.appender().unwrap();
-        for (labels, points) in &load.series {
-            let samples = points.iter().enumerate().filter_map(|(i, point)| match point {
-                Point::Float(value) => Some((i as i64 * load.step_ms * 1_000_000, *value)),
-                _ => None,
-            });
-            appender.series(labels, samples).unwrap();
+        for (labels, points) in load.series.iter().chain(&native) {
+            let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+            for (i, point) in points.iter().enumerate() {
+                let time = i as i64 * load.step_ms * 1_000_000;
+                match point {
+                    Point::Gap => {}
+                    Point::Float(value) => floats.push((time, *value)),
+                    Point::Histogram(histogram) => histograms.push((time, Arc::clone(histogram))),
+                }
+            }
+            appender.series(labels, floats).unwrap();
+            appender.histogram_series(labels, histograms).unwrap();
         }
         appender.commit().unwrap();
-    }
-
-    fn reason_to_skip(&self, eval: &Eval) -> Option<String> {
-        if self.broken.is_some() {
-            return self.broken.clone();
-        }
-        if eval.series.iter().any(|(_, points)| points.contains(&Point::Histogram)) {
-            return Some("native histograms".to_owned());
-        }
-        if let Some(name) = calls(&eval.query).find(|name| EXPERIMENTAL.contains(name)) {
-            return Some(format!("experimental: {name}"));
-        }
-        if calls(&eval.query).any(|name| NATIVE.contains(&name)) {
-            return Some("native histograms".to_owned());
-        }
-        if eval.query.contains(r"\x") {
-            return Some("strings that are not UTF-8".to_owned());
-        }
-        let expr = timberline_query::parse(&eval.query).ok()?;
-        let mut selectors = Vec::new();
-        collect_selectors(&expr, &mut selectors);
-        let selects = |labels: &Labels| {
-            let matches = |matcher: &Matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default());
-            selectors.iter().any(|matchers| matchers.iter().all(matches))
-        };
-        self.left_out.iter().any(selects).then(|| "native histograms".to_owned())
     }
 
     fn eval(&mut self, eval: &Eval) -> Result<(), String> {
@@ -226,8 +189,8 @@ impl Runner {
         if eval.ordered || eval.range_vector.is_some() || eval.string.is_some() {
             return Ok(());
         }
-        // `@ start()` and `@ end()` mean other times in a range query.
-        if eval.query.contains("start()") || eval.query.contains("end()") {
+        // These mean other times in a range query.
+        if ["start()", "end()", "step()", "range()"].iter().any(|call| eval.query.contains(call)) {
             return Ok(());
         }
         let outcome = run(time_ms - 60_000, time_ms + 60_000, 60_000).map_err(|error| error.to_string())?;
@@ -240,46 +203,6 @@ fn check_failure(eval: &Eval, error: &str) -> Result<(), String> {
         Some(expected) if compare::text_matches(expected, error) => Ok(()),
         Some(Text::Any) | None => Err(format!("failed: {error}")),
         Some(expected) => Err(format!("failed with {error:?} instead of {expected:?}")),
-    }
-}
-
-/// The names in front of parentheses, outside of strings; not those of `@ start()` and `@ end()`.
-fn calls(query: &str) -> impl Iterator<Item = &str> {
-    let outside_strings = query.split(['"', '\'', '`']).step_by(2);
-    outside_strings.flat_map(|text| {
-        text.match_indices('(').filter_map(|(at, _)| {
-            let before = text[..at].trim_end();
-            let start = before.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(0, |i| i + 1);
-            let is_modifier = before[..start].trim_end().ends_with('@');
-            (!is_modifier).then_some(&before[start..])
-        })
-    })
-}
-
-/// The native histogram that a series of a classic one would be converted to.
-fn native_labels(labels: &Labels) -> Option<Labels> {
-    let name = labels.metric_name()?;
-    let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix))?;
-    Some(labels.to_builder().remove("le").set("__name__", base).build().unwrap())
-}
-
-fn collect_selectors<'e>(expr: &'e Expr, out: &mut Vec<&'e [Matcher]>) {
-    match expr {
-        Expr::Number(_) | Expr::String(_) => {}
-        Expr::Selector(selector) => out.push(&selector.matchers),
-        Expr::Matrix(matrix) => out.push(&matrix.selector.matchers),
-        Expr::Subquery(subquery) => collect_selectors(&subquery.expr, out),
-        Expr::Unary(unary) => collect_selectors(&unary.expr, out),
-        Expr::Paren(paren) => collect_selectors(&paren.expr, out),
-        Expr::Binary(binary) => {
-            collect_selectors(&binary.lhs, out);
-            collect_selectors(&binary.rhs, out);
-        }
-        Expr::Aggregate(aggregate) => {
-            aggregate.param.iter().for_each(|param| collect_selectors(param, out));
-            collect_selectors(&aggregate.expr, out);
-        }
-        Expr::Call(call) => call.args.iter().for_each(|arg| collect_selectors(arg, out)),
     }
 }
 
@@ -296,7 +219,11 @@ fn the_notation_expands_as_documented() {
     assert_eq!(points("0+10x2 5"), floats(&[0.0, 10.0, 20.0, 5.0]));
     assert_eq!(points("3-1x2"), floats(&[3.0, 2.0, 1.0]));
     assert_eq!(points("1e-6 -2.5e+3x1"), floats(&[1e-6, -2500.0, -2500.0]));
-    assert_eq!(points("_ _x2"), [Point::Gap; 3]);
-    assert_eq!(points("{{schema:1 sum:2}}+{{sum:1}}x1 {{}}"), [Point::Histogram; 3]);
+    assert_eq!(points("_ _x2"), [const { Point::Gap }; 3]);
+    let sums: Vec<f64> = points("{{schema:0 sum:2 buckets:[1 2] offset:-1}}+{{sum:1}}x1 {{}}")
+        .iter()
+        .map(|point| if let Point::Histogram(histogram) = point { histogram.sum } else { f64::NAN })
+        .collect();
+    assert_eq!(sums, [2.0, 3.0, 0.0]);
     assert!(matches!(points("stale")[..], [Point::Float(value)] if is_stale(value)));
 }

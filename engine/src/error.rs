@@ -58,6 +58,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A native histogram that contradicts itself.
+    #[error("invalid histogram: {reason}")]
+    InvalidHistogram {
+        /// What does not fit.
+        reason: String,
+    },
     /// A configured bound was reached.
     #[error("limit {name} reached: {got} is more than {limit}")]
     Limit {

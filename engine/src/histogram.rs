@@ -15,6 +15,9 @@ pub const EXPONENTIAL_SCHEMA_MIN: i32 = -4;
 /// The finest exponential schema: bucket bounds grow by 2^(2⁻⁸).
 pub const EXPONENTIAL_SCHEMA_MAX: i32 = 8;
 
+/// The most spans, buckets and custom bounds that a histogram may have, all together.
+pub const PARTS_MAX: usize = 16_384;
+
 /// What is known of a counter reset between a histogram and the one before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -77,6 +80,53 @@ impl Histogram {
     pub fn has_custom_buckets(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA
     }
+
+    /// How many spans, buckets and custom bounds it has.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        let side = |buckets: &Buckets| buckets.spans.len() + buckets.counts.len();
+        side(&self.positive) + side(&self.negative) + self.custom_values.len()
+    }
+
+    /// The bytes of memory that it takes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.parts() * size_of::<f64>()
+    }
+
+    /// Whether both have the same buckets, empty or not, down to the bits of their bounds.
+    #[must_use]
+    pub fn has_layout_of(&self, other: &Self) -> bool {
+        self.schema == other.schema
+            && self.zero_threshold.to_bits() == other.zero_threshold.to_bits()
+            && self.positive.spans == other.positive.spans
+            && self.negative.spans == other.negative.spans
+            && (Arc::ptr_eq(&self.custom_values, &other.custom_values)
+                || self
+                    .custom_values
+                    .iter()
+                    .map(|v| v.to_bits())
+                    .eq(other.custom_values.iter().map(|v| v.to_bits())))
+    }
+
+    /// Checks what storage takes for granted: each side has as many counts as its spans say.
+    ///
+    /// # Errors
+    /// What is wrong; also when it has more than [`PARTS_MAX`] parts.
+    pub fn check(&self) -> Result<(), String> {
+        let parts = self.parts();
+        if parts > PARTS_MAX {
+            return Err(format!("{parts} spans, buckets and bounds, the limit is {PARTS_MAX}"));
+        }
+        for (side, buckets) in [("positive", &self.positive), ("negative", &self.negative)] {
+            let spans: u64 = buckets.spans.iter().map(|span| u64::from(span.length)).sum();
+            let counts = buckets.counts.len();
+            if spans != counts as u64 {
+                return Err(format!("spans need {spans} buckets, have {counts} on the {side} side"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The cells that stand for histograms in a column of values.
@@ -99,6 +149,14 @@ pub mod cell {
         (value.to_bits() & TAG_MASK == TAG).then_some(value.to_bits() as u32)
     }
 
+    /// The same number, unless its bits are those of a cell: then an ordinary NaN.
+    #[must_use]
+    #[inline]
+    pub fn float(value: f64) -> f64 {
+        // A comparison of 32 bits, of which any processor does several at once: all values that are written pass here.
+        if (value.to_bits() >> 32) as u32 == (TAG >> 32) as u32 { f64::NAN } else { value }
+    }
+
     /// Whether `value` names a histogram.
     #[must_use]
     #[inline]
@@ -116,11 +174,13 @@ mod tests {
         for place in [0, 1, u32::MAX] {
             assert!(cell::histogram(place).is_nan());
             assert_eq!(cell::histogram_place(cell::histogram(place)), Some(place));
+            assert_eq!(cell::float(cell::histogram(place)).to_bits(), f64::NAN.to_bits());
         }
         for value in
             [0.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::from_bits(0x7ff0_0000_0000_0002), f64::MIN]
         {
             assert_eq!(cell::histogram_place(value), None);
+            assert_eq!(cell::float(value).to_bits(), value.to_bits());
             assert!(!cell::is_histogram(value));
         }
     }

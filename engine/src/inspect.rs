@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::block::{Block, CHUNKS_FILE, INDEX_FILE, block_id, block_path, verify_units};
-use crate::chunk::{describe_timestamps, describe_values};
+use crate::chunk::{describe_column, describe_timestamps};
 use crate::directory::{Directory, Mapped, RealDirectory};
 use crate::error::{Error, Result};
 use crate::index::{ChunkRef, Index, TimesEntry};
@@ -286,7 +286,7 @@ impl Inspector<'_> {
                 statistics.1 += columns.statistics.len() as u64;
                 let names = [
                     (describe_timestamps(columns.timestamps), "timestamps", columns.timestamps.len()),
-                    (describe_values(columns.values, times.count as usize), "values", columns.values.len()),
+                    (describe_column(columns.values, times.count as usize), "values", columns.values.len()),
                 ];
                 for (name, kind, bytes) in names {
                     let name = name.unwrap_or_default();

@@ -67,7 +67,7 @@ pub use matcher::{MatchOp, Matcher};
 pub use options::{Options, WalSync};
 pub use pattern::{PatternError, anchored_regex};
 pub use querier::{Cardinality, Count, Part, Series, Snapshot};
-pub use rows::{Field, Row};
+pub use rows::{Field, HistogramRow, Row};
 pub use samples::Samples;
 pub use time::TimeRange;
 pub use value::{STALE_NAN, STALE_NAN_BITS, is_stale};

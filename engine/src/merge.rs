@@ -70,8 +70,7 @@ impl Windows<'_> {
                     .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason))?;
             }
             if let Some(buffered) = &series.buffered {
-                samples.timestamps.extend_from_slice(&buffered.timestamps);
-                samples.values.extend_from_slice(&buffered.values);
+                samples.append(buffered);
             }
             sort_last_wins(&mut samples);
             self.write_series(&series.labels, &samples)?;
@@ -92,7 +91,7 @@ impl Windows<'_> {
                 }
             };
             let end = start + len;
-            writer.samples(&samples.timestamps[start..end], &samples.values[start..end])?;
+            writer.samples(samples, start..end)?;
             writer.end_series(labels);
             start = end;
         }
@@ -209,13 +208,13 @@ fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Res
             source.decode(&mut pending)?;
         }
         sort_last_wins(&mut pending);
-        return writer.samples(&pending.timestamps, &pending.values);
+        return writer.samples(&pending, 0..pending.len());
     }
     chunks.sort_unstable_by_key(|source| source.times.range.start);
     for source in chunks.iter() {
         let count = source.times.count as usize;
         if pending.len() + count > CHUNK_SAMPLES_MAX || source.moves() {
-            writer.samples(&pending.timestamps, &pending.values)?;
+            writer.samples(&pending, 0..pending.len())?;
             pending.clear();
         }
         if source.moves() {
@@ -224,7 +223,7 @@ fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Res
             source.decode(&mut pending)?;
         }
     }
-    writer.samples(&pending.timestamps, &pending.values)
+    writer.samples(&pending, 0..pending.len())
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ impl Repair<'_> {
             match &deleted {
                 Some(deleted) if deleted.touches(times.range) => {
                     deleted.remove_from(&mut samples, 0);
-                    writer.samples(&samples.timestamps, &samples.values)?;
+                    writer.samples(&samples, 0..samples.len())?;
                 }
                 _ => writer.encoded(block.encoded(*chunk, times)?)?,
             }

@@ -1,5 +1,9 @@
 //! What a writer hands in: rows of named values that share a key and a timestamp.
 
+use std::sync::Arc;
+
+use crate::histogram::Histogram;
+
 /// One field of a row. The name is opaque to the engine: the bytes as the protocol has them.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
@@ -19,4 +23,17 @@ pub struct Row<'a> {
     pub timestamp: i64,
     /// The fields. When a name stands twice, the later value counts.
     pub fields: &'a [Field<'a>],
+}
+
+/// A native histogram as a row of its own.
+#[derive(Clone, Debug)]
+pub struct HistogramRow<'a> {
+    /// As [`Row::key`]. The series may be one that other rows give floats.
+    pub key: &'a [u8],
+    /// As [`Field::name`].
+    pub name: &'a [u8],
+    /// Nanoseconds since the epoch.
+    pub timestamp: i64,
+    /// The sample.
+    pub histogram: Arc<Histogram>,
 }

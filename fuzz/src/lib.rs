@@ -1,7 +1,9 @@
 //! What several targets share: a sink that remembers rows, and damage.
 
-use timberline::ingest::{RowSink, SeriesSink};
-use timberline_engine::{Error, Labels, Row};
+use std::sync::Arc;
+
+use timberline::ingest::{HistogramSink, RowSink, SeriesSink};
+use timberline_engine::{Error, Histogram, HistogramRow, Labels, Row};
 
 /// One sample as a sink got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +18,10 @@ pub struct Sample {
     pub bits: u64,
 }
 
-/// Remembers all samples. As the engine does with names that are new to it, it resolves each.
+/// Remembers all samples, and how many histograms there were. As the engine does with names that are new to it, it resolves
+/// each.
 #[derive(Debug, Default)]
-pub struct Memory(pub Vec<Sample>);
+pub struct Memory(pub Vec<Sample>, pub u64);
 
 impl RowSink for Memory {
     fn row(
@@ -36,7 +39,32 @@ impl RowSink for Memory {
     }
 }
 
+impl HistogramSink for Memory {
+    fn histogram(
+        &mut self,
+        row: HistogramRow<'_>,
+        mut resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
+    ) -> Result<(), Error> {
+        resolve(row.name)?;
+        row.histogram.check().map_err(|reason| Error::InvalidHistogram { reason })?;
+        self.1 += 1;
+        Ok(())
+    }
+}
+
 impl SeriesSink for Memory {
+    fn histograms(
+        &mut self,
+        _: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error> {
+        for (_, histogram) in samples {
+            histogram.check().map_err(|reason| Error::InvalidHistogram { reason })?;
+            self.1 += 1;
+        }
+        Ok(())
+    }
+
     fn series(
         &mut self,
         labels: &Labels,

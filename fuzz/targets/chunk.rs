@@ -2,10 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
+use timberline_engine::Samples;
 use timberline_engine::chunk::{
-    CHUNK_SAMPLES_MAX, decode_statistics, decode_timestamps, decode_values, describe_timestamps,
-    describe_values, encode_timestamps, encode_values_with_statistics, timestamp_count,
+    CHUNK_SAMPLES_MAX, decode_column, decode_statistics, decode_timestamps, decode_values, describe_column,
+    describe_timestamps, encode_column, encode_timestamps, encode_values_with_statistics, timestamp_count,
 };
+use timberline_engine::histogram::{BucketSpan, Buckets, Histogram, ResetHint, cell};
 use timberline_fuzz::damage;
 
 #[derive(Arbitrary, Debug)]
@@ -15,6 +17,8 @@ struct Input {
     bytes: Vec<u8>,
     count: u16,
     changes: Vec<(u16, u8)>,
+    /// Of histograms: the lengths of spans, the hint, and how many there are with these buckets.
+    layouts: Vec<(Vec<u8>, u8, u8)>,
 }
 
 fuzz_target!(|input: Input| {
@@ -41,7 +45,51 @@ fuzz_target!(|input: Input| {
     read(&column, values.len());
     damage(&mut statistics, &input.changes);
     let _ = decode_statistics(&statistics, values.len());
+
+    let samples = histograms(&input);
+    let mut column = Vec::new();
+    encode_column(&samples.values, &samples.histograms, &mut column);
+    let mut decoded = Samples::default();
+    decode_column(&column, samples.len(), &mut decoded).unwrap();
+    decoded.timestamps.clone_from(&samples.timestamps);
+    assert_eq!(format!("{:?}", list(&decoded)), format!("{:?}", list(&samples)));
+    damage(&mut column, &input.changes);
+    read(&column, samples.len());
 });
+
+/// Runs of histograms, with floats between them; their numbers are those of the input, in turn.
+fn histograms(input: &Input) -> Samples {
+    let mut numbers = input.numbers.iter().map(|number| cell::float(f64::from_bits(*number as u64))).cycle();
+    let mut number = || numbers.next().unwrap_or(1.0);
+    let mut samples = Samples::default();
+    for (lengths, hint, count) in &input.layouts {
+        let spans: Vec<BucketSpan> =
+            lengths.iter().map(|length| BucketSpan { offset: 1, length: u32::from(length % 8) }).collect();
+        let buckets: u32 = spans.iter().map(|span| span.length).sum();
+        for _ in 0..*count {
+            let counts = (0..buckets).map(|_| number()).collect();
+            let reset_hint = if hint % 2 == 0 { ResetHint::Gauge } else { ResetHint::Unknown };
+            let positive = Buckets { spans: spans.clone(), counts };
+            let (sum, count) = (number(), number());
+            let histogram = Histogram { reset_hint, sum, count, positive, ..Histogram::default() };
+            samples.push_histogram(0, histogram.into());
+        }
+        samples.push(0, number());
+    }
+    let len = samples.len().min(1000);
+    samples.timestamps.truncate(len);
+    samples.values.truncate(len);
+    samples
+}
+
+/// What the samples are, wherever their histograms lie; the sign of a NaN does not show.
+fn list(samples: &Samples) -> Vec<(Option<&Histogram>, Option<u64>)> {
+    let of = |at: usize| match samples.histogram(at) {
+        Some(histogram) => (Some(&**histogram), None),
+        None => (None, Some(samples.values[at].to_bits())),
+    };
+    (0..samples.len()).map(of).collect()
+}
 
 /// Statistics fit their values.
 fn check(values: &[f64], statistics: &[u8]) {
@@ -65,7 +113,11 @@ fn read(bytes: &[u8], count: usize) {
     if decode_values(bytes, count, &mut values).is_ok() {
         assert_eq!(values.len(), count);
     }
-    let _ = (describe_timestamps(bytes), describe_values(bytes, count));
+    let mut samples = Samples::default();
+    if decode_column(bytes, count, &mut samples).is_ok() {
+        assert_eq!(samples.values.len(), count);
+    }
+    let _ = (describe_timestamps(bytes), describe_column(bytes, count));
 }
 
 /// The numbers as they are, as steps, or as small steps around a regular one.

@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use timberline::ingest::exposition::{Dialect, parse_line, write_text};
 use timberline::ingest::{Limits, Precision, jsonl};
+use timberline_engine::Samples;
 use timberline_fuzz::Memory;
 
 const NOW: i64 = 1_700_000_000_000_000_000;
@@ -20,10 +21,11 @@ fuzz_target!(|text: &[u8]| {
         assert_eq!(report.lines, report.samples + report.errors.total);
         for sample in &sink.0 {
             let mut line = Vec::new();
-            let (timestamps, values) = ([sample.timestamp], [f64::from_bits(sample.bits)]);
-            jsonl::append_line(&mut line, &sample.labels, &timestamps, &values, Precision::Nanoseconds);
+            let samples = Samples::floats(vec![sample.timestamp], vec![f64::from_bits(sample.bits)]);
+            jsonl::append_line(&mut line, &sample.labels, &samples, 0..1, Precision::Nanoseconds);
             let again = jsonl::parse_line(&line, Precision::Nanoseconds, &Limits::DEFAULT).unwrap();
             assert_eq!(again.labels, sample.labels);
+            let again = again.samples;
             assert_eq!((again.timestamps[0], again.values[0].to_bits()), (sample.timestamp, sample.bits));
         }
     }

@@ -11,16 +11,19 @@ fuzz_target!(|text: &[u8]| {
     for precision in [Precision::Milliseconds, Precision::Nanoseconds] {
         let report = write_lines(text, precision, &Limits::DEFAULT, &mut sink).unwrap();
         assert!(report.errors.total <= report.lines);
-        assert_eq!(report.samples, sink.0.len() as u64);
-        sink.0.clear();
+        assert_eq!(report.samples, sink.0.len() as u64 + sink.1);
+        sink = Memory::default();
     }
     for line in text.split(|byte| *byte == b'\n') {
         let Ok(series) = parse_line(line, Precision::Nanoseconds, &Limits::DEFAULT) else { continue };
         let mut written = Vec::new();
-        append_line(&mut written, &series.labels, &series.timestamps, &series.values, Precision::Nanoseconds);
+        let all = 0..series.samples.len();
+        append_line(&mut written, &series.labels, &series.samples, all, Precision::Nanoseconds);
         let again = parse_line(&written, Precision::Nanoseconds, &Limits::DEFAULT).unwrap();
-        assert_eq!((&again.labels, &again.timestamps), (&series.labels, &series.timestamps));
+        let (a, b) = (&again.samples, &series.samples);
+        assert_eq!((&again.labels, &a.timestamps), (&series.labels, &b.timestamps));
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&again.values), bits(&series.values));
+        assert_eq!(bits(&a.values), bits(&b.values));
+        assert_eq!(format!("{:?}", a.histograms), format!("{:?}", b.histograms));
     }
 });

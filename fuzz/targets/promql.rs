@@ -1,4 +1,4 @@
-//! Any text as PromQL: what parses, prints to text that parses to the same and prints the same.
+//! Any text as PromQL: what parses, prints to text that parses to the same and prints the same, in one line or in several.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,6 +12,9 @@ fuzz_target!(|text: &str| {
             let printed = expr.to_string();
             let again =
                 parse(&printed).unwrap_or_else(|error| panic!("{text} printed as {printed}: {error}"));
+            assert_eq!(again.to_string(), printed, "{text}");
+            let pretty = expr.pretty();
+            let again = parse(&pretty).unwrap_or_else(|error| panic!("{text} broken as {pretty}: {error}"));
             assert_eq!(again.to_string(), printed, "{text}");
         }
         Err(error) => {

@@ -66,10 +66,102 @@ pub struct NumberLiteral {
 /// A string constant, unescaped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StringLiteral {
-    /// The unescaped text.
+    /// The unescaped text, with replacement characters where it is not UTF-8.
     pub value: String,
+    /// The bytes that the escapes spell when they are not UTF-8. No label can be called that.
+    pub invalid: Option<Vec<u8>>,
     /// Where it stands.
     pub span: Span,
+}
+
+/// A duration of a selector or a subquery.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Duration {
+    /// `5m`: known from the text, milliseconds.
+    Millis(i64),
+    /// `5m * 2`, `step()`: known once the query's step and range are.
+    Expr(Box<DurationExpr>),
+}
+
+impl Duration {
+    /// No time at all.
+    pub const ZERO: Self = Self::Millis(0);
+}
+
+/// Arithmetic of durations. Each value is a number of seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DurationExpr {
+    /// `5m`, `300`, with its sign.
+    Number(NumberLiteral),
+    /// `step()`: the query's step, 0 for an instant query.
+    Step(Span),
+    /// `range()`: from the query's first to its last time, 0 for an instant query.
+    Range(Span),
+    /// `-expr`, `+expr`.
+    Unary {
+        /// Whether the operator is `-` (else `+`).
+        negative: bool,
+        /// The operand.
+        expr: Box<Self>,
+        /// Where it stands.
+        span: Span,
+    },
+    /// `lhs op rhs`, where the operator is arithmetic.
+    Binary {
+        /// The operator.
+        op: BinaryOp,
+        /// Left operand.
+        lhs: Box<Self>,
+        /// Right operand.
+        rhs: Box<Self>,
+        /// Where it stands.
+        span: Span,
+    },
+    /// `min_of(a, b)`, `max_of(a, b)`.
+    Extreme {
+        /// Whether it is the larger of the two (else the smaller).
+        largest: bool,
+        /// First argument.
+        lhs: Box<Self>,
+        /// Second argument.
+        rhs: Box<Self>,
+        /// Where it stands.
+        span: Span,
+    },
+    /// `(expr)`; never around a number.
+    Paren {
+        /// The expression inside.
+        expr: Box<Self>,
+        /// Where it stands, parentheses included.
+        span: Span,
+    },
+}
+
+impl DurationExpr {
+    /// Where the expression stands in the query text.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        match self {
+            Self::Number(number) => number.span,
+            Self::Step(span) | Self::Range(span) => *span,
+            Self::Unary { span, .. }
+            | Self::Binary { span, .. }
+            | Self::Extreme { span, .. }
+            | Self::Paren { span, .. } => *span,
+        }
+    }
+}
+
+/// How a selector finds the values at the edges of its windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edges {
+    /// The samples inside are all that there is.
+    #[default]
+    Exact,
+    /// `anchored`: the newest sample at or before the window's start belongs to it.
+    Anchored,
+    /// `smoothed`: interpolated between the samples on both sides of an edge.
+    Smoothed,
 }
 
 /// What `@` fixes the evaluation time to.
@@ -90,10 +182,12 @@ pub struct VectorSelector {
     pub name: Option<String>,
     /// All matchers, the one for the name included.
     pub matchers: Vec<Matcher>,
-    /// `offset`, milliseconds; negative looks into the future.
-    pub offset_ms: i64,
+    /// `offset`; negative looks into the future.
+    pub offset: Duration,
     /// The `@` modifier.
     pub at: Option<At>,
+    /// `anchored` or `smoothed`.
+    pub edges: Edges,
     /// Where it stands.
     pub span: Span,
 }
@@ -103,8 +197,8 @@ pub struct VectorSelector {
 pub struct MatrixSelector {
     /// What is selected.
     pub selector: VectorSelector,
-    /// The window, milliseconds: `(t - range, t]`.
-    pub range_ms: i64,
+    /// The window: `(t - range, t]`.
+    pub range: Duration,
     /// Where it stands.
     pub span: Span,
 }
@@ -114,12 +208,12 @@ pub struct MatrixSelector {
 pub struct Subquery {
     /// The instant vector expression evaluated at each inner step.
     pub expr: Box<Expr>,
-    /// The window, milliseconds: `(t - range, t]`.
-    pub range_ms: i64,
-    /// The inner step, milliseconds; `None` takes the server's default.
-    pub step_ms: Option<i64>,
-    /// `offset`, milliseconds.
-    pub offset_ms: i64,
+    /// The window: `(t - range, t]`.
+    pub range: Duration,
+    /// The inner step; `None` takes the server's default.
+    pub step: Option<Duration>,
+    /// `offset`; negative looks into the future.
+    pub offset: Duration,
     /// The `@` modifier.
     pub at: Option<At>,
     /// Where it stands.
@@ -175,6 +269,10 @@ pub enum BinaryOp {
     Gte,
     /// `<=`
     Lte,
+    /// `</`: cuts off what a native histogram has above a value.
+    TrimUpper,
+    /// `>/`: cuts off what a native histogram has below a value.
+    TrimLower,
     /// `and`
     And,
     /// `or`
@@ -188,6 +286,24 @@ impl BinaryOp {
     #[must_use]
     pub fn is_comparison(self) -> bool {
         matches!(self, Self::Eql | Self::Neq | Self::Gtr | Self::Lss | Self::Gte | Self::Lte)
+    }
+
+    /// Whether this is `</` or `>/`.
+    #[must_use]
+    pub fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
+    }
+
+    /// Whether this is `+`, `-`, `*`, `/`, `%` or `^`.
+    #[must_use]
+    pub fn is_arithmetic(self) -> bool {
+        matches!(self, Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Mod | Self::Pow)
+    }
+
+    /// Whether the result is still the metric itself: some of its samples, or of their observations.
+    #[must_use]
+    pub fn keeps_name(self) -> bool {
+        self.is_comparison() || self.is_trim()
     }
 
     /// Whether this is `and`, `or` or `unless`.
@@ -211,8 +327,25 @@ pub enum Cardinality {
     ManyToMany,
 }
 
-/// `on`/`ignoring` and `group_left`/`group_right`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// `fill(...)`, `fill_left(...)`, `fill_right(...)`: what stands for the sample that one side lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct FillValues {
+    /// For the left side.
+    pub left: Option<f64>,
+    /// For the right side.
+    pub right: Option<f64>,
+}
+
+impl FillValues {
+    /// Whether there is a value for one of the sides.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.left.is_some() || self.right.is_some()
+    }
+}
+
+/// `on`/`ignoring`, `group_left`/`group_right` and `fill`.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct VectorMatching {
     /// How many series pair up.
     pub cardinality: Cardinality,
@@ -222,6 +355,8 @@ pub struct VectorMatching {
     pub labels: Vec<String>,
     /// The labels of `group_left(...)` or `group_right(...)`, copied from the "one" side.
     pub include: Vec<String>,
+    /// What stands for samples that a side lacks.
+    pub fill: FillValues,
 }
 
 /// `lhs op rhs`.

@@ -6,9 +6,12 @@ pub type Result<T, E = QueryError> = std::result::Result<T, E>;
 /// What can go wrong with a query after it was parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The request makes no sense: a range query of a range vector, an end before the start.
+    /// The request makes no sense: an end before the start.
     #[error("{0}")]
     BadData(String),
+    /// The query itself makes no sense at these times: a computed range that is not positive, a range query of a range vector.
+    #[error("{0}")]
+    Query(String),
     /// The query cannot be evaluated over the data it selects.
     #[error("{0}")]
     Execution(String),
@@ -67,7 +70,7 @@ impl QueryError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::BadData(_) | Self::Resolution { .. } => ErrorKind::BadData,
+            Self::BadData(_) | Self::Query(_) | Self::Resolution { .. } => ErrorKind::BadData,
             Self::Execution(_) | Self::Limit { .. } => ErrorKind::Execution,
             Self::Canceled => ErrorKind::Canceled,
             Self::Timeout => ErrorKind::Timeout,

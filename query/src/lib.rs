@@ -5,8 +5,10 @@
 pub mod ast;
 mod error;
 mod exec;
+pub mod histogram;
 pub mod parser;
 mod plan;
+mod pretty;
 mod print;
 pub mod signature;
 mod value;

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter, Write};
 use timberline_engine::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Expr, MatrixSelector, NumberLiteral, Subquery,
-    VectorMatching, VectorSelector,
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationExpr, Edges, Expr,
+    FillValues, MatrixSelector, NumberLiteral, StringLiteral, Subquery, VectorMatching, VectorSelector,
 };
 use crate::parser::{format_duration, is_bare_grouping_label, is_bare_matcher_label, is_bare_metric_name};
 
@@ -14,10 +14,11 @@ impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write_number(f, number),
-            Self::String(string) => write!(f, "{}", Quoted(&string.value)),
+            Self::String(string) => f.write_str(&quoted_literal(string)),
             Self::Selector(selector) => {
                 write_series(f, selector)?;
-                write_modifiers(f, selector.at, selector.offset_ms)
+                write_edges(f, selector.edges)?;
+                write_modifiers(f, selector.at, &selector.offset)
             }
             Self::Matrix(matrix) => write_matrix(f, matrix),
             Self::Subquery(subquery) => write_subquery(f, subquery),
@@ -55,6 +56,8 @@ impl BinaryOp {
             Self::Lss => "<",
             Self::Gte => ">=",
             Self::Lte => "<=",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
             Self::And => "and",
             Self::Or => "or",
             Self::Unless => "unless",
@@ -144,13 +147,21 @@ fn write_number(f: &mut Formatter<'_>, number: &NumberLiteral) -> fmt::Result {
         let sign = if value.is_sign_negative() { "-" } else { "" };
         return write!(f, "{sign}{}", format_duration((value.abs() * 1000.0).round() as i64));
     }
-    if value.is_nan() {
-        return f.write_str("NaN");
+    write!(f, "{}", Float(value))
+}
+
+/// A number as PromQL reads it.
+struct Float(f64);
+
+impl Display for Float {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            value if value.is_nan() => f.write_str("NaN"),
+            f64::INFINITY => f.write_str("+Inf"),
+            f64::NEG_INFINITY => f.write_str("-Inf"),
+            value => write!(f, "{value}"),
+        }
     }
-    if value.is_infinite() {
-        return f.write_str(if value > 0.0 { "+Inf" } else { "-Inf" });
-    }
-    write!(f, "{value}")
 }
 
 /// The name and the matchers.
@@ -197,7 +208,52 @@ fn write_labels(f: &mut Formatter<'_>, labels: &[String]) -> fmt::Result {
     f.write_char(')')
 }
 
-fn write_modifiers(f: &mut Formatter<'_>, at: Option<At>, offset_ms: i64) -> fmt::Result {
+impl Display for Edges {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "",
+            Self::Anchored => "anchored",
+            Self::Smoothed => "smoothed",
+        })
+    }
+}
+
+fn write_edges(f: &mut Formatter<'_>, edges: Edges) -> fmt::Result {
+    if edges == Edges::Exact { Ok(()) } else { write!(f, " {edges}") }
+}
+
+impl Display for Duration {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Millis(ms) => f.write_str(&format_duration(*ms)),
+            Self::Expr(expr) => write!(f, "{expr}"),
+        }
+    }
+}
+
+impl Display for DurationExpr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write_number(f, number),
+            Self::Step(_) => f.write_str("step()"),
+            Self::Range(_) => f.write_str("range()"),
+            Self::Unary { negative, expr, .. } => write!(f, "{}{expr}", if *negative { '-' } else { '+' }),
+            Self::Binary { op, lhs, rhs, .. } => match &**lhs {
+                // A sign binds looser than `^`.
+                Self::Number(number) if *op == BinaryOp::Pow && number.value.is_sign_negative() => {
+                    write!(f, "({lhs}) {op} {rhs}")
+                }
+                _ => write!(f, "{lhs} {op} {rhs}"),
+            },
+            Self::Extreme { largest, lhs, rhs, .. } => {
+                write!(f, "{}({lhs}, {rhs})", if *largest { "max_of" } else { "min_of" })
+            }
+            Self::Paren { expr, .. } => write!(f, "({expr})"),
+        }
+    }
+}
+
+fn write_modifiers(f: &mut Formatter<'_>, at: Option<At>, offset: &Duration) -> fmt::Result {
     match at {
         None => {}
         Some(At::Start) => f.write_str(" @ start()")?,
@@ -207,43 +263,64 @@ fn write_modifiers(f: &mut Formatter<'_>, at: Option<At>, offset_ms: i64) -> fmt
             write!(f, " @ {sign}{}.{:03}", ms / 1000, ms % 1000)?;
         }
     }
-    if offset_ms != 0 {
-        write!(f, " offset {}", format_duration(offset_ms))?;
+    if *offset != Duration::ZERO {
+        write!(f, " offset {offset}")?;
     }
     Ok(())
 }
 
 fn write_matrix(f: &mut Formatter<'_>, matrix: &MatrixSelector) -> fmt::Result {
     write_series(f, &matrix.selector)?;
-    write!(f, "[{}]", format_duration(matrix.range_ms))?;
-    write_modifiers(f, matrix.selector.at, matrix.selector.offset_ms)
+    write!(f, "[{}]", matrix.range)?;
+    write_edges(f, matrix.selector.edges)?;
+    write_modifiers(f, matrix.selector.at, &matrix.selector.offset)
 }
 
 fn write_subquery(f: &mut Formatter<'_>, subquery: &Subquery) -> fmt::Result {
-    write!(f, "{}[{}:", subquery.expr, format_duration(subquery.range_ms))?;
-    if let Some(step_ms) = subquery.step_ms {
-        f.write_str(&format_duration(step_ms))?;
+    write!(f, "{}{}", subquery.expr, SubquerySuffix(subquery))
+}
+
+/// What stands behind the expression of a subquery.
+pub(crate) struct SubquerySuffix<'a>(pub(crate) &'a Subquery);
+
+impl Display for SubquerySuffix<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let subquery = self.0;
+        write!(f, "[{}:", subquery.range)?;
+        if let Some(step) = &subquery.step {
+            write!(f, "{step}")?;
+        }
+        f.write_char(']')?;
+        write_modifiers(f, subquery.at, &subquery.offset)
     }
-    f.write_char(']')?;
-    write_modifiers(f, subquery.at, subquery.offset_ms)
 }
 
 fn write_binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
-    match &*binary.lhs {
-        // A sign binds looser than `^`: `+Inf ^ 2` is `+(Inf ^ 2)`.
-        Expr::Number(number) if binary.op == BinaryOp::Pow && number.value == f64::INFINITY => {
-            f.write_str("Inf")?;
+    if is_infinite_base(binary) {
+        f.write_str("Inf")?;
+    } else {
+        write!(f, "{}", binary.lhs)?;
+    }
+    write!(f, " {} {}", Operator(binary), binary.rhs)
+}
+
+/// Whether the left side must be written without its sign, which binds looser than `^`: `+Inf ^ 2` is `+(Inf ^ 2)`.
+pub(crate) fn is_infinite_base(binary: &Binary) -> bool {
+    binary.op == BinaryOp::Pow
+        && matches!(&*binary.lhs, Expr::Number(number) if number.value == f64::INFINITY)
+}
+
+/// An operator with its modifiers.
+pub(crate) struct Operator<'a>(pub(crate) &'a Binary);
+
+impl Display for Operator<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.op)?;
+        if self.0.return_bool {
+            f.write_str(" bool")?;
         }
-        lhs => write!(f, "{lhs}")?,
+        self.0.matching.as_ref().map_or(Ok(()), |matching| write_matching(f, matching))
     }
-    write!(f, " {}", binary.op)?;
-    if binary.return_bool {
-        f.write_str(" bool")?;
-    }
-    if let Some(matching) = &binary.matching {
-        write_matching(f, matching)?;
-    }
-    write!(f, " {}", binary.rhs)
 }
 
 fn write_matching(f: &mut Formatter<'_>, matching: &VectorMatching) -> fmt::Result {
@@ -260,22 +337,59 @@ fn write_matching(f: &mut Formatter<'_>, matching: &VectorMatching) -> fmt::Resu
         write!(f, " {group} ")?;
         write_labels(f, &matching.include)?;
     }
+    write_fill(f, matching.fill)
+}
+
+fn write_fill(f: &mut Formatter<'_>, fill: FillValues) -> fmt::Result {
+    let FillValues { left, right } = fill;
+    // Compared by bits: a NaN on both sides is one NaN, and the sign of zero counts.
+    if left.is_some() && left.map(f64::to_bits) == right.map(f64::to_bits) {
+        return write!(f, " fill ({})", Float(left.unwrap_or_default()));
+    }
+    if let Some(left) = left {
+        write!(f, " fill_left ({})", Float(left))?;
+    }
+    if let Some(right) = right {
+        write!(f, " fill_right ({})", Float(right))?;
+    }
     Ok(())
 }
 
 fn write_aggregate(f: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
-    write!(f, "{}", aggregate.op)?;
-    let grouping = &aggregate.grouping;
-    if grouping.without || !grouping.labels.is_empty() {
-        f.write_str(if grouping.without { " without " } else { " by " })?;
-        write_labels(f, &grouping.labels)?;
-        f.write_char(' ')?;
-    }
-    f.write_char('(')?;
+    write!(f, "{}(", AggregateHead(aggregate))?;
     if let Some(param) = &aggregate.param {
         write!(f, "{param}, ")?;
     }
     write!(f, "{})", aggregate.expr)
+}
+
+/// An aggregation up to its arguments.
+pub(crate) struct AggregateHead<'a>(pub(crate) &'a Aggregate);
+
+impl Display for AggregateHead<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.op)?;
+        let grouping = &self.0.grouping;
+        if grouping.without || !grouping.labels.is_empty() {
+            f.write_str(if grouping.without { " without " } else { " by " })?;
+            write_labels(f, &grouping.labels)?;
+            f.write_char(' ')?;
+        }
+        Ok(())
+    }
+}
+
+/// A string literal in double quotes; bytes that are not UTF-8 are escaped one by one.
+pub(crate) fn quoted_literal(string: &StringLiteral) -> String {
+    let Some(bytes) = &string.invalid else { return Quoted(&string.value).to_string() };
+    let mut text = String::from('"');
+    for chunk in bytes.utf8_chunks() {
+        let quoted = Quoted(chunk.valid()).to_string();
+        text.push_str(&quoted[1..quoted.len() - 1]);
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text.push('"');
+    text
 }
 
 /// Displays a text in double quotes, escaped as Go's `%q` does it, which PromQL's string syntax is made after.

@@ -1,6 +1,8 @@
 //! What a query answers.
 
-use timberline_engine::Labels;
+use std::sync::Arc;
+
+use timberline_engine::{Histogram, Labels};
 
 /// The value of an evaluated query.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +34,10 @@ pub struct VectorSample {
     pub labels: Labels,
     /// The evaluation time, milliseconds since the epoch.
     pub timestamp_ms: i64,
-    /// The value.
+    /// The value; without meaning when there is a histogram.
     pub value: f64,
+    /// The native histogram that the sample is.
+    pub histogram: Option<Arc<Histogram>>,
 }
 
 /// One series of a matrix: two columns of equal length, never empty.
@@ -43,8 +47,11 @@ pub struct MatrixSeries {
     pub labels: Labels,
     /// Milliseconds since the epoch, ascending.
     pub timestamps_ms: Vec<i64>,
-    /// The values.
+    /// The values. Where a sample is a native histogram, a [cell](timberline_engine::histogram::cell) that names its place in
+    /// `histograms`.
     pub values: Vec<f64>,
+    /// The native histograms; empty when all samples are floats.
+    pub histograms: Vec<Arc<Histogram>>,
 }
 
 /// What an evaluation touched.

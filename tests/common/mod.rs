@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "each test that includes this module uses a part of it")]
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use timberline_engine::histogram::{CUSTOM_BUCKETS_SCHEMA, cell};
 use timberline_engine::{
-    Appender, Error, Field, Labels, METRIC_NAME, Matcher, Result, Row, STALE_NAN, Samples, Series, Snapshot,
-    TimeRange,
+    Appender, BucketSpan, Buckets, Error, Field, Histogram, Labels, METRIC_NAME, Matcher, ResetHint, Result,
+    Row, STALE_NAN, Samples, Series, Snapshot, TimeRange,
 };
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber, span};
@@ -16,7 +18,7 @@ pub(crate) const SECOND: i64 = 1_000_000_000;
 /// 2024-01-01, nanoseconds.
 pub(crate) const START: i64 = 1_704_067_200 * SECOND;
 
-/// All samples of a database: value bits by timestamp by series.
+/// All samples of a database: value bits by timestamp by series. The bits of a histogram are those of its [`fingerprint`].
 pub(crate) type Cells = BTreeMap<Labels, BTreeMap<i64, u64>>;
 
 /// Runs a test with the seeds from 0 on, on all cores. `TIMBERLINE_SEEDS=n` runs another number of them and tells how far it
@@ -101,6 +103,7 @@ impl Random {
 pub(crate) enum Write {
     Row { key: Key, timestamp: i64, fields: Vec<(usize, f64)> },
     Series { labels: Labels, samples: Vec<(i64, f64)> },
+    Histograms { labels: Labels, samples: Vec<(i64, Histogram)> },
 }
 
 /// The key of a row. The alias names the same series by other bytes, as line protocol does with its tags in another order.
@@ -144,6 +147,9 @@ impl Write {
                 appender.row(row, |name| Ok(key.labels(std::str::from_utf8(name).unwrap())))
             }
             Self::Series { labels, samples } => appender.series(labels, samples.iter().copied()),
+            Self::Histograms { labels, samples } => {
+                appender.histogram_series(labels, samples.iter().cloned())
+            }
         }
     }
 
@@ -155,6 +161,9 @@ impl Write {
             }
             Self::Series { samples, .. } => {
                 samples.iter_mut().for_each(|(_, value)| *value = random.below(1000) as f64);
+            }
+            Self::Histograms { samples, .. } => {
+                samples.iter_mut().for_each(|(_, histogram)| histogram.sum = random.below(1000) as f64);
             }
         }
     }
@@ -170,8 +179,25 @@ impl Write {
                 .iter()
                 .map(|(timestamp, value)| (labels.clone(), *timestamp, value.to_bits()))
                 .collect(),
+            Self::Histograms { labels, samples } => samples
+                .iter()
+                .map(|(timestamp, histogram)| (labels.clone(), *timestamp, fingerprint(histogram)))
+                .collect(),
         }
     }
+}
+
+/// Bits that stand for all of a histogram's, and that no float has.
+fn fingerprint(histogram: &Histogram) -> u64 {
+    let sides = [&histogram.positive, &histogram.negative];
+    let numbers =
+        [histogram.count, histogram.sum, histogram.zero_count, histogram.zero_threshold].into_iter();
+    let numbers = numbers.chain(sides.into_iter().flat_map(|side| side.counts.iter().copied()));
+    let numbers = numbers.chain(histogram.custom_values.iter().copied()).map(f64::to_bits);
+    let spans = sides.map(|side| side.spans.clone());
+    let mut hasher = DefaultHasher::new();
+    (histogram.schema, histogram.reset_hint, spans, numbers.collect::<Vec<_>>()).hash(&mut hasher);
+    cell::histogram(hasher.finish() as u32).to_bits()
 }
 
 /// A row that the database must refuse, and nothing else with it.
@@ -221,6 +247,10 @@ impl Workload {
             _ => Labels::from_pairs([("größe", format!("ü{host}")), ("le", "+Inf".to_owned())]).unwrap(),
         };
         let count = if self.random.percent(10) { 300 } else { 1 + self.random.below(8) };
+        if self.random.percent(25) {
+            let samples = self.histograms(count);
+            return Write::Histograms { labels, samples };
+        }
         let samples = (0..count).map(|_| (self.timestamp(), self.value())).collect();
         Write::Series { labels, samples }
     }
@@ -235,6 +265,53 @@ impl Workload {
             98 => self.random.pick(&[0, -1, 1]),
             _ if self.extremes => self.random.pick(&[i64::MAX - 1, i64::MIN + 2, i64::MAX / 2, i64::MIN / 2]),
             _ => self.now,
+        }
+    }
+
+    /// A counter whose buckets change now and then.
+    fn histograms(&mut self, count: usize) -> Vec<(i64, Histogram)> {
+        let mut histogram = self.histogram();
+        let mut next = || {
+            if self.random.percent(10) {
+                histogram = self.histogram();
+            }
+            for counts in [&mut histogram.positive.counts, &mut histogram.negative.counts] {
+                counts.iter_mut().for_each(|count| *count += self.random.below(3) as f64);
+            }
+            histogram.sum += self.random.below(1000) as f64 / 8.0;
+            (self.timestamp(), histogram.clone())
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn histogram(&mut self) -> Histogram {
+        let mut buckets = || {
+            let spans: Vec<BucketSpan> = (0..self.random.below(3))
+                .map(|_| BucketSpan {
+                    offset: self.random.below(9) as i32,
+                    length: self.random.below(4) as u32,
+                })
+                .collect();
+            let count: u32 = spans.iter().map(|span| span.length).sum();
+            Buckets { spans, counts: (0..count).map(|_| self.random.below(50) as f64).collect() }
+        };
+        let (positive, negative) = (buckets(), buckets());
+        let hints = [ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge];
+        let (reset_hint, schema) =
+            (self.random.pick(&hints), self.random.pick(&[0, 3, CUSTOM_BUCKETS_SCHEMA]));
+        let custom_values =
+            if schema == CUSTOM_BUCKETS_SCHEMA { vec![0.5, self.value()] } else { Vec::new() };
+        let [count, sum, zero_threshold, zero_count] = [(); 4].map(|()| self.value());
+        Histogram {
+            schema,
+            reset_hint,
+            count,
+            sum,
+            zero_threshold,
+            zero_count,
+            positive,
+            negative,
+            custom_values: custom_values.into(),
         }
     }
 
@@ -279,11 +356,18 @@ pub(crate) fn read_selection(selection: &[Series], range: TimeRange) -> Result<C
             "samples are in range"
         );
         if !samples.timestamps.is_empty() {
-            let values = samples.values.iter().map(|value| value.to_bits());
-            cells.insert(series.labels().clone(), samples.timestamps.iter().copied().zip(values).collect());
+            cells.insert(series.labels().clone(), bits(&samples).collect());
         }
     }
     Ok(cells)
+}
+
+/// The timestamps and bits of samples, as [`Cells`] have them.
+pub(crate) fn bits(samples: &Samples) -> impl Iterator<Item = (i64, u64)> {
+    samples.timestamps.iter().enumerate().map(|(at, timestamp)| {
+        let value = samples.values[at].to_bits();
+        (*timestamp, samples.histogram(at).map_or(value, |histogram| fingerprint(histogram)))
+    })
 }
 
 /// All samples of the database.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use timberline_engine::directory::SimulatedDirectory;
 use timberline_engine::{Db, Directory, Error, Labels, METRIC_NAME};
 
-use crate::common::{Cells, Random, Workload, Write, for_each_seed, read_all, with_problems_logged};
+use crate::common::{Cells, Random, Workload, Write, bits, for_each_seed, read_all, with_problems_logged};
 use crate::options;
 
 #[test]
@@ -163,9 +163,13 @@ fn check_damaged(
         }
         let expected =
             written.get(series.labels()).unwrap_or_else(|| panic!("{context}: {:?}", series.labels()));
-        for (timestamp, value) in samples.timestamps.iter().zip(&samples.values) {
-            let bits = expected.get(timestamp);
-            assert_eq!(bits, Some(&value.to_bits()), "{context}: {} at {timestamp}", series.labels());
+        for (timestamp, bits) in bits(&samples) {
+            assert_eq!(
+                expected.get(&timestamp),
+                Some(&bits),
+                "{context}: {} at {timestamp}",
+                series.labels()
+            );
             found += 1;
         }
     }

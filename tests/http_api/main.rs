@@ -9,4 +9,5 @@ mod operations;
 mod reads;
 mod remote_write;
 mod server;
+mod syntax;
 mod writes;

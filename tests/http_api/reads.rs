@@ -49,6 +49,18 @@ fn query_errors_have_prometheus_codes_and_words() {
     write_counter(&server);
     for (path, status, error_type, part) in [
         ("/api/v1/query?query=)", 400, "bad_data", "invalid parameter \"query\": 1:1: parse error: "),
+        (
+            "/api/v1/query?query=sum_over_time(up%5Bstep()%5D)",
+            400,
+            "bad_data",
+            "invalid parameter \"query\": 17:23: duration must be greater than 0",
+        ),
+        (
+            "/api/v1/query_range?query=up%5B5m%5D&start=1&end=1&step=1",
+            400,
+            "bad_data",
+            "invalid parameter \"query\": invalid expression type \"range vector\" for range query",
+        ),
         ("/api/v1/query", 400, "bad_data", "invalid parameter \"query\": "),
         (
             "/api/v1/query?query=1&time=x",

@@ -18,6 +18,32 @@ struct TimeSeries {
     labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "4")]
+    histograms: Vec<Histogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Histogram {
+    #[prost(uint64, tag = "1")]
+    count: u64,
+    #[prost(double, tag = "3")]
+    sum: f64,
+    #[prost(sint32, tag = "4")]
+    schema: i32,
+    #[prost(message, repeated, tag = "11")]
+    positive_spans: Vec<Span>,
+    #[prost(sint64, repeated, tag = "12")]
+    positive_deltas: Vec<i64>,
+    #[prost(int64, tag = "15")]
+    timestamp: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Span {
+    #[prost(sint32, tag = "1")]
+    offset: i32,
+    #[prost(uint32, tag = "2")]
+    length: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -45,6 +71,7 @@ fn remote_write(label_sets: &[&[(&str, &str)]]) -> Vec<u8> {
     let series = |labels: &&[(&str, &str)]| TimeSeries {
         labels: labels.iter().map(label).collect(),
         samples: vec![Sample { value: 1.5, timestamp: 1000 }],
+        histograms: Vec::new(),
     };
     let request = WriteRequest { timeseries: label_sets.iter().map(series).collect() };
     snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
@@ -71,6 +98,38 @@ fn remote_write_is_stored_or_refused_by_type() {
     assert_eq!(answer.status, 400);
     assert!(answer.body.contains("series 1 ") && answer.body.contains("given twice"), "{}", answer.body);
     assert_eq!(server.query("ok", "2")[0]["value"][1], "1.5");
+}
+
+#[test]
+fn histograms_are_stored_and_bad_ones_named() {
+    let server = TestServer::start();
+    let histogram = |timestamp, count| Histogram {
+        count,
+        sum: 2.5,
+        schema: 1,
+        positive_spans: vec![Span { offset: -1, length: 2 }],
+        positive_deltas: vec![3, -1],
+        timestamp,
+    };
+    let label = |name: &str, value: &str| Label { name: name.to_owned(), value: value.to_owned() };
+    let write = |histograms| {
+        let labels = vec![label("__name__", "latency"), label("job", "x")];
+        let samples = vec![Sample { value: 1.5, timestamp: 1000 }];
+        let request = WriteRequest { timeseries: vec![TimeSeries { labels, samples, histograms }] };
+        let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+        server.post_with("/api/v1/write", &REMOTE_WRITE, &body)
+    };
+    assert_eq!(write(vec![histogram(2000, 5), histogram(3000, 5)]).status, 204);
+    let answer = write(vec![histogram(4000, 6), histogram(5000, 5)]);
+    assert_eq!(answer.status, 400);
+    let reason = "partial write: 2 samples stored, 1 series not or not in full: series 1 {__name__=\"latency\", \
+                  job=\"x\"}: 1 histograms left out: at 4000 ms: 5 observations found in buckets";
+    assert!(answer.body.starts_with(reason), "{}", answer.body);
+    let one = r#"{"schema":1,"count":5.0,"sum":2.5,"positive":{"spans":[[-1,2]],"counts":[3.0,2.0]}}"#;
+    let expected = format!(
+        "{{\"metric\":{{\"__name__\":\"latency\",\"job\":\"x\"}},\"values\":[1.5,{one},{one},{one}],\"timestamps\":[1000,2000,3000,5000]}}\n"
+    );
+    assert_eq!(server.get("/api/v1/export?match[]=latency").body, expected);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Whether an answer is the expected one, by promqltest's rules.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use regex::Regex;
-use timberline_engine::Labels;
+use timberline_engine::histogram::cell;
+use timberline_engine::{Histogram, Labels};
 use timberline_query::{MatrixSeries, Outcome, Value};
 
+use super::histogram::visible;
 use super::script::{At, Eval, Expected, Point, Text};
 
 const TOLERANCE: f64 = 1e-6;
@@ -23,6 +26,31 @@ fn almost_equal(a: f64, b: f64) -> bool {
         return difference < TOLERANCE * f64::MIN_POSITIVE;
     }
     difference / sum.min(f64::MAX) < TOLERANCE
+}
+
+/// A sample as it is compared.
+fn point(value: f64, histogram: Option<&Arc<Histogram>>) -> Point {
+    histogram.map_or(Point::Float(value), |histogram| Point::Histogram(Arc::clone(histogram)))
+}
+
+/// The samples of a series.
+fn points(series: &MatrixSeries) -> Vec<(i64, Point)> {
+    let point = |value: f64| {
+        let place = cell::histogram_place(value).map(|place| place as usize);
+        point(value, place.and_then(|place| series.histograms.get(place)))
+    };
+    series.timestamps_ms.iter().copied().zip(series.values.iter().map(|&value| point(value))).collect()
+}
+
+fn same_point(a: &Point, b: &Point) -> bool {
+    match (a, b) {
+        (Point::Float(a), Point::Float(b)) => almost_equal(*a, *b),
+        (Point::Histogram(a), Point::Histogram(b)) => {
+            let (a, b) = (visible(a), visible(b));
+            a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| almost_equal(*a, *b))
+        }
+        _ => false,
+    }
 }
 
 pub(crate) fn text_matches(expected: &Text, text: &str) -> bool {
@@ -62,7 +90,8 @@ fn value(eval: &Eval, value: &Value) -> Result<(), String> {
         (Value::String { value, .. }, Some(expected), _) if value == expected => Ok(()),
         (Value::Scalar { value, .. }, None, Some(expected)) if almost_equal(*value, expected) => Ok(()),
         (Value::Vector(samples), None, None) if eval.range_vector.is_none() => {
-            let got: Vec<(&Labels, f64)> = samples.iter().map(|s| (&s.labels, s.value)).collect();
+            let got: Vec<(&Labels, Point)> =
+                samples.iter().map(|s| (&s.labels, point(s.value, s.histogram.as_ref()))).collect();
             vector(eval, &got, eval.ordered)
         }
         (Value::Matrix(series), None, None) => matrix(eval, series),
@@ -70,22 +99,19 @@ fn value(eval: &Eval, value: &Value) -> Result<(), String> {
     }
 }
 
-fn vector(eval: &Eval, got: &[(&Labels, f64)], ordered: bool) -> Result<(), String> {
+fn vector(eval: &Eval, got: &[(&Labels, Point)], ordered: bool) -> Result<(), String> {
     let expected: HashMap<&Labels, (usize, &Vec<Point>)> =
         eval.series.iter().enumerate().map(|(i, (labels, points))| (labels, (i, points))).collect();
     for (i, (labels, value)) in got.iter().enumerate() {
         let Some((at, points)) = expected.get(labels) else {
-            return Err(format!("unexpected series {labels} {value}"));
+            return Err(format!("unexpected series {labels} {value:?}"));
         };
         if ordered && *at != i {
             return Err(format!("{labels} is at position {i} instead of {at}"));
         }
-        let wanted = match points.first() {
-            Some(Point::Float(wanted)) => *wanted,
-            _ => 0.0,
-        };
-        if !almost_equal(wanted, *value) {
-            return Err(format!("{labels} is {value} instead of {wanted}"));
+        let wanted = points.first().unwrap_or(&Point::Float(0.0));
+        if !same_point(wanted, value) {
+            return Err(format!("{labels} is {value:?} instead of {wanted:?}"));
         }
     }
     let distinct: std::collections::HashSet<&Labels> = got.iter().map(|(labels, _)| *labels).collect();
@@ -103,13 +129,11 @@ fn matrix(eval: &Eval, got: &[MatrixSeries]) -> Result<(), String> {
     let mut got: HashMap<&Labels, &MatrixSeries> =
         got.iter().map(|series| (&series.labels, series)).collect();
     for (labels, points) in &eval.series {
-        let wanted: Vec<(i64, f64)> = points
+        let wanted: Vec<(i64, &Point)> = points
             .iter()
             .enumerate()
-            .filter_map(|(i, point)| match point {
-                Point::Float(value) => Some((start_ms + i as i64 * step_ms, *value)),
-                _ => None,
-            })
+            .filter(|(_, point)| **point != Point::Gap)
+            .map(|(i, point)| (start_ms + i as i64 * step_ms, point))
             .collect();
         let Some(series) = got.remove(labels) else {
             if wanted.is_empty() {
@@ -117,10 +141,9 @@ fn matrix(eval: &Eval, got: &[MatrixSeries]) -> Result<(), String> {
             }
             return Err(format!("missing series {labels} {wanted:?}"));
         };
-        let have: Vec<(i64, f64)> =
-            series.timestamps_ms.iter().copied().zip(series.values.iter().copied()).collect();
+        let have = self::points(series);
         let same = wanted.len() == have.len()
-            && wanted.iter().zip(&have).all(|(a, b)| a.0 == b.0 && almost_equal(a.1, b.1));
+            && wanted.iter().zip(&have).all(|(a, b)| a.0 == b.0 && same_point(a.1, &b.1));
         if !same {
             return Err(format!("{labels} is {have:?} instead of {wanted:?}"));
         }
@@ -135,14 +158,13 @@ fn matrix(eval: &Eval, got: &[MatrixSeries]) -> Result<(), String> {
 pub(crate) fn middle_step(eval: &Eval, value: &Value, time_ms: i64) -> Result<(), String> {
     let Value::Matrix(series) = value else { return Err(format!("got {value:?} from a range query")) };
     let at_time = |series: &'_ MatrixSeries| {
-        let at = series.timestamps_ms.iter().position(|&t| t == time_ms)?;
-        Some(series.values[at])
+        points(series).into_iter().find(|(time, _)| *time == time_ms).map(|(_, point)| point)
     };
-    let got: Vec<(&Labels, f64)> =
+    let got: Vec<(&Labels, Point)> =
         series.iter().filter_map(|series| Some((&series.labels, at_time(series)?))).collect();
     match eval.scalar {
         Some(expected) => match got.as_slice() {
-            [(labels, value)] if labels.is_empty() && almost_equal(*value, expected) => Ok(()),
+            [(labels, value)] if labels.is_empty() && same_point(&Point::Float(expected), value) => Ok(()),
             _ => Err(format!("as a range query: {got:?} instead of {expected}")),
         },
         None => vector(eval, &got, false).map_err(|error| format!("as a range query: {error}")),

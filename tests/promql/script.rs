@@ -1,6 +1,10 @@
 //! The `.test` language: `load` and `eval` commands, as Prometheus's promqltest defines them.
 
-use timberline_engine::{Labels, STALE_NAN};
+use std::sync::Arc;
+
+use timberline_engine::{Histogram, Labels, STALE_NAN};
+
+use super::histogram::Notation;
 
 /// What a script says, in order.
 #[derive(Debug)]
@@ -25,12 +29,12 @@ pub(crate) struct Load {
 }
 
 /// A point of a series notation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Point {
     Gap,
     Float(f64),
-    /// A native histogram; what is in it does not matter here.
-    Histogram,
+    /// A native histogram.
+    Histogram(Arc<Histogram>),
 }
 
 /// The times of an eval.
@@ -211,7 +215,7 @@ fn duration(text: &str) -> Result<i64, String> {
 }
 
 /// A number as the scripts write them.
-fn number(text: &str) -> Result<f64, String> {
+pub(crate) fn number(text: &str) -> Result<f64, String> {
     let (sign, digits) = match text.as_bytes().first() {
         Some(b'-') => (-1.0, &text[1..]),
         Some(b'+') => (1.0, &text[1..]),
@@ -323,8 +327,9 @@ fn parse_points(mut rest: &str) -> Result<Vec<Point>, String> {
 }
 
 fn expand(item: &str, points: &mut Vec<Point>) -> Result<(), String> {
+    // An `x` inside a histogram is no repetition.
     let (item, times) = match item.rsplit_once('x') {
-        Some((item, times)) if !item.is_empty() => {
+        Some((item, times)) if !item.is_empty() && !times.contains('}') => {
             (item, Some(times.parse::<usize>().map_err(|_| format!("bad repetition in {item:?}"))?))
         }
         _ => (item, None),
@@ -335,7 +340,12 @@ fn expand(item: &str, points: &mut Vec<Point>) -> Result<(), String> {
     }
     let count = times.map_or(1, |times| times + 1);
     if item.starts_with("{{") {
-        points.extend(std::iter::repeat_n(Point::Histogram, count));
+        let end = item.find("}}").map_or(item.len(), |at| at + 2);
+        let step = match item[end..].chars().next() {
+            Some(sign @ ('+' | '-')) => Some((sign == '+', Notation::parse(&item[end + 1..])?)),
+            _ => None,
+        };
+        points.extend(Notation::parse(&item[..end])?.repeat(step.as_ref(), count - 1)?);
         return Ok(());
     }
     if item == "stale" {

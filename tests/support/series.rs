@@ -1,6 +1,7 @@
 //! Series as JSON lines, and what differs between two databases.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
@@ -46,9 +47,17 @@ fn bits(value: &Value) -> u64 {
             None if text == "-Infinity" => f64::NEG_INFINITY,
             None => panic!("{text} is not a value"),
         },
+        // A histogram: as good as its bits, and no float's.
+        Value::Object(_) => return histogram_bits(&value.to_string()),
         _ => value.as_f64().unwrap(),
     };
     number.to_bits()
+}
+
+fn histogram_bits(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    timberline_engine::histogram::cell::histogram(hasher.finish() as u32).to_bits()
 }
 
 /// Fails with the first differences, unless both are equal bit for bit.

@@ -13,6 +13,7 @@ use ulid::Ulid;
 pub use reader::{Block, BlockSeries, verify_units};
 pub use writer::{BlockWriter, EncodedColumns, FinishedBlock};
 
+use crate::chunk::COLUMN_PARTS_MAX;
 pub use crate::index::BlockMeta;
 
 /// The folder of the blocks below the data directory.
@@ -24,6 +25,10 @@ pub const INDEX_FILE: &str = "index";
 /// A chunk holds at most this many samples. Long chunks compress better; a query that needs few samples of one decodes
 /// all of it.
 pub const CHUNK_SAMPLES_MAX: usize = 4096;
+/// The histograms of a chunk have together at most this many spans, buckets and bounds, unless it has one sample only.
+const CHUNK_PARTS_MAX: usize = 1 << 19;
+const _: () =
+    assert!(CHUNK_PARTS_MAX + crate::histogram::PARTS_MAX <= COLUMN_PARTS_MAX, "a chunk is one column");
 
 const MAGIC: [u8; 8] = *b"TMBRCHK\0";
 const VERSION: u32 = 1;
@@ -59,6 +64,7 @@ mod tests {
     use crate::chunk::{encode_timestamps, encode_values};
     use crate::directory::{Directory, SimulatedDirectory};
     use crate::labels::Labels;
+    use crate::samples::Samples;
 
     #[test]
     fn the_chunk_file_keeps_its_golden_bytes() {
@@ -76,7 +82,7 @@ mod tests {
         };
         unit(&|out| encode_timestamps(&[1, 2], out));
         for (name, values) in [("a", [1.0, 2.5]), ("b", [3.0, 3.0])] {
-            writer.samples(&[1, 2], &values).unwrap();
+            writer.samples(&Samples::floats(vec![1, 2], values.to_vec()), 0..2).unwrap();
             writer.end_series(&Labels::from_pairs([("__name__", name)]).unwrap());
             unit(&|out| encode_values(&values, out));
         }

@@ -9,7 +9,7 @@ use croaring::Bitmap;
 use ulid::Ulid;
 
 use super::{CHUNKS_FILE, EncodedColumns, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path};
-use crate::chunk::{Statistics, decode_statistics, decode_timestamps, decode_values, timestamp_count};
+use crate::chunk::{Statistics, decode_column, decode_statistics, decode_timestamps, timestamp_count};
 use crate::directory::{Directory, Mapped};
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
@@ -283,7 +283,7 @@ impl Block {
         let located = |at: u64| move |e: DecodeError| self.corrupt(at, e.offset, e.reason);
         decode_timestamps(columns.timestamps, &mut out.timestamps).map_err(located(times.offset))?;
         let count = out.timestamps.len() - before;
-        decode_values(columns.values, count, &mut out.values).map_err(located(chunk.values))
+        decode_column(columns.values, count, out).map_err(located(chunk.values))
     }
 
     /// What the values of a chunk amount to, if the index says it: the chunk itself is not touched.

@@ -8,15 +8,19 @@ use hashbrown::HashMap;
 use ulid::Ulid;
 
 use super::{
-    BLOCKS_DIR, CHUNK_SAMPLES_MAX, CHUNKS_FILE, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path,
-    temporary_path,
+    BLOCKS_DIR, CHUNK_PARTS_MAX, CHUNK_SAMPLES_MAX, CHUNKS_FILE, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION,
+    block_path, temporary_path,
 };
-use crate::chunk::{encode_timestamps, encode_values_with_statistics};
+use std::ops::Range;
+
+use crate::chunk::{encode_column_with_statistics, encode_timestamps};
 use crate::directory::{Directory, WriteFile};
 use crate::encoding::write_varint;
 use crate::error::{Error, Result};
+use crate::histogram::Histogram;
 use crate::index::{BlockMeta, ChunkRef, IndexBuilder, StatisticsRef, TimesEntry};
 use crate::labels::Labels;
+use crate::samples::{Samples, histogram_of};
 use crate::time::TimeRange;
 
 /// Bytes collected before they are written to the file.
@@ -104,6 +108,20 @@ impl FinishedBlock {
     }
 }
 
+/// How many of `values` the next chunk takes: as many as it may have, fewer when they are large histograms.
+fn chunk_len(values: &[f64], histograms: &[Arc<Histogram>]) -> usize {
+    let len = values.len().min(CHUNK_SAMPLES_MAX);
+    if histograms.is_empty() {
+        return len;
+    }
+    let mut parts = 0;
+    let full = values[..len].iter().position(|value| {
+        parts += histogram_of(*value, histograms).map_or(0, |histogram| histogram.parts());
+        parts > CHUNK_PARTS_MAX
+    });
+    full.map_or(len, |full| full.max(1))
+}
+
 impl BlockWriter {
     /// Starts a block in a temporary folder.
     ///
@@ -138,13 +156,16 @@ impl BlockWriter {
         })
     }
 
-    /// Adds samples to the current series: sorted by time, after those that it has.
+    /// Adds the samples at some positions to the current series: sorted by time, after those that it has.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn samples(&mut self, timestamps: &[i64], values: &[f64]) -> Result<()> {
-        for (timestamps, values) in timestamps.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX))
-        {
+    pub fn samples(&mut self, samples: &Samples, mut positions: Range<usize>) -> Result<()> {
+        while !positions.is_empty() {
+            let len = chunk_len(&samples.values[positions.clone()], &samples.histograms);
+            let these = positions.start..positions.start + len;
+            positions.start += len;
+            let (timestamps, values) = (&samples.timestamps[these.clone()], &samples.values[these]);
             let (Some(&start), Some(&end)) = (timestamps.first(), timestamps.last()) else { continue };
             let range = TimeRange::new(start, end);
             let times = match &self.last_times {
@@ -162,7 +183,7 @@ impl BlockWriter {
             let mut bytes = std::mem::take(&mut self.scratch);
             bytes.clear();
             let start = self.statistics.len();
-            encode_values_with_statistics(values, &mut bytes, &mut self.statistics);
+            encode_column_with_statistics(values, &samples.histograms, &mut bytes, &mut self.statistics);
             let values_at = self.unit(&bytes)?;
             self.scratch = bytes;
             self.chunk(times, values_at, start, range, timestamps.len() as u64);

@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../../docs/format/chunk.md")]
 
+mod histograms;
 mod integers;
 mod positions;
 mod residuals;
@@ -12,6 +13,9 @@ mod timestamps;
 mod values;
 
 pub use crate::encoding::DecodeError;
+pub use histograms::{
+    COLUMN_PARTS_MAX, decode_column, describe_column, encode_column, encode_column_with_statistics,
+};
 pub use statistics::{Resets, STATISTICS_SAMPLES_MIN, Statistics, decode_statistics};
 pub use timestamps::{decode_timestamps, describe_timestamps, encode_timestamps, timestamp_count};
 pub use values::{decode_values, describe_values, encode_values, encode_values_with_statistics};

@@ -7,8 +7,9 @@ use parking_lot::RwLockReadGuard;
 use super::Core;
 use crate::error::Result;
 use crate::head::{Batch, Head};
+use crate::histogram::Histogram;
 use crate::labels::Labels;
-use crate::rows::{Field, Row};
+use crate::rows::{Field, HistogramRow, Row};
 
 /// Keys of [`Appender::series`] start with this byte, which protocols leave alone.
 const SERIES_KEY: u8 = 0;
@@ -52,13 +53,42 @@ impl<'db> Appender<'db> {
     /// # Errors
     /// As [`row`](Self::row).
     pub fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>) -> Result<()> {
-        let mut key = Vec::with_capacity(labels.as_packed().len() + 1);
-        key.push(SERIES_KEY);
-        key.extend_from_slice(labels.as_packed());
+        let key = series_key(labels);
         for (timestamp, value) in samples {
             let row = Row { key: &key, timestamp, fields: &[Field { name: b"", value }] };
             let resolve = |_: &[u8]| Ok(labels.clone());
             self.head.place(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)?;
+        }
+        Ok(())
+    }
+
+    /// As [`row`](Self::row), for a histogram.
+    ///
+    /// # Errors
+    /// As [`row`](Self::row); also [`InvalidHistogram`](crate::Error::InvalidHistogram).
+    pub fn histogram(
+        &mut self,
+        row: HistogramRow<'_>,
+        resolve: impl FnMut(&[u8]) -> Result<Labels>,
+    ) -> Result<()> {
+        debug_assert_ne!(row.key.first(), Some(&SERIES_KEY), "the key is reserved");
+        self.head.place_histogram(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)
+    }
+
+    /// As [`series`](Self::series), for histograms. A series may have both.
+    ///
+    /// # Errors
+    /// As [`histogram`](Self::histogram).
+    pub fn histogram_series(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, impl Into<Arc<Histogram>>)>,
+    ) -> Result<()> {
+        let key = series_key(labels);
+        for (timestamp, histogram) in samples {
+            let row = HistogramRow { key: &key, name: b"", timestamp, histogram: histogram.into() };
+            let resolve = |_: &[u8]| Ok(labels.clone());
+            self.head.place_histogram(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)?;
         }
         Ok(())
     }
@@ -80,4 +110,11 @@ impl<'db> Appender<'db> {
         self.core.counters.appended(samples as u64);
         Ok(samples)
     }
+}
+
+fn series_key(labels: &Labels) -> Vec<u8> {
+    let mut key = Vec::with_capacity(labels.as_packed().len() + 1);
+    key.push(SERIES_KEY);
+    key.extend_from_slice(labels.as_packed());
+    key
 }

@@ -1,8 +1,9 @@
-//! The primitives below every format on disk: a bounds-checked reader, variable-length integers, bit packing and
-//! an entropy coder. Nothing here knows what the numbers mean.
+//! The primitives below every format on disk: a bounds-checked reader, variable-length integers, bit packing, an entropy
+//! coder, and the bytes of a [`histogram`]. Nothing else here knows what the numbers mean.
 
 pub mod bitpack;
 mod envelope;
+pub mod histogram;
 pub mod tans;
 pub mod varint;
 

@@ -5,17 +5,18 @@
 
 use std::sync::Arc;
 
-use crate::chunk::{decode_timestamps, decode_values, encode_timestamps, encode_values};
+use crate::chunk::{decode_column, decode_timestamps, encode_column, encode_timestamps};
 use crate::encoding::DecodeError;
-use crate::samples::{Samples, sort_last_wins};
+use crate::histogram::{Histogram, cell};
+use crate::samples::{Samples, adopt, sort_last_wins};
 use crate::time::TimeRange;
-use crate::wal::SparseRow;
+use crate::wal::{RowRef, SparseRow};
 
 /// A buffer is cut into chunks at this many rows,
 pub(super) const CHUNK_ROWS_MAX: usize = 128;
 /// The first chunk of a group has fewer rows, this many at least; see [`first_cut`].
 const FIRST_CHUNK_ROWS_MIN: usize = 16;
-/// or when its values take this many bytes, so that wide groups do not hold much uncompressed.
+/// or when its values, histograms included, take this many bytes, so that wide groups do not hold much uncompressed.
 pub(super) const CHUNK_BUFFER_BYTES_MAX: usize = 256 << 10;
 
 /// Series that are sampled together.
@@ -35,9 +36,19 @@ struct RowBuffer {
     /// Row after row.
     values: Vec<f64>,
     sparse: Vec<SparseRow>,
+    /// Few groups have any.
+    histograms: Option<Box<Histograms>>,
     range: TimeRange,
     /// Whether timestamps ascend strictly.
     in_order: bool,
+}
+
+/// The histograms that values of a buffer name by their place.
+#[derive(Debug, Default)]
+struct Histograms {
+    list: Vec<Arc<Histogram>>,
+    /// What they take in memory.
+    bytes: usize,
 }
 
 impl Default for RowBuffer {
@@ -46,6 +57,7 @@ impl Default for RowBuffer {
             timestamps: Vec::new(),
             values: Vec::new(),
             sparse: Vec::new(),
+            histograms: None,
             range: TimeRange::new(i64::MAX, i64::MIN),
             in_order: true,
         }
@@ -72,16 +84,17 @@ impl Group {
         if self.chunks.is_empty() { first_cut(self.first_series) } else { CHUNK_ROWS_MAX }
     }
 
-    /// Adds a row of samples; `sparse` says which columns they belong to, when not all have one.
+    /// Adds a row of samples, of this group and its width.
     #[inline]
-    pub(super) fn append(&mut self, timestamp: i64, samples: &[f64], sparse: Option<&SparseRow>) -> Appended {
+    pub(super) fn append(&mut self, row: RowRef<'_>) -> Appended {
         let buffer = &mut self.buffer;
+        let timestamp = row.timestamp;
         let out_of_order = timestamp <= buffer.range.end;
         buffer.in_order &= !out_of_order;
-        match sparse {
-            None => buffer.values.extend_from_slice(samples),
+        match row.sparse {
+            None => buffer.values.extend_from_slice(row.values),
             Some(sparse) => {
-                let mut samples = samples.iter();
+                let mut samples = row.values.iter();
                 // A cell without a sample holds a zero that nobody reads.
                 let cell = |column| if sparse.has(column) { samples.next().copied() } else { None };
                 buffer.values.extend((0..usize::from(self.width)).map(cell).map(Option::unwrap_or_default));
@@ -92,7 +105,10 @@ impl Group {
         buffer.timestamps.push(timestamp);
         buffer.range = buffer.range.union(TimeRange::new(timestamp, timestamp));
         let mut bytes = 8 * (1 + usize::from(self.width)) as isize;
-        let is_full = buffer.values.len() * 8 >= CHUNK_BUFFER_BYTES_MAX;
+        if !row.histograms.is_empty() {
+            bytes += buffer.adopt(self.width.into(), row.histograms);
+        }
+        let is_full = buffer.value_bytes() >= CHUNK_BUFFER_BYTES_MAX;
         if is_full || self.buffer.timestamps.len() >= self.rows_max() {
             bytes += self.cut();
         }
@@ -101,7 +117,7 @@ impl Group {
 
     /// Turns the buffer into a chunk; returns the change in bytes.
     fn cut(&mut self) -> isize {
-        let freed = 8 * (self.buffer.timestamps.len() + self.buffer.values.len());
+        let freed = 8 * self.buffer.timestamps.len() + self.buffer.value_bytes();
         let chunk = self.buffer.encode(self.width.into());
         let held = chunk.bytes.len();
         self.chunks.push(Arc::new(chunk));
@@ -157,6 +173,27 @@ fn first_cut(first_series: u32) -> usize {
 }
 
 impl RowBuffer {
+    /// What values and histograms take.
+    #[inline]
+    fn value_bytes(&self) -> usize {
+        self.values.len() * 8 + self.histograms.as_ref().map_or(0, |histograms| histograms.bytes)
+    }
+
+    /// Takes over the histograms that the last row names; returns how many bytes they take.
+    #[cold]
+    fn adopt(&mut self, width: usize, histograms: &[Arc<Histogram>]) -> isize {
+        let start = self.values.len() - width;
+        if !self.values[start..].iter().any(|value| cell::is_histogram(*value)) {
+            return 0;
+        }
+        let own = self.histograms.get_or_insert_default();
+        let known = own.list.len();
+        adopt(&mut self.values[start..], histograms, &mut own.list);
+        let bytes: usize = own.list[known..].iter().map(|histogram| histogram.bytes()).sum();
+        own.bytes += bytes;
+        bytes as isize
+    }
+
     /// Collects a column's samples, sorted by time, the last write winning.
     fn column(&self, column: usize, width: usize, out: &mut Samples) {
         out.clear();
@@ -172,6 +209,9 @@ impl RowBuffer {
                     out.values.push(self.values[row * width + column]);
                 }
             }
+        }
+        if let Some(histograms) = &self.histograms {
+            adopt(&mut out.values, &histograms.list, &mut out.histograms);
         }
         if !self.in_order {
             sort_last_wins(out);
@@ -193,7 +233,7 @@ impl RowBuffer {
                 encoded_timestamps.clone_from(&samples.timestamps);
             }
             let start = bytes.len() as u32;
-            encode_values(&samples.values, &mut bytes);
+            encode_column(&samples.values, &samples.histograms, &mut bytes);
             let values = Span { start, end: bytes.len() as u32 };
             columns.push(ChunkColumn { timestamps, values, samples: samples.timestamps.len() as u32 });
         }
@@ -231,7 +271,7 @@ impl GroupChunk {
         let ChunkColumn { timestamps, values, samples } = self.columns[column];
         let slice = |span: Span| &self.bytes[span.start as usize..span.end as usize];
         decode_timestamps(slice(timestamps), &mut out.timestamps)?;
-        decode_values(slice(values), samples as usize, &mut out.values)
+        decode_column(slice(values), samples as usize, out)
     }
 
     /// How many samples a column has.
@@ -250,6 +290,12 @@ impl GroupChunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wal::GroupId;
+
+    fn row<'a>(timestamp: i64, values: &'a [f64]) -> RowRef<'a> {
+        let width = values.len();
+        RowRef { group: GroupId(0), timestamp, width, values, sparse: None, histograms: &[] }
+    }
 
     fn read(group: &Group, column: usize) -> Samples {
         let mut all = Samples::default();
@@ -257,8 +303,7 @@ mod tests {
             chunk.decode(column, &mut all).unwrap();
         }
         if let Some(samples) = group.buffered(column, TimeRange::ALL) {
-            all.timestamps.extend(samples.timestamps);
-            all.values.extend(samples.values);
+            all.append(&samples);
         }
         sort_last_wins(&mut all);
         all
@@ -269,9 +314,9 @@ mod tests {
         let mut group = Group::new(0, 2);
         let mut bytes = 0;
         for i in 0..300 {
-            bytes += group.append(i * 10, &[i as f64, -(i as f64)], None).bytes;
+            bytes += group.append(row(i * 10, &[i as f64, -(i as f64)])).bytes;
         }
-        assert!(group.append(50, &[7.0, 8.0], None).out_of_order);
+        assert!(group.append(row(50, &[7.0, 8.0])).out_of_order);
         assert_eq!(group.chunks(TimeRange::ALL).count(), 3);
         assert!(bytes < 300 * 24);
         let samples = read(&group, 1);
@@ -287,7 +332,8 @@ mod tests {
         for i in 0..first_cut(0) as i64 {
             let only_first = SparseRow { row: 0, present: Box::new([0b01]) };
             let sparse = i % 2 == 0;
-            group.append(i, if sparse { &[1.0] } else { &[1.0, 2.0] }, sparse.then_some(&only_first));
+            let values: &[f64] = if sparse { &[1.0] } else { &[1.0, 2.0] };
+            group.append(RowRef { sparse: sparse.then_some(&only_first), ..row(i, values) });
         }
         assert_eq!(group.chunks(TimeRange::ALL).count(), 1);
         assert_eq!(read(&group, 0).timestamps.len(), first_cut(0));
@@ -300,13 +346,13 @@ mod tests {
     #[test]
     fn groups_that_fill_together_are_cut_at_different_rows() {
         let mut groups: Vec<Group> = (0..4000).map(|i| Group::new(i * 10, 1)).collect();
-        for row in 0..4 * CHUNK_ROWS_MAX as i64 {
+        for at in 0..4 * CHUNK_ROWS_MAX as i64 {
             let before: usize = groups.iter().map(|group| group.chunks.len()).sum();
             for group in &mut groups {
-                group.append(row, &[1.0], None);
+                group.append(row(at, &[1.0]));
             }
             let cuts = groups.iter().map(|group| group.chunks.len()).sum::<usize>() - before;
-            assert!(cuts <= 4000 / CHUNK_ROWS_MAX * 3 / 2, "{cuts} of 4000 groups are cut at row {row}");
+            assert!(cuts <= 4000 / CHUNK_ROWS_MAX * 3 / 2, "{cuts} of 4000 groups are cut at row {at}");
         }
     }
 }

@@ -109,6 +109,11 @@ impl KeyEntry {
         }
     }
 
+    /// The slot of the field with this name.
+    pub(super) fn find(&self, name: &[u8]) -> Option<Slot> {
+        self.layout.position(name, 0).map(|at| self.slot(at))
+    }
+
     /// The slots of all fields.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         (0..self.layout.ends.len()).map(|at| self.slot(at))

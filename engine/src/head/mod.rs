@@ -32,9 +32,10 @@ pub use group::GroupChunk;
 pub use order::SeriesInOrder;
 
 use crate::error::{Error, Result};
+use crate::histogram::{Histogram, cell};
 use crate::labels::{Labels, METRIC_NAME};
 use crate::matcher::Matcher;
-use crate::rows::Row;
+use crate::rows::{Field, HistogramRow, Row};
 use crate::samples::Samples;
 use crate::time::TimeRange;
 use crate::wal::{
@@ -79,6 +80,10 @@ pub struct Batch {
 const BATCH_BYTES_MAX: usize = 256 << 20;
 /// Group, timestamp, width and position of a row take at most this many bytes in the log, its bitmap apart.
 const ROW_BYTES_MAX: usize = 5 + 10 + 3 + 5;
+/// A histogram takes at most this many bytes in the log, its spans, buckets and bounds apart,
+const HISTOGRAM_BYTES_MAX: usize = 80;
+/// and each of these at most this many.
+const HISTOGRAM_PART_BYTES_MAX: usize = 8;
 const _: () = assert!(BATCH_BYTES_MAX + (64 << 10) < PAYLOAD_BYTES_MAX, "a full batch fits one record");
 
 /// A shard of a head numbers its groups with 28 bits, and its label texts with 32.
@@ -183,7 +188,7 @@ impl Head {
         if let Places::Group(group) = &entry.fields
             && entry.layout.is(row.fields)
         {
-            let values = row.fields.iter().map(|field| field.value);
+            let values = row.fields.iter().map(|field| cell::float(field.value));
             batch.shards[group.shard()].push(*group, row.timestamp, values);
             return true;
         }
@@ -191,11 +196,40 @@ impl Head {
         let mut expected = 0;
         for field in row.fields {
             let Some(at) = entry.layout.position(field.name, expected) else { return false };
-            batch.cells.push((entry.slot(at), field.value));
+            batch.cells.push((entry.slot(at), cell::float(field.value)));
             expected = at + 1;
         }
         batch.place_cells(row.timestamp);
         true
+    }
+
+    /// As [`place`](Self::place), for a histogram.
+    ///
+    /// # Errors
+    /// As [`place`](Self::place); also [`Error::InvalidHistogram`].
+    pub fn place_histogram(
+        &self,
+        wal: &Wal,
+        admission: &Admission,
+        row: HistogramRow<'_>,
+        mut resolve: impl FnMut(&[u8]) -> Result<Labels>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let HistogramRow { key, name, timestamp, histogram } = row;
+        histogram.check().map_err(|reason| Error::InvalidHistogram { reason })?;
+        let hash = hash_bytes(key);
+        batch.reserve_histogram(&histogram)?;
+        let slot = loop {
+            if let Some(slot) = self.keys.read(hash).get(hash, key).and_then(|entry| entry.find(name)) {
+                break slot;
+            }
+            let row = Row { key, timestamp, fields: &[Field { name, value: 0.0 }] };
+            self.learn((wal, admission), hash, row, &mut resolve)?;
+        };
+        let place = (usize::from(slot.column), usize::from(slot.width));
+        batch.shards[slot.group.shard()].push_histogram(slot.group, timestamp, place, histogram);
+        batch.samples += 1;
+        Ok(())
     }
 
     /// Learns the fields of a key that are not known yet.
@@ -457,6 +491,12 @@ impl Batch {
         }
         self.bytes = bytes;
         Ok(())
+    }
+
+    /// Makes sure that a row with this histogram fits.
+    fn reserve_histogram(&mut self, histogram: &Histogram) -> Result<()> {
+        let fields = (HISTOGRAM_BYTES_MAX + histogram.parts() * HISTOGRAM_PART_BYTES_MAX) / size_of::<f64>();
+        self.reserve(1 + fields)
     }
 
     /// Turns cells into rows, one for each group.

@@ -211,7 +211,7 @@ impl Shard {
             let samples = row.values.len() as u64;
             match self.groups.get_mut(row.group.index()) {
                 Some(group) if usize::from(group.width) == row.width => {
-                    let appended = group.append(row.timestamp, row.values, row.sparse);
+                    let appended = group.append(row);
                     applied.samples += samples;
                     applied.bytes += appended.bytes;
                     applied.out_of_order += if appended.out_of_order { samples } else { 0 };

@@ -86,18 +86,8 @@ impl Series {
         }
         let end = out.timestamps.partition_point(|t| *t <= self.range.end);
         let start = out.timestamps.partition_point(|t| *t < self.range.start);
-        cut(out, start, end);
+        out.cut(start, end);
         Ok(())
-    }
-}
-
-/// Cuts both columns to `start..end`.
-fn cut(out: &mut Samples, start: usize, end: usize) {
-    out.timestamps.truncate(end);
-    out.values.truncate(end);
-    if start > 0 {
-        out.timestamps.drain(..start.min(end));
-        out.values.drain(..start.min(end));
     }
 }
 
@@ -156,8 +146,7 @@ impl Part {
                 .decode(*column, out)
                 .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason)),
             Place::Buffer(samples) => {
-                out.timestamps.extend_from_slice(&samples.timestamps);
-                out.values.extend_from_slice(&samples.values);
+                out.append(samples);
                 Ok(())
             }
         }

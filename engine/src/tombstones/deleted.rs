@@ -124,10 +124,8 @@ mod tests {
             let ranges: Vec<TimeRange> =
                 ranges.into_iter().map(|(start, len)| TimeRange::new(start, start + len - 1)).collect();
             let is_deleted = |t: i64| ranges.iter().any(|range| range.contains(t));
-            let mut samples = Samples {
-                values: timestamps.iter().map(|t| *t as f64).collect(),
-                timestamps: timestamps.clone(),
-            };
+            let mut samples =
+                Samples::floats(timestamps.clone(), timestamps.iter().map(|t| *t as f64).collect());
             let deleted = Deleted::new(ranges.clone());
             deleted.remove_from(&mut samples, from);
             let (before, after) = timestamps.split_at(from);

@@ -1,6 +1,10 @@
 //! What a WAL record holds: the definition of a group of series, or rows of samples as columns.
 
+use std::sync::Arc;
+
+use crate::encoding::histogram::{read_histograms, write_histograms};
 use crate::encoding::{DecodeError, Reader, write_varint, write_zigzag};
+use crate::histogram::{Histogram, cell};
 use crate::labels::Labels;
 
 /// Columns in one group at most; a row with more fields spans several groups.
@@ -134,6 +138,8 @@ pub struct Rows {
     pub values: Vec<f64>,
     /// The rows that do not have a sample in every column, ascending.
     pub sparse: Vec<SparseRow>,
+    /// The histograms that values name by their place.
+    pub histograms: Vec<Arc<Histogram>>,
 }
 
 /// One row of [`Rows`].
@@ -149,6 +155,8 @@ pub struct RowRef<'a> {
     pub values: &'a [f64],
     /// Which columns have a sample, when not all have.
     pub sparse: Option<&'a SparseRow>,
+    /// The histograms that values name by their place; they are those of all rows.
+    pub histograms: &'a [Arc<Histogram>],
 }
 
 impl Rows {
@@ -174,7 +182,8 @@ impl Rows {
             let samples = sparse.map_or(width, SparseRow::samples);
             let (these, rest) = values.split_at(samples.min(values.len()));
             values = rest;
-            RowRef { group: *group, timestamp: self.timestamps[row], width, values: these, sparse }
+            let (timestamp, histograms) = (self.timestamps[row], &self.histograms[..]);
+            RowRef { group: *group, timestamp, width, values: these, sparse, histograms }
         })
     }
 
@@ -207,6 +216,22 @@ impl Rows {
         self.sparse.push(SparseRow { row, present: present.into() });
     }
 
+    /// Adds a row with a histogram in one of `width` columns.
+    pub fn push_histogram(
+        &mut self,
+        group: GroupId,
+        timestamp: i64,
+        (column, width): (usize, usize),
+        histogram: Arc<Histogram>,
+    ) {
+        let value = cell::histogram(self.histograms.len() as u32);
+        self.histograms.push(histogram);
+        match width {
+            1 => self.push(group, timestamp, [value].into_iter()),
+            _ => self.push_sparse(group, timestamp, width, [(column, value)]),
+        }
+    }
+
     /// Appends the rows' encoding: the columns one after the other.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.values.len() * 8 + self.groups.len() * 4 + 32);
@@ -234,6 +259,10 @@ impl Rows {
         for value in &self.values {
             out.extend_from_slice(&value.to_le_bytes());
         }
+        if !self.histograms.is_empty() {
+            write_varint(out, self.histograms.len() as u64);
+            write_histograms(&self.histograms, out);
+        }
     }
 
     /// Reads an encoding.
@@ -257,6 +286,7 @@ impl Rows {
         rows.widths.clear();
         rows.values.clear();
         rows.sparse.clear();
+        rows.histograms.clear();
         let mut reader = Reader::new(payload);
         let count = reader.varint_at_most(payload.len(), "more rows than bytes")?;
         rows.groups.reserve(count);
@@ -297,9 +327,29 @@ impl Rows {
             rows.sparse.push(sparse);
         }
         let values = reader.bytes(samples * 8)?;
-        rows.values.extend(values.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)));
+        let mut has_histograms = false;
+        rows.values.extend(values.as_chunks::<8>().0.iter().map(|bytes| {
+            let value = f64::from_le_bytes(*bytes);
+            has_histograms |= cell::is_histogram(value);
+            value
+        }));
+        if has_histograms {
+            rows.read_histograms(&mut reader)?;
+        }
         if !reader.is_empty() {
             return Err(reader.error("bytes follow the rows"));
+        }
+        Ok(())
+    }
+
+    /// Reads the histograms that the values name.
+    #[cold]
+    fn read_histograms(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let count = reader.varint_at_most(self.values.len(), "more histograms than samples")?;
+        read_histograms(reader, count, &mut self.histograms)?;
+        let places = self.values.iter().filter_map(|value| cell::histogram_place(*value));
+        if places.into_iter().any(|place| place as usize >= count) {
+            return Err(reader.error("a value names a histogram that is not there"));
         }
         Ok(())
     }
@@ -357,6 +407,7 @@ pub(super) fn shard_of_definition(payload: &[u8]) -> Result<usize, DecodeError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::{BucketSpan, Buckets, ResetHint};
     use crate::value::STALE_NAN;
     use proptest::prelude::*;
 
@@ -388,6 +439,44 @@ mod tests {
         assert!(decoded.sparse[0].has(2) && !decoded.sparse[0].has(1) && !decoded.sparse[0].has(99));
     }
 
+    fn histogram(count: f64) -> Arc<Histogram> {
+        let spans = vec![BucketSpan { offset: 3, length: 2 }];
+        let positive = Buckets { spans, counts: vec![1.0, 300.0] };
+        let reset_hint = ResetHint::Gauge;
+        Arc::new(Histogram { schema: 1, reset_hint, count, sum: 1.0, positive, ..Histogram::default() })
+    }
+
+    #[test]
+    fn histograms_keep_their_golden_bytes() {
+        let mut rows = Rows::default();
+        rows.push_histogram(GroupId(1), 1, (0, 1), histogram(301.0));
+        rows.push_histogram(GroupId(1), 2, (1, 2), histogram(0.5));
+        let mut bytes = Vec::new();
+        rows.encode(&mut bytes);
+        let golden: &[u8] = &[
+            2, 2, 0, 2, 2, 1, 2, // rows, groups, timestamps, widths
+            1, 1, 0b10, // one sparse row: row 1, column 1
+            0, 0, 0, 0, 0x69, 0x74, 0xfc, 0xff, 1, 0, 0, 0, 0x69, 0x74, 0xfc, 0xff, // values
+            2,    // histograms
+            0b1011, 2, 0, 0, 0, 0, 0, 0, 0, 0, // gauge, integers; schema, zero threshold
+            1, 6, 2, 0, 0, // a positive span, no negative one, no bounds
+            0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0xad, 0x02, 0, 1, 0xac,
+            0x02, // sum, count, zero count, buckets
+            0b0111, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, // gauge, same layout; sum
+            0, 0, 0, 0, 0, 0, 0xe0, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0, // count, zero count
+            0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0, 0, 0, 0, 0, 0xc0, 0x72, 0x40, // buckets
+        ];
+        assert_eq!(bytes, golden);
+        let decoded = Rows::decode(&bytes).unwrap();
+        assert_eq!(decoded.histograms, rows.histograms);
+        assert_eq!(decoded.sparse, rows.sparse);
+        let last = bytes.len() - 1;
+        assert!(Rows::decode(&bytes[..last]).is_err());
+        bytes[18] = 2;
+        let error = Rows::decode(&bytes).unwrap_err();
+        assert_eq!(error.reason, "a value names a histogram that is not there");
+    }
+
     #[test]
     fn a_definition_keeps_its_golden_bytes() {
         let of = |name| Labels::from_pairs([("__name__", name), ("host", "a")]).unwrap();
@@ -407,9 +496,12 @@ mod tests {
         }
 
         #[test]
-        fn damaged_rows_never_panic(at in 0_usize..50, with in any::<u8>()) {
+        fn damaged_rows_never_panic(at in 0_usize..120, with in any::<u8>()) {
             let mut bytes = Vec::new();
-            example().encode(&mut bytes);
+            let mut rows = example();
+            rows.push_histogram(GroupId(1), 3, (1, 2), histogram(301.0));
+            rows.push_histogram(GroupId(1), 3, (1, 2), histogram(0.5));
+            rows.encode(&mut bytes);
             bytes[at] = with;
             if let Ok(rows) = Rows::decode(&bytes) {
                 prop_assert!(rows.iter().map(|row| row.values.len()).sum::<usize>() == rows.samples());

@@ -48,6 +48,18 @@ impl Annotations {
         self.warnings.insert(format!("PromQL warning: {text}"));
     }
 
+    pub(super) fn invalid_ratio(&mut self, ratio: f64, used: f64, position: &str) {
+        let (got, used) = (go_number(ratio), go_number(used));
+        let text = format!("ratio value should be between -1 and 1, got {got}, capping to {used}");
+        self.warnings.insert(format!("PromQL warning: {text} ({position})"));
+    }
+
+    pub(super) fn invalid_smoothing(&mut self, alpha: f64, position: &str) {
+        let got = go_number(alpha);
+        let text = format!("smoothing factor should be above 0 and at most 1, got {got} ({position})");
+        self.warnings.insert(format!("PromQL warning: {text}"));
+    }
+
     pub(super) fn bad_bucket_label(&mut self, value: &str, metric: &str, position: &str) {
         let text = format!(r#"bucket label "le" is missing or has a malformed value of {value:?}"#);
         self.warnings.insert(format!("PromQL warning: {text}{} ({position})", for_metric(metric)));
@@ -63,9 +75,13 @@ impl Annotations {
         self.monotonicity.entry(key).and_modify(|known| *known = known.merge(fix)).or_insert(fix);
     }
 
-    /// What is not about the query but about the data.
-    pub(super) fn storage(&mut self, text: String) {
+    /// A warning, such as one that is not about the query but about the data.
+    pub(super) fn warn(&mut self, text: String) {
         self.warnings.insert(text);
+    }
+
+    pub(super) fn inform(&mut self, text: String) {
+        self.infos.insert(text);
     }
 
     /// The texts of the warnings and of the infos.
@@ -80,8 +96,8 @@ impl Annotations {
 fn monotonicity_text(metric: &str, position: &str, fix: &MonotonicityFix) -> String {
     const SEE: &str = "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile";
     let (metric, count) = (for_metric(metric), fix.samples);
-    let (min, max, difference) =
-        (go_number(fix.bucket_min), go_number(fix.bucket_max), go_number(fix.difference_max));
+    let (min, max) = (go_number(fix.bucket_min), go_number(fix.bucket_max));
+    let difference = go_two_digits(fix.difference_max);
     let (first, last) = (rfc3339(fix.first_ms), rfc3339(fix.last_ms));
     format!(
         "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see {SEE}){metric}, \
@@ -90,12 +106,13 @@ fn monotonicity_text(metric: &str, position: &str, fix: &MonotonicityFix) -> Str
     )
 }
 
-fn for_metric(metric: &str) -> String {
+pub(super) fn for_metric(metric: &str) -> String {
     if metric.is_empty() { String::new() } else { format!(" for metric name {metric:?}") }
 }
 
 fn rfc3339(time_ms: i64) -> String {
-    Timestamp::from_millisecond(time_ms).map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
+    Timestamp::from_second(time_ms.div_euclid(1000))
+        .map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
 }
 
 fn listed(texts: BTreeSet<String>, kind: &str) -> Vec<String> {
@@ -107,12 +124,53 @@ fn listed(texts: BTreeSet<String>, kind: &str) -> Vec<String> {
     list
 }
 
-/// A number as Prometheus prints it in messages.
-fn go_number(value: f64) -> String {
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+/// Whether a metric is called like a counter.
+pub(super) fn is_counter_name(name: &str) -> bool {
+    ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// A number as Go's `%g` prints it: the shortest digits, with an exponent below 1e-4 and from 1e6 on.
+pub(crate) fn go_number(value: f64) -> String {
+    if let Some(text) = not_finite(value) {
+        return text.to_owned();
     }
-    value.to_string()
+    let magnitude = value.abs();
+    if value == 0.0 || (1e-4..1e6).contains(&magnitude) {
+        return value.to_string();
+    }
+    go_exponent(&format!("{value:e}"))
+}
+
+/// A number as Go's `%.2g` prints it: two digits, without trailing zeros.
+fn go_two_digits(value: f64) -> String {
+    let text = format!("{value:.1e}");
+    match text.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()) {
+        // Rounded by way of the text: the nearest number to it prints as its digits.
+        Some(-4..2) => go_number(text.parse().unwrap_or(value)),
+        Some(_) => go_exponent(&text.replace(".0e", "e")),
+        None => go_number(value),
+    }
+}
+
+/// Rust writes `1e-9`, Go `1e-09`.
+fn go_exponent(text: &str) -> String {
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+/// A number as Go's `%f` prints it.
+pub(super) fn go_fixed(value: f64) -> String {
+    not_finite(value).map_or_else(|| format!("{value:.6}"), str::to_owned)
+}
+
+fn not_finite(value: f64) -> Option<&'static str> {
+    match value {
+        _ if value.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("+Inf"),
+        f64::NEG_INFINITY => Some("-Inf"),
+        _ => None,
+    }
 }
 
 /// Where `span` starts in `text`, as `line:column`, both counted from one, the column in bytes.
@@ -133,6 +191,17 @@ mod tests {
         assert_eq!(at(0), "1:1");
         assert_eq!(at(6), "2:2");
         assert_eq!(at(1000), "2:14");
+    }
+
+    #[test]
+    fn numbers_print_as_in_go() {
+        let values = [0.0, 1.5, 999_999.0, 1e6, 1.25e21, 1e-4, 0.000_012, f64::NAN, f64::NEG_INFINITY];
+        let expected = ["0", "1.5", "999999", "1e+06", "1.25e+21", "0.0001", "1.2e-05", "NaN", "-Inf"];
+        assert_eq!(values.map(go_number), expected);
+        let values = [10.0, 12.345, 0.126, 99.6, 1234.0, 100.0, 0.0, 1e-9, f64::INFINITY];
+        let expected = ["10", "12", "0.13", "1e+02", "1.2e+03", "1e+02", "0", "1e-09", "+Inf"];
+        assert_eq!(values.map(go_two_digits), expected);
+        assert_eq!([2.0, f64::NAN].map(go_fixed), ["2.000000", "NaN"]);
     }
 
     #[test]

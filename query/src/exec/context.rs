@@ -8,6 +8,7 @@ use timberline_engine::{Matcher, Series, Snapshot, TimeRange};
 
 use super::Limits;
 use super::annotations::{Annotations, position};
+use super::native;
 use crate::ast::Span;
 use crate::error::{QueryError, Result};
 use crate::value::QueryStats;
@@ -62,6 +63,8 @@ pub(super) struct Context<'q> {
     pub(super) snapshot: &'q Snapshot,
     pub(super) limits: &'q Limits,
     pub(super) lookback_ms: i64,
+    /// The native histograms that cells name.
+    pub(super) histograms: native::List,
     cancel: Cancel,
     text: &'q str,
     annotations: Mutex<Annotations>,
@@ -82,6 +85,7 @@ impl<'q> Context<'q> {
             snapshot,
             limits,
             lookback_ms,
+            histograms: native::List::default(),
             cancel,
             text,
             annotations: Mutex::default(),
@@ -140,7 +144,7 @@ impl<'q> Context<'q> {
 
     /// Adds a warning about the data.
     pub(super) fn warn(&self, text: String) {
-        self.annotations().storage(text);
+        self.annotations().warn(text);
     }
 
     fn annotations(&self) -> MutexGuard<'_, Annotations> {

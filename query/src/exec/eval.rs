@@ -1,13 +1,14 @@
 //! Evaluates plan nodes on a grid: vectors to rows, scalars to one column.
 
 use rayon::prelude::*;
-use timberline_engine::{Labels, Matcher, Samples, Series};
+use timberline_engine::{Labels, Matcher, Samples, Series, TimeRange};
 
 use super::context::Context;
-use super::grid::{Grid, Windows};
+use super::grid::{Grid, Windows, millis_to_nanos};
+use super::native::is_float;
 use super::pipeline::{Pipeline, Source, Stage};
-use super::row::{ABSENT, Row, is_absent, is_present};
-use super::{aggregate, binary, finish, functions, histogram, select};
+use super::row::{ABSENT, Row, is_absent};
+use super::{aggregate, binary, finish, functions, histogram, info, select, windowed};
 use crate::error::Result;
 use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, Shift, VectorPlan};
 
@@ -33,6 +34,10 @@ impl<'q> Evaluator<'q> {
             VectorPlan::FromScalar(scalar) => {
                 Ok(vec![Row { labels: Labels::empty(), drop_name: false, values: self.scalar(scalar)? }])
             }
+            VectorPlan::SelectSmoothed(plan) => windowed::smoothed_selector(self, plan),
+            VectorPlan::Extended(plan) => windowed::extended(self, plan),
+            VectorPlan::Smoothing(plan) => windowed::smoothing(self, plan),
+            VectorPlan::Info(plan) => info::evaluate(self, plan),
             VectorPlan::Aggregate(plan) => aggregate::evaluate(self, plan),
             VectorPlan::Binary(plan) => binary::evaluate(self, plan),
             VectorPlan::Set { op, matching, lhs, rhs } => {
@@ -46,12 +51,27 @@ impl<'q> Evaluator<'q> {
                 functions::label_join(self.rows(input)?, target, separator, sources)
             }
             VectorPlan::Sort { input, descending } => {
-                let mut rows = self.rows(input)?;
+                let (mut rows, _) = self.context.without_histograms(self.rows(input)?);
                 // A range query's series are sorted by labels, whatever their values.
                 if self.grid.steps == 1 {
                     rows.sort_by(|a, b| aggregate::rank_order(a.values[0], b.values[0], !descending));
                 }
                 Ok(rows)
+            }
+            VectorPlan::SortByLabel { input, labels, descending } => {
+                let mut rows = self.rows(input)?;
+                functions::sort_by_label(&mut rows, labels, *descending);
+                Ok(rows)
+            }
+            VectorPlan::HistogramQuantiles { label, quantiles, input, input_span } => {
+                let rows = self.rows(input)?;
+                let mut results = Vec::new();
+                for (quantile, span) in quantiles {
+                    let column = self.scalar(quantile)?;
+                    let rows = histogram::quantile(self, &column, *span, &rows, *input_span)?;
+                    results.extend(functions::label_with_numbers(rows, label, &column)?);
+                }
+                finish::merge(results)
             }
             VectorPlan::HistogramFraction { lower, upper, input, input_span } => {
                 let (lower, upper) = (self.scalar(lower)?, self.scalar(upper)?);
@@ -84,6 +104,11 @@ impl<'q> Evaluator<'q> {
                 let (lhs, rhs) = (self.scalar(lhs)?, self.scalar(rhs)?);
                 lhs.into_iter().zip(rhs).map(|(l, r)| binary::scalar_binary(*op, l, r)).collect()
             }
+            ScalarPlan::Extreme { largest, lhs, rhs } => {
+                let pairs = self.scalar(lhs)?.into_iter().zip(self.scalar(rhs)?);
+                let extreme = if *largest { functions::max } else { functions::min };
+                pairs.map(|(a, b)| extreme(a, b)).collect()
+            }
             ScalarPlan::Invariant(plan) => {
                 let mut column = Self { grid: self.grid.first(), ..*self }.scalar(plan)?;
                 if let Some(&value) = column.first() {
@@ -97,9 +122,11 @@ impl<'q> Evaluator<'q> {
     /// The expression as work per series, fused as far as it goes.
     pub(super) fn pipeline(&self, plan: &'q VectorPlan) -> Result<Pipeline<'q>> {
         let source = match plan {
-            VectorPlan::Select { matchers, shift } => self.instant_source(matchers, *shift, false)?,
+            VectorPlan::Select { matchers, shift, without_buckets } => {
+                self.instant_source(matchers, *shift, false, *without_buckets)?
+            }
             VectorPlan::SelectTimestamps { matchers, shift } => {
-                self.instant_source(matchers, *shift, true)?
+                self.instant_source(matchers, *shift, true, false)?
             }
             VectorPlan::Rollup(plan) => self.rollup_source(plan)?,
             VectorPlan::Map { input, op } => {
@@ -112,14 +139,30 @@ impl<'q> Evaluator<'q> {
         Ok(Pipeline::new(self.context, self.grid, source))
     }
 
-    fn windows(&self, range_ms: i64, shift: Shift) -> Windows {
+    pub(super) fn windows(&self, range_ms: i64, shift: Shift) -> Windows {
         Windows { grid: self.grid, range_ms, shift }
     }
 
-    fn instant_source(&self, matchers: &[Matcher], shift: Shift, timestamps: bool) -> Result<Source<'q>> {
+    fn instant_source(
+        &self,
+        matchers: &[Matcher],
+        shift: Shift,
+        timestamps: bool,
+        without_buckets: bool,
+    ) -> Result<Source<'q>> {
         let windows = self.windows(self.context.lookback_ms, shift);
-        let series = self.context.select(matchers, windows.needed())?;
-        Ok(Source::Instant { series, windows, timestamps })
+        let series = self.context.select(matchers, self.needed(&windows, without_buckets))?;
+        Ok(Source::Instant { series, windows, timestamps, without_buckets })
+    }
+
+    /// The times that are read for `windows`. Histograms without buckets are compared to the one before, also to one that is before
+    /// the first window.
+    fn needed(&self, windows: &Windows, without_buckets: bool) -> TimeRange {
+        let mut needed = windows.needed();
+        if without_buckets && !needed.is_empty() {
+            needed.start = needed.start.saturating_sub(millis_to_nanos(self.context.lookback_ms));
+        }
+        needed
     }
 
     fn rollup_source(&self, plan: &'q RollupPlan) -> Result<Source<'q>> {
@@ -127,7 +170,8 @@ impl<'q> Evaluator<'q> {
         let windows = self.windows(plan.range.range_ms, plan.range.shift);
         Ok(match &plan.range.input {
             RangeInput::Series(matchers) => {
-                let series = self.context.select(matchers, windows.needed())?;
+                let series =
+                    self.context.select(matchers, self.needed(&windows, plan.range.without_buckets))?;
                 Source::Rollup { series, windows, plan, param }
             }
             RangeInput::Subquery { plan: inner, step_ms } => {
@@ -137,7 +181,12 @@ impl<'q> Evaluator<'q> {
         })
     }
 
-    fn subquery(&self, range: &RangePlan, inner: &'q VectorPlan, step_ms: i64) -> Result<(Vec<Row>, Grid)> {
+    pub(super) fn subquery(
+        &self,
+        range: &RangePlan,
+        inner: &'q VectorPlan,
+        step_ms: i64,
+    ) -> Result<(Vec<Row>, Grid)> {
         let grid = self.grid.subquery(range.range_ms, range.shift, step_ms);
         if grid.steps == 0 {
             return Ok((Vec::new(), grid));
@@ -156,11 +205,16 @@ impl<'q> Evaluator<'q> {
             MapOp::Round(to_nearest) => Stage::Round(self.scalar(to_nearest)?),
             MapOp::Date(part) => Stage::Date(*part),
             MapOp::StepTime => Stage::Replace(self.scalar(&ScalarPlan::Time)?),
-            MapOp::Binary { op, scalar, scalar_on_left, return_bool } => Stage::Binary {
+            MapOp::Statistic(statistic) => Stage::Statistic(*statistic),
+            MapOp::StartTime { known } => {
+                Stage::Replace(vec![if *known { 0.0 } else { ABSENT }; self.grid.steps])
+            }
+            MapOp::Binary { op, scalar, scalar_on_left, return_bool, span } => Stage::Binary {
                 op: *op,
                 scalar: self.scalar(scalar)?,
                 scalar_on_left: *scalar_on_left,
                 return_bool: *return_bool,
+                span: *span,
             },
         })
     }
@@ -184,7 +238,7 @@ impl<'q> Evaluator<'q> {
                 let rows = finish::remove_names(rows)?;
                 let to_samples = |row: Row| {
                     let mut samples = Samples::default();
-                    select::samples_of_row(&row.values, grid, &mut samples);
+                    select::samples_of_row(self.context, &row.values, grid, &mut samples);
                     (row.labels, samples)
                 };
                 Ok(rows.into_iter().map(to_samples).collect())
@@ -193,12 +247,12 @@ impl<'q> Evaluator<'q> {
     }
 }
 
-/// `scalar()`: the sample of each step that has exactly one, NaN elsewhere.
+/// `scalar()`: the float of each step that has exactly one, NaN elsewhere.
 fn single_values(rows: &[Row], steps: usize) -> Column {
     let mut column = vec![ABSENT; steps];
     for row in rows {
         for (cell, &value) in column.iter_mut().zip(&row.values) {
-            if is_present(value) {
+            if is_float(value) {
                 *cell = if is_absent(*cell) { value } else { f64::NAN };
             }
         }

@@ -1,10 +1,14 @@
 //! The end of an evaluation: metric names are removed, and rows become the answer's value.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use rayon::prelude::*;
-use timberline_engine::{Labels, Samples};
+use timberline_engine::histogram::cell;
+use timberline_engine::{Histogram, Labels, Samples};
 
+use super::context::Context;
 use super::grid::{Grid, nanos_to_millis};
 use super::row::{Row, is_absent, is_metadata_label, is_present};
 use crate::error::{QueryError, Result};
@@ -79,27 +83,29 @@ pub(super) fn scalar(column: Vec<f64>, grid: Grid, instant: bool) -> Value {
         return Value::Scalar { timestamp_ms: grid.start_ms, value };
     }
     let timestamps_ms = (0..grid.steps).map(|step| grid.time_ms(step)).collect();
-    Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), timestamps_ms, values: column }])
+    let histograms = Vec::new();
+    Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), timestamps_ms, values: column, histograms }])
 }
 
 /// The value of an instant query: the rows have one step. Their order stays.
-pub(super) fn vector(rows: Vec<Row>, grid: Grid) -> Value {
+pub(super) fn vector(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Value {
     let samples = rows.into_iter().filter_map(|row| {
         let value = row.values.first().copied().filter(|&value| is_present(value))?;
-        Some(VectorSample { labels: row.labels, timestamp_ms: grid.start_ms, value })
+        let histogram = context.histogram(value).cloned();
+        Some(VectorSample { labels: row.labels, timestamp_ms: grid.start_ms, value, histogram })
     });
     Value::Vector(samples.collect())
 }
 
 /// The value of a range query.
-pub(super) fn matrix(rows: Vec<Row>, grid: Grid) -> Value {
+pub(super) fn matrix(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Value {
     let mut series: Vec<MatrixSeries> =
-        rows.into_par_iter().filter_map(|row| matrix_series(row, grid)).collect();
+        rows.into_par_iter().filter_map(|row| matrix_series(context, row, grid)).collect();
     series.par_sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
     Value::Matrix(series)
 }
 
-fn matrix_series(row: Row, grid: Grid) -> Option<MatrixSeries> {
+fn matrix_series(context: &Context<'_>, row: Row, grid: Grid) -> Option<MatrixSeries> {
     let mut values = row.values;
     let timestamps_ms: Vec<i64> = if values.iter().any(|&value| is_absent(value)) {
         let times =
@@ -109,7 +115,22 @@ fn matrix_series(row: Row, grid: Grid) -> Option<MatrixSeries> {
     } else {
         (0..grid.steps).map(|step| grid.time_ms(step)).collect()
     };
-    (!values.is_empty()).then_some(MatrixSeries { labels: row.labels, timestamps_ms, values })
+    let histograms = own_histograms(context, &mut values);
+    (!values.is_empty()).then_some(MatrixSeries { labels: row.labels, timestamps_ms, values, histograms })
+}
+
+/// The histograms that `values` name. They are named by their place in this list then.
+fn own_histograms(context: &Context<'_>, values: &mut [f64]) -> Vec<Arc<Histogram>> {
+    let mut own = Vec::new();
+    if context.has_histograms() {
+        for value in values {
+            if let Some(histogram) = context.histogram(*value) {
+                *value = cell::histogram(own.len() as u32);
+                own.push(Arc::clone(histogram));
+            }
+        }
+    }
+    own
 }
 
 /// The value of an instant query of a range vector: the samples themselves.
@@ -121,6 +142,7 @@ pub(super) fn raw_matrix(series: Vec<(Labels, Samples)>) -> Value {
             labels,
             timestamps_ms: samples.timestamps.into_iter().map(nanos_to_millis).collect(),
             values: samples.values,
+            histograms: samples.histograms,
         })
         .collect();
     matrix.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));

@@ -1,16 +1,20 @@
 //! `histogram_quantile` and `histogram_fraction` over classic histograms: series with the label `le`, whose values count
-//! what is at most that.
+//! what is at most that. Native histograms in the same vector are answered beside them.
 
 use hashbrown::HashMap;
 use rayon::prelude::*;
+use timberline_engine::histogram::cell;
 use timberline_engine::{Labels, METRIC_NAME};
 
 use super::annotations::MonotonicityFix;
 use super::eval::Evaluator;
+use super::finish;
+use super::native::{self, Finding, is_float};
 use super::pipeline::annotate_invalid_quantiles;
-use super::row::{ABSENT, Row, is_present, write_key};
+use super::row::{ABSENT, Row, write_key};
 use crate::ast::Span;
 use crate::error::Result;
+use crate::histogram::{NanObservations, fraction as fraction_of_native, quantile as quantile_of_native};
 
 const BUCKET_LABEL: &str = "le";
 /// Counts that differ by less than this, relatively, differ by a rounding error.
@@ -28,6 +32,8 @@ struct Histogram {
     labels: Labels,
     /// Upper bound and row.
     buckets: Vec<(f64, usize)>,
+    /// A row of native histograms with the same labels. Where both have a sample, neither counts.
+    native: Option<usize>,
 }
 
 impl Histogram {
@@ -42,7 +48,8 @@ impl Histogram {
         let mut buckets: Vec<Bucket> = Vec::with_capacity(self.buckets.len());
         let cell = |step| {
             fill_buckets(&mut buckets, self, rows, step);
-            if buckets.is_empty() { ABSENT } else { cell(step, &mut buckets) }
+            let is_native = self.native.is_some_and(|at| cell::is_histogram(rows[at].values[step]));
+            if buckets.is_empty() || is_native { ABSENT } else { cell(step, &mut buckets) }
         };
         (0..steps).map(cell).collect()
     }
@@ -58,7 +65,16 @@ pub(super) fn quantile(
 ) -> Result<Vec<Row>> {
     let context = evaluator.context;
     annotate_invalid_quantiles(context, quantiles, quantile_span);
-    evaluate(evaluator, rows, input_span, |histogram| {
+    let native = |step: usize, histogram: &native::Histogram, labels: &Labels| {
+        let (value, nan) = quantile_of_native(quantiles[step], histogram);
+        match nan {
+            Some(NanObservations::Result) => context.found(Finding::NanIsQuantile, labels, input_span),
+            Some(NanObservations::Skew) => context.found(Finding::NanSkewsQuantile, labels, input_span),
+            None => {}
+        }
+        value
+    };
+    evaluate(evaluator, rows, input_span, native, |histogram| {
         let mut fix: Option<MonotonicityFix> = None;
         let values = histogram.cells(rows, quantiles.len(), |step, buckets| {
             let (value, raised) = bucket_quantile(quantiles[step], buckets);
@@ -86,20 +102,79 @@ pub(super) fn fraction(
     rows: &[Row],
     input_span: Span,
 ) -> Result<Vec<Row>> {
-    evaluate(evaluator, rows, input_span, |histogram| {
+    let context = evaluator.context;
+    let native = |step: usize, histogram: &native::Histogram, labels: &Labels| {
+        let (lower, upper) = (lower[step], upper[step]);
+        if histogram.sum.is_nan() && histogram.count != 0.0 && lower < upper {
+            context.found(Finding::NanInFraction, labels, input_span);
+        }
+        fraction_of_native(lower, upper, histogram)
+    };
+    evaluate(evaluator, rows, input_span, native, |histogram| {
         histogram.cells(rows, lower.len(), |step, buckets| bucket_fraction(lower[step], upper[step], buckets))
     })
 }
 
-/// One row per histogram, with the cells that `cells_of` computes.
+/// One row per histogram: of native ones with the cells that `native` computes, of classic ones with those of `cells_of`.
 fn evaluate(
     evaluator: &Evaluator<'_>,
     rows: &[Row],
     input_span: Span,
+    native: impl Fn(usize, &native::Histogram, &Labels) -> f64 + Sync,
     cells_of: impl Fn(&Histogram) -> Vec<f64> + Sync,
 ) -> Result<Vec<Row>> {
     let context = evaluator.context;
     let histograms = histograms(evaluator, rows, input_span);
+    if context.has_histograms() {
+        let mut results = evaluate_native(evaluator, rows, &histograms, input_span, native)?;
+        if !results.is_empty() {
+            results.extend(evaluate_classic(evaluator, &histograms, cells_of)?);
+            // Labels may be those of a native histogram at some steps, and of a classic one at others.
+            return finish::merge(results);
+        }
+    }
+    evaluate_classic(evaluator, &histograms, cells_of)
+}
+
+fn evaluate_native(
+    evaluator: &Evaluator<'_>,
+    rows: &[Row],
+    classic: &[Histogram],
+    input_span: Span,
+    native: impl Fn(usize, &native::Histogram, &Labels) -> f64 + Sync,
+) -> Result<Vec<Row>> {
+    let context = evaluator.context;
+    let twins: HashMap<usize, &Histogram, foldhash::fast::RandomState> =
+        classic.iter().filter_map(|histogram| Some((histogram.native?, histogram))).collect();
+    let evaluate_one = |(at, row): (usize, &Row)| {
+        context.check()?;
+        context.charge_points(1, row.values.len())?;
+        let mut buckets = Vec::new();
+        let mut cell = |step: usize| {
+            let Some(histogram) = context.histogram(row.values[step]) else { return ABSENT };
+            if let Some(twin) = twins.get(&at) {
+                fill_buckets(&mut buckets, twin, rows, step);
+                if !buckets.is_empty() {
+                    context.found(Finding::MixedWithClassic, &row.labels, input_span);
+                    return ABSENT;
+                }
+            }
+            native(step, histogram, &row.labels)
+        };
+        let values: Vec<f64> = (0..row.values.len()).map(&mut cell).collect();
+        Ok(Row { labels: row.labels.clone(), drop_name: true, values })
+    };
+    let natives = rows.par_iter().enumerate().filter(|(_, row)| context.any_histogram(&row.values));
+    let results: Result<Vec<Row>> = natives.map(evaluate_one).collect();
+    Ok(results?.into_iter().filter(|row| !row.is_empty()).collect())
+}
+
+fn evaluate_classic(
+    evaluator: &Evaluator<'_>,
+    histograms: &[Histogram],
+    cells_of: impl Fn(&Histogram) -> Vec<f64> + Sync,
+) -> Result<Vec<Row>> {
+    let context = evaluator.context;
     context.charge_points(histograms.len(), evaluator.grid.steps)?;
     let evaluate_one = |histogram: &Histogram| {
         context.check()?;
@@ -114,7 +189,11 @@ fn histograms(evaluator: &Evaluator<'_>, rows: &[Row], input_span: Span) -> Vec<
     let mut histograms: Vec<Histogram> = Vec::new();
     let mut known: HashMap<Vec<u8>, usize, foldhash::fast::RandomState> = HashMap::default();
     let mut key = Vec::new();
+    let any_histogram = evaluator.context.has_histograms();
     for (at, row) in rows.iter().enumerate() {
+        if any_histogram && !row.values.iter().any(|&value| is_float(value)) {
+            continue;
+        }
         let text = row.labels.get(BUCKET_LABEL).unwrap_or_default();
         let Ok(bound) = text.parse::<f64>() else {
             let name = row.labels.get(METRIC_NAME).unwrap_or_default();
@@ -129,12 +208,23 @@ fn histograms(evaluator: &Evaluator<'_>, rows: &[Row], input_span: Span) -> Vec<
             Some(&histogram) => histogram,
             None => {
                 let labels = row.labels.retain(|name| name != BUCKET_LABEL);
-                histograms.push(Histogram { labels, buckets: Vec::new() });
+                histograms.push(Histogram { labels, buckets: Vec::new(), native: None });
                 known.insert(key.clone(), histograms.len() - 1);
                 histograms.len() - 1
             }
         };
         histograms[histogram].buckets.push((bound, at));
+    }
+    if any_histogram {
+        for (at, row) in
+            rows.iter().enumerate().filter(|(_, row)| evaluator.context.any_histogram(&row.values))
+        {
+            key.clear();
+            write_key(&row.labels, &mut key, |_| true);
+            if let Some(&histogram) = known.get(&key) {
+                histograms[histogram].native = Some(at);
+            }
+        }
     }
     for histogram in &mut histograms {
         histogram.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -147,7 +237,7 @@ fn fill_buckets(buckets: &mut Vec<Bucket>, histogram: &Histogram, rows: &[Row], 
     buckets.clear();
     for &(bound, at) in &histogram.buckets {
         let count = rows[at].values[step];
-        if !is_present(count) {
+        if !is_float(count) {
             continue;
         }
         match buckets.last_mut() {

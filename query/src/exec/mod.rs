@@ -12,10 +12,13 @@ mod finish;
 mod functions;
 mod grid;
 mod histogram;
+mod info;
+mod native;
 mod pipeline;
 mod rollup;
 mod row;
 mod select;
+mod windowed;
 
 use std::time::Duration;
 
@@ -30,8 +33,11 @@ use context::Context;
 use eval::Evaluator;
 use grid::Grid;
 
+pub(crate) use annotations::go_number;
 pub(crate) use binary::scalar_binary;
 pub use context::Cancel;
+pub(crate) use native::Statistic;
+pub(crate) use rollup::CompensatedSum;
 
 /// Bounds on what one query may use. Exceeding one is a [`QueryError::Limit`] with the field's name.
 #[derive(Clone, Debug)]
@@ -156,12 +162,13 @@ impl Executor {
         let bounds = Bounds {
             start_ms: grid.start_ms,
             end_ms: if query.is_instant() { grid.start_ms } else { query.end_ms },
+            step_ms: query.step_ms,
             subquery_step_ms: self.options.subquery_step_ms,
         };
         let plan = plan::build(&query.expr, bounds)?;
         if !query.is_instant() && matches!(plan, Plan::Range(_) | Plan::String(_)) {
             let kind = if matches!(plan, Plan::String(_)) { "string" } else { "range vector" };
-            return Err(QueryError::BadData(format!(
+            return Err(QueryError::Query(format!(
                 "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
             )));
         }
@@ -203,7 +210,11 @@ fn evaluate(context: &Context<'_>, grid: Grid, plan: Plan, instant: bool) -> Res
         Plan::Scalar(plan) => Ok(finish::scalar(evaluator.scalar(&plan)?, grid, instant)),
         Plan::Vector(plan) => {
             let rows = finish::remove_names(evaluator.rows(&plan)?)?;
-            Ok(if instant { finish::vector(rows, grid) } else { finish::matrix(rows, grid) })
+            Ok(if instant {
+                finish::vector(context, rows, grid)
+            } else {
+                finish::matrix(context, rows, grid)
+            })
         }
         Plan::Range(plan) => Ok(finish::raw_matrix(evaluator.samples(&plan)?)),
     }

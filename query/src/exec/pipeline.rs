@@ -1,13 +1,17 @@
 //! Pipelines: expressions that work on each series by itself, fused. A series is decoded into a thread's own buffer,
 //! becomes one row of cells, and passes through the stages; an aggregation adds it up without keeping it.
 
-use rayon::prelude::*;
-use timberline_engine::{Labels, METRIC_NAME, Samples, Series};
+use std::sync::Arc;
 
+use rayon::prelude::*;
+use timberline_engine::{Histogram, Labels, METRIC_NAME, Samples, Series};
+
+use super::annotations::is_counter_name;
 use super::context::Context;
 use super::eval::Column;
 use super::functions::{apply_date, apply_math, clamp, clamp_max, clamp_min, round};
 use super::grid::{Grid, Windows};
+use super::native::{self, Operand, Operation, Statistic};
 use super::row::{ABSENT, Row, any_present, is_present};
 use super::{binary, rollup, select};
 use crate::ast::{BinaryOp, Span};
@@ -19,7 +23,7 @@ pub(super) enum Source<'q> {
     /// Evaluated before.
     Rows(Vec<Row>),
     /// An instant selector: values, or the samples' times.
-    Instant { series: Vec<Series>, windows: Windows, timestamps: bool },
+    Instant { series: Vec<Series>, windows: Windows, timestamps: bool, without_buckets: bool },
     /// A function of windows of a selector's samples.
     Rollup { series: Vec<Series>, windows: Windows, plan: &'q RollupPlan, param: Option<Column> },
     /// A function of windows of a subquery's rows, which were evaluated on `grid`.
@@ -46,23 +50,59 @@ pub(super) enum Stage {
     Date(DatePart),
     /// Each present cell becomes the column's value.
     Replace(Column),
+    Statistic(Statistic),
     Binary {
         op: BinaryOp,
         scalar: Column,
         scalar_on_left: bool,
         return_bool: bool,
+        span: Span,
     },
 }
 
 impl Stage {
     fn drops_name(&self) -> bool {
         match self {
-            Self::Binary { op, return_bool, .. } => *return_bool || !op.is_comparison(),
+            Self::Binary { op, return_bool, .. } => *return_bool || !op.keeps_name(),
             _ => true,
         }
     }
 
-    fn apply(&self, cells: &mut [f64]) {
+    fn apply(&self, context: &Context<'_>, cells: &mut [f64]) -> Result<()> {
+        let histograms = context.take_histograms(cells);
+        self.apply_to_floats(context, cells);
+        for (step, histogram) in histograms {
+            cells[step] = self.apply_to_histogram(context, step, histogram)?;
+        }
+        Ok(())
+    }
+
+    fn apply_to_histogram(
+        &self,
+        context: &Context<'_>,
+        step: usize,
+        histogram: &Arc<Histogram>,
+    ) -> Result<f64> {
+        match self {
+            Self::Negate => context.keep(native::scale(histogram, -1.0)),
+            Self::Replace(column) => Ok(column[step]),
+            Self::Statistic(statistic) => Ok(statistic.of(histogram)),
+            Self::Binary { op, scalar, scalar_on_left, return_bool, span } => {
+                let operation = Operation { op: *op, return_bool: *return_bool, span: *span };
+                let (this, scalar) = (Operand::Histogram(histogram), Operand::Float(scalar[step]));
+                let (l, r) = if *scalar_on_left { (scalar, this) } else { (this, scalar) };
+                native::operate(context, operation, l, r)
+            }
+            Self::Math(_)
+            | Self::Clamp { .. }
+            | Self::ClampMin(_)
+            | Self::ClampMax(_)
+            | Self::Round(_)
+            | Self::Date(_) => Ok(ABSENT),
+        }
+    }
+
+    fn apply_to_floats(&self, context: &Context<'_>, cells: &mut [f64]) {
         match self {
             Self::Negate => {
                 cells.iter_mut().filter(|cell| is_present(**cell)).for_each(|cell| *cell = -*cell);
@@ -80,7 +120,14 @@ impl Stage {
                     .filter(|(cell, _)| is_present(**cell))
                     .for_each(|(cell, &v)| *cell = v);
             }
-            Self::Binary { op, scalar, scalar_on_left, return_bool } => {
+            Self::Statistic(_) => cells.fill(ABSENT),
+            Self::Binary { op, span, .. } if op.is_trim() => {
+                if any_present(cells) {
+                    cells.fill(ABSENT);
+                    context.incompatible_types(*op, "float", "float", *span);
+                }
+            }
+            Self::Binary { op, scalar, scalar_on_left, return_bool, .. } => {
                 binary::vector_scalar(*op, cells, scalar, *scalar_on_left, *return_bool);
             }
         }
@@ -152,35 +199,63 @@ impl<'q> Pipeline<'q> {
         self.context.check()?;
         match &self.source {
             Source::Rows(rows) => cells.copy_from_slice(&rows[at].values),
-            Source::Instant { series, windows, timestamps } => {
+            Source::Instant { series, windows, timestamps, without_buckets } => {
                 cells.fill(ABSENT);
-                select::read(self.context, &series[at], &mut scratch.samples)?;
+                let samples = &mut scratch.samples;
+                select::read(self.context, &series[at], samples)?;
                 if *timestamps {
-                    select::newest_timestamps(windows, &scratch.samples, cells);
+                    select::newest_timestamps(windows, samples, cells);
                 } else {
-                    select::newest_values(windows, &scratch.samples, cells);
+                    if *without_buckets {
+                        native::keep_statistics(samples);
+                    }
+                    select::newest_values(windows, samples, cells);
+                    if !samples.histograms.is_empty() {
+                        native::adopt(self.context, samples, cells)?;
+                    }
                 }
             }
             Source::Rollup { series, windows, plan, param } => {
                 cells.fill(ABSENT);
                 select::read_without_markers(self.context, &series[at], &mut scratch.samples)?;
-                let Scratch { samples, rollup, .. } = scratch;
-                rollup::evaluate(plan.function, windows, param.as_deref(), samples, rollup, cells);
-                self.annotate_counter(plan, at, scratch, cells);
+                if plan.range.without_buckets {
+                    native::keep_statistics(&mut scratch.samples);
+                }
+                self.roll_up(plan, windows, param.as_deref(), at, scratch, cells)?;
             }
             Source::SubqueryRollup { rows, grid, windows, plan, param } => {
                 cells.fill(ABSENT);
-                select::samples_of_row(&rows[at].values, *grid, &mut scratch.samples);
+                select::samples_of_row(self.context, &rows[at].values, *grid, &mut scratch.samples);
                 self.context.charge_samples(scratch.samples.values.len())?;
-                let Scratch { samples, rollup, .. } = scratch;
-                rollup::evaluate(plan.function, windows, param.as_deref(), samples, rollup, cells);
-                self.annotate_counter(plan, at, scratch, cells);
+                self.roll_up(plan, windows, param.as_deref(), at, scratch, cells)?;
             }
         }
         for stage in &self.stages {
-            stage.apply(cells);
+            stage.apply(self.context, cells)?;
         }
         Ok(any_present(cells))
+    }
+
+    /// Evaluates a function of windows of the samples in `scratch`, which are those of row `at`.
+    fn roll_up(
+        &self,
+        plan: &RollupPlan,
+        windows: &Windows,
+        param: Option<&[f64]>,
+        at: usize,
+        scratch: &mut Scratch,
+        cells: &mut [f64],
+    ) -> Result<()> {
+        let Scratch { samples, rollup, .. } = scratch;
+        if samples.histograms.is_empty() {
+            rollup::evaluate(plan.function, windows, param, samples, rollup, cells);
+        } else {
+            let (context, labels) = (self.context, self.labels(at));
+            let request = native::RollupRequest { context, plan, labels, windows, param, samples };
+            native::rollup(&request, rollup, cells)?;
+        }
+        self.annotate_counter(plan, at, scratch, cells);
+        Ok(())
     }
 
     /// Computes all rows.
@@ -188,10 +263,10 @@ impl<'q> Pipeline<'q> {
         if let Source::Rows(rows) = &mut self.source {
             let mut rows = std::mem::take(rows);
             let drops_name = self.stages.iter().any(Stage::drops_name);
-            rows.par_iter_mut().for_each(|row| {
+            rows.par_iter_mut().try_for_each(|row| {
                 row.drop_name |= drops_name;
-                self.stages.iter().for_each(|stage| stage.apply(&mut row.values));
-            });
+                self.stages.iter().try_for_each(|stage| stage.apply(self.context, &mut row.values))
+            })?;
             rows.retain(|row| !row.is_empty());
             return Ok(rows);
         }
@@ -217,8 +292,8 @@ impl<'q> Pipeline<'q> {
             return;
         }
         let Some(name) = self.labels(at).get(METRIC_NAME) else { return };
-        let is_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
-        if is_counter || scratch.annotated.as_deref() == Some(name) || !any_present(cells) {
+        let any_float = || cells.iter().any(|&value| native::is_float(value));
+        if is_counter_name(name) || scratch.annotated.as_deref() == Some(name) || !any_float() {
             return;
         }
         self.context.annotate(plan.range.span, |annotations, position| {

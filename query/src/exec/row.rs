@@ -2,6 +2,9 @@
 
 use timberline_engine::{Labels, METRIC_NAME, STALE_NAN, is_stale};
 
+use crate::parser::is_bare_matcher_label;
+use crate::print::Quoted;
+
 /// The cell of a step at which the series has no sample. The bits are those of a staleness marker, which
 /// is never a value: selectors leave markers out, and arithmetic turns a signalling NaN into a quiet one.
 pub(super) const ABSENT: f64 = STALE_NAN;
@@ -55,6 +58,10 @@ pub(super) fn write_key(labels: &Labels, key: &mut Vec<u8>, keep: impl Fn(&str) 
 
 /// The labels as Prometheus writes them in messages: `{__name__="up", job="a"}`.
 pub(super) fn format_labels(labels: &Labels) -> String {
-    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    let name = |name: &str| {
+        if is_bare_matcher_label(name) { name.to_owned() } else { Quoted(name).to_string() }
+    };
+    let pairs: Vec<String> =
+        labels.iter().map(|(label, value)| format!("{}={}", name(label), Quoted(value))).collect();
     format!("{{{}}}", pairs.join(", "))
 }

@@ -1,9 +1,12 @@
 //! Reading series: an instant selector's cells, and the samples that range functions work on.
 
+use std::sync::Arc;
+
 use timberline_engine::{Error, Samples, Series, is_stale};
 
 use super::context::Context;
 use super::grid::{Grid, Windows, millis_to_nanos};
+use super::native;
 use super::row::is_present;
 use crate::error::Result;
 
@@ -15,6 +18,9 @@ pub(super) fn read(context: &Context<'_>, series: &Series, samples: &mut Samples
             context.warn(format!("{error}: the series {} is left out", series.labels()));
         }
         outcome => outcome?,
+    }
+    if !samples.histograms.is_empty() {
+        native::forget_hints(samples);
     }
     context.charge_samples(samples.values.len())
 }
@@ -45,13 +51,15 @@ fn remove_markers(samples: &mut Samples) {
 }
 
 /// A subquery's row as the samples that the range function around it sees.
-pub(super) fn samples_of_row(values: &[f64], grid: Grid, samples: &mut Samples) {
-    samples.timestamps.clear();
-    samples.values.clear();
+pub(super) fn samples_of_row(context: &Context<'_>, values: &[f64], grid: Grid, samples: &mut Samples) {
+    samples.clear();
     for (step, &value) in values.iter().enumerate() {
         if is_present(value) {
-            samples.timestamps.push(millis_to_nanos(grid.time_ms(step)));
-            samples.values.push(value);
+            let timestamp = millis_to_nanos(grid.time_ms(step));
+            match context.histogram(value) {
+                None => samples.push(timestamp, value),
+                Some(histogram) => samples.push_histogram(timestamp, Arc::clone(histogram)),
+            }
         }
     }
 }
@@ -73,7 +81,7 @@ pub(super) fn newest_timestamps(windows: &Windows, samples: &Samples, cells: &mu
 }
 
 /// Nanoseconds as the nearest number of seconds. An `f64` holds no nanoseconds of today, so the parts are converted apart.
-fn timestamp_seconds(nanos: i64) -> f64 {
+pub(super) fn timestamp_seconds(nanos: i64) -> f64 {
     const NANOS_PER_SECOND: i64 = 1_000_000_000;
     (nanos / NANOS_PER_SECOND) as f64 + (nanos % NANOS_PER_SECOND) as f64 / 1e9
 }
@@ -89,7 +97,7 @@ mod tests {
     fn samples() -> Samples {
         let seconds = [0, 10, 20, 30];
         let timestamps = seconds.iter().map(|&s| millis_to_nanos(s * 1000)).collect();
-        Samples { timestamps, values: vec![0.0, 1.0, STALE_NAN, 2.0] }
+        Samples::floats(timestamps, vec![0.0, 1.0, STALE_NAN, 2.0])
     }
 
     #[test]

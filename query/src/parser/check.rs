@@ -97,10 +97,25 @@ fn check_call(source: &str, call: &mut Call) -> Result<()> {
         }
     }
     for (index, arg) in call.args.iter_mut().enumerate() {
+        if function.name == "info" && index == 1 && arg.value_type() == Vector {
+            check_label_selector(arg)?;
+            continue;
+        }
         let want = function.args[index.min(declared - 1)];
         expect(source, arg, want, || format!("call to function {}", Quoted(function.name)))?;
     }
     Ok(())
+}
+
+/// The second argument of `info`: a selector without a name in front, which may match anything.
+fn check_label_selector(arg: &Expr) -> Result<()> {
+    match arg {
+        Expr::Selector(selector) if selector.name.is_none() => Ok(()),
+        _ => {
+            let message = "expected label selectors only, got vector selector instead";
+            Err(Failure::new(arg.span().start, message))
+        }
+    }
 }
 
 fn expect(source: &str, expr: &mut Expr, want: ValueType, context: impl FnOnce() -> String) -> Result<()> {
@@ -141,6 +156,9 @@ fn check_operator(source: &str, binary: &Binary) -> Result<()> {
     if binary.op.is_comparison() && !binary.return_bool && both_scalar {
         return fail("comparisons between scalars must use BOOL modifier");
     }
+    if binary.op.is_trim() && both_scalar {
+        return fail(&format!("operator {} not allowed between scalars", Quoted(binary.op.as_str())));
+    }
     if let Some(matching) = &binary.matching
         && matching.on
         && let Some(label) = matching.labels.iter().find(|label| matching.include.contains(label))
@@ -161,10 +179,16 @@ fn check_matching(binary: &mut Binary, both_vectors: bool) -> Result<()> {
         if op.is_set() && matching.cardinality != Cardinality::ManyToMany {
             return fail(format!("no grouping allowed for {} operation", Quoted(op.as_str())));
         }
+        if op.is_set() && matching.fill.any() {
+            return fail("filling in missing series not allowed for set operators".to_owned());
+        }
         return Ok(());
     }
     if !matching.labels.is_empty() {
         return fail("vector matching only allowed between instant vectors".to_owned());
+    }
+    if matching.fill.any() {
+        return fail("filling in missing series only allowed between instant vectors".to_owned());
     }
     if op.is_set() {
         return fail(format!("set operator {} not allowed in binary scalar expression", Quoted(op.as_str())));

@@ -23,6 +23,7 @@ impl BinaryOp {
             Self::Or => 1,
             Self::And | Self::Unless => 2,
             Self::Eql | Self::Neq | Self::Gtr | Self::Lss | Self::Gte | Self::Lte => 3,
+            Self::TrimUpper | Self::TrimLower => 3,
             Self::Add | Self::Sub => 4,
             Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 5,
             Self::Pow => 6,
@@ -116,9 +117,15 @@ impl Parser<'_> {
                 Expr::Number(NumberLiteral { value, is_duration, span: Span { start, end: self.last_end } })
             }
             TokenKind::String(text) => {
-                let value = text.clone();
+                let (value, invalid) = (text.clone(), None);
                 self.bump();
-                Expr::String(StringLiteral { value, span: Span { start, end: self.last_end } })
+                Expr::String(StringLiteral { value, invalid, span: Span { start, end: self.last_end } })
+            }
+            TokenKind::InvalidString(bytes) => {
+                let value = String::from_utf8_lossy(bytes).into_owned();
+                let invalid = Some(bytes.clone());
+                self.bump();
+                Expr::String(StringLiteral { value, invalid, span: Span { start, end: self.last_end } })
             }
             _ => Expr::Selector(self.selector()?),
         };
@@ -141,7 +148,10 @@ impl Parser<'_> {
         let name = self.current.text;
         self.bump();
         let (args, height) = self.arguments()?;
-        let Some(function) = signature::lookup(name) else {
+        // `start()` and `end()` are keywords, in any case.
+        let is_keyword = matches!(name.to_ascii_lowercase().as_str(), "start" | "end" | "step" | "range");
+        let lower = name.to_ascii_lowercase();
+        let Some(function) = signature::lookup(if is_keyword { &lower } else { name }) else {
             let message = format!("unknown function with name {}", Quoted(name));
             return Err(Failure::new(start, message));
         };
@@ -214,7 +224,7 @@ impl Parser<'_> {
         Ok(Node { expr, height: height + 1 })
     }
 
-    fn too_complex(&self, what: &str, limit: usize) -> Failure {
+    pub(super) fn too_complex(&self, what: &str, limit: usize) -> Failure {
         Failure::new(self.current.start, format!("expression is {what}, the limit is {limit} levels"))
     }
 }

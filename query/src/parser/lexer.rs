@@ -140,7 +140,11 @@ impl<'a> Lexer<'a> {
 }
 
 fn string(input: &str) -> Lexed<'_> {
-    literal::string(input).map(|(rest, text)| (rest, TokenKind::String(text)))
+    let (rest, bytes) = literal::string(input)?;
+    // Escapes can spell any byte, so only the whole string can be checked for being UTF-8.
+    let kind = String::from_utf8(bytes)
+        .map_or_else(|error| TokenKind::InvalidString(error.into_bytes()), TokenKind::String);
+    Ok((rest, kind))
 }
 
 fn number(input: &str) -> Lexed<'_> {
@@ -168,6 +172,8 @@ fn symbol(input: &str) -> IResult<&str, TokenKind> {
         value(BinaryOp::Neq, tag("!=")),
         value(BinaryOp::Gte, tag(">=")),
         value(BinaryOp::Lte, tag("<=")),
+        value(BinaryOp::TrimUpper, tag("</")),
+        value(BinaryOp::TrimLower, tag(">/")),
         value(BinaryOp::Gtr, tag(">")),
         value(BinaryOp::Lss, tag("<")),
         value(BinaryOp::Add, tag("+")),

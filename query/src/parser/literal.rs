@@ -79,13 +79,12 @@ pub(super) fn number_value(text: &str) -> Result<f64, String> {
 }
 
 /// A string in double quotes, single quotes or backticks at the beginning of `input`: its value and what follows it.
-pub(super) fn string(input: &str) -> Result<(&str, String), String> {
+pub(super) fn string(input: &str) -> Result<(&str, Vec<u8>), String> {
     let (body, quote) = anychar::<_, ()>(input).map_err(|_| "unterminated quoted string")?;
     if quote == '`' {
         let end = body.find('`').ok_or("unterminated raw string")?;
-        return Ok((&body[end + 1..], body[..end].to_owned()));
+        return Ok((&body[end + 1..], body.as_bytes()[..end].to_vec()));
     }
-    // Escapes can spell any byte, so only the whole string can be checked for being UTF-8.
     let mut bytes = Vec::new();
     let mut rest = body;
     loop {
@@ -94,13 +93,7 @@ pub(super) fn string(input: &str) -> Result<(&str, String), String> {
         bytes.extend_from_slice(plain.as_bytes());
         match anychar::<_, ()>(tail) {
             Ok((tail, '\\')) => rest = escape(tail, quote, &mut bytes)?,
-            Ok((tail, c)) if c == quote => {
-                let literal = &input[..input.len() - tail.len()];
-                return match String::from_utf8(bytes) {
-                    Ok(text) => Ok((tail, text)),
-                    Err(_) => Err(format!("string is not valid UTF-8: {literal}")),
-                };
-            }
+            Ok((tail, c)) if c == quote => return Ok((tail, bytes)),
             _ => return Err("unterminated quoted string".to_owned()),
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! The grammar, the order of the checks and the messages are those of Prometheus 3. Positions count characters, not bytes.
 
+mod arithmetic;
 mod check;
 mod duration;
 mod error;
@@ -124,6 +125,9 @@ impl<'a> Parser<'a> {
         let token = &self.current;
         if let TokenKind::Error(message) = &token.kind {
             return Failure::new(token.start, message.clone());
+        }
+        if let TokenKind::InvalidString(_) = &token.kind {
+            return Failure::new(token.start, format!("string is not valid UTF-8: {}", token.text));
         }
         let mut message = format!("unexpected {token}");
         let context = if context.is_empty() && self.aggregations > 0 { "aggregation" } else { context };

@@ -1,8 +1,11 @@
 //! What follows an operand: ranges, subqueries, `offset` and `@`; and the modifiers of operators and aggregations.
 
-use crate::ast::{At, BinaryOp, Cardinality, Expr, Grouping, MatrixSelector, Span, Subquery, VectorMatching};
+use crate::ast::{
+    At, BinaryOp, Cardinality, Duration, Edges, Expr, FillValues, Grouping, MatrixSelector, Span, Subquery,
+    VectorMatching,
+};
 use crate::parser::Parser;
-use crate::parser::duration::{MAX_DURATION_MS, parse_duration};
+use crate::parser::duration::parse_duration;
 use crate::parser::error::{Failure, Result};
 use crate::parser::expression::Node;
 use crate::parser::literal;
@@ -10,13 +13,13 @@ use crate::parser::token::TokenKind;
 use crate::print::Quoted;
 
 const GROUPING: &str = "grouping opts";
-const DURATION_EXPRESSION: &str = "experimental duration expression is not enabled";
-const DURATION_FUNCTIONS: [&str; 6] = ["step", "range", "min", "max", "min_of", "max_of"];
-const FILL_MODIFIERS: [&str; 3] = ["fill", "fill_left", "fill_right"];
+const DURATION: &str = "number, duration, step(), or range()";
+const SUBQUERY_STEP: &str = "number, duration, step(), range(), or \"]\"";
+const FILL: &str = "fill modifier";
 
 /// The parts of a selector or subquery that `offset` and `@` set.
 struct Modified<'a> {
-    offset_ms: &'a mut i64,
+    offset: &'a mut Duration,
     at: &'a mut Option<At>,
 }
 
@@ -28,14 +31,7 @@ impl Parser<'_> {
                 TokenKind::LeftBracket => node = self.range(node)?,
                 TokenKind::Offset => self.offset(&mut node.expr)?,
                 TokenKind::At => self.at(&mut node.expr)?,
-                TokenKind::Extended => {
-                    let token = &self.current;
-                    let message = format!(
-                        "{} modifier is experimental and not enabled",
-                        token.text.to_ascii_lowercase()
-                    );
-                    return Err(Failure::new(token.start, message));
-                }
+                TokenKind::Extended => self.extended(&mut node.expr)?,
                 _ => return Ok(node),
             }
         }
@@ -45,9 +41,9 @@ impl Parser<'_> {
     fn range(&mut self, node: Node) -> Result<Node> {
         let open = self.current.start;
         self.bump();
-        let range_ms = self.bracket_duration("subquery or range selector", "number or duration")?;
+        let range = self.positive_duration("subquery or range selector", DURATION)?;
         if self.accept(&TokenKind::Colon) {
-            return self.subquery(node, range_ms);
+            return self.subquery(node, range);
         }
         self.close_bracket("subquery or range", "\":\" or \"]\"")?;
         let end = self.last_end;
@@ -55,73 +51,38 @@ impl Parser<'_> {
         let Expr::Selector(selector) = node.expr else {
             return Err(Failure::new(open, "ranges only allowed for vector selectors"));
         };
-        if selector.offset_ms != 0 {
+        if selector.offset != Duration::ZERO {
             return Err(Failure::new(open, "no offset modifiers allowed before range"));
         }
         if selector.at.is_some() {
             return Err(Failure::new(open, "no @ modifiers allowed before range"));
         }
+        if selector.edges != Edges::Exact {
+            let message = format!("no {} modifiers allowed before range", selector.edges);
+            return Err(Failure::new(open, message));
+        }
         let span = Span { start: selector.span.start, end };
-        Ok(Node { expr: Expr::Matrix(MatrixSelector { selector, range_ms, span }), height })
+        Ok(Node { expr: Expr::Matrix(MatrixSelector { selector, range, span }), height })
     }
 
     /// The step of a subquery, after its colon.
-    fn subquery(&mut self, node: Node, range_ms: i64) -> Result<Node> {
-        let step_ms = match self.peek() {
+    fn subquery(&mut self, node: Node, range: Duration) -> Result<Node> {
+        let step = match self.peek() {
             TokenKind::RightBracket => None,
-            _ => Some(self.bracket_duration("subquery selector", "number, duration or \"]\"")?),
+            _ => Some(self.positive_duration("subquery selector", SUBQUERY_STEP)?),
         };
         self.close_bracket("subquery selector", "\"]\"")?;
         let span = Span { start: node.expr.span().start, end: self.last_end };
         let expr = Box::new(node.expr);
-        let subquery = Subquery { expr, range_ms, step_ms, offset_ms: 0, at: None, span };
+        let subquery = Subquery { expr, range, step, offset: Duration::ZERO, at: None, span };
         self.node(Expr::Subquery(subquery), node.height)
     }
 
     fn close_bracket(&mut self, context: &str, expected: &str) -> Result<()> {
-        match self.peek() {
-            TokenKind::RightBracket => {
-                self.bump();
-                Ok(())
-            }
-            TokenKind::Operator(_) => Err(Failure::new(self.current.start, DURATION_EXPRESSION)),
-            _ => Err(self.unexpected(context, expected)),
+        if self.accept(&TokenKind::RightBracket) {
+            return Ok(());
         }
-    }
-
-    /// A duration of at least a millisecond.
-    fn bracket_duration(&mut self, context: &str, expected: &str) -> Result<i64> {
-        let start = self.current.start;
-        let ms = self.duration(context, expected)?;
-        if ms <= 0 {
-            return Err(Failure::new(start, "duration must be greater than 0"));
-        }
-        Ok(ms)
-    }
-
-    /// `5m` or a number of seconds, with an optional sign: milliseconds.
-    fn duration(&mut self, context: &str, expected: &str) -> Result<i64> {
-        let start = self.current.start;
-        let sign = self.sign();
-        match self.peek() {
-            TokenKind::Number | TokenKind::Duration => {}
-            TokenKind::LeftParen => return Err(Failure::new(start, DURATION_EXPRESSION)),
-            TokenKind::Identifier | TokenKind::Aggregate(_)
-                if self.second.kind == TokenKind::LeftParen
-                    && self.current_is_one_of(&DURATION_FUNCTIONS) =>
-            {
-                return Err(Failure::new(start, DURATION_EXPRESSION));
-            }
-            _ => return Err(self.unexpected(context, expected)),
-        }
-        let (seconds, _) = self.number()?;
-        let ms = (sign * seconds * 1000.0).round();
-        // The comparison is false for NaN.
-        if ms.abs() <= MAX_DURATION_MS as f64 {
-            Ok(ms as i64)
-        } else {
-            Err(Failure::new(start, "duration out of range"))
-        }
+        Err(self.unexpected(context, expected))
     }
 
     /// The value of a number or duration token, and whether it is a duration.
@@ -149,12 +110,41 @@ impl Parser<'_> {
 
     fn offset(&mut self, expr: &mut Expr) -> Result<()> {
         self.bump();
-        let offset_ms = self.duration("offset", "number or duration")?;
+        let offset = self.offset_duration(DURATION)?;
         let modified = self.modified(expr, "offset")?;
-        if *modified.offset_ms != 0 {
+        if *modified.offset != Duration::ZERO {
             return Err(Failure::new(expr.span().start, "offset may not be set multiple times"));
         }
-        *modified.offset_ms = offset_ms;
+        *modified.offset = offset;
+        Ok(())
+    }
+
+    /// `anchored` or `smoothed`.
+    fn extended(&mut self, expr: &mut Expr) -> Result<()> {
+        let edges = if self.current.text.eq_ignore_ascii_case("anchored") {
+            Edges::Anchored
+        } else {
+            Edges::Smoothed
+        };
+        let fail = |expr: &Expr, message: String| Err(Failure::new(expr.span().start, message));
+        self.bump();
+        let end = self.last_end;
+        let selector = match expr {
+            Expr::Selector(selector) => selector,
+            Expr::Matrix(matrix) => {
+                matrix.span.end = end;
+                &mut matrix.selector
+            }
+            Expr::Subquery(_) => {
+                return fail(expr, format!("{edges} modifier is not supported for subqueries"));
+            }
+            _ => return fail(expr, format!("{edges} modifier not implemented")),
+        };
+        if selector.edges != Edges::Exact && selector.edges != edges {
+            return fail(expr, "anchored and smoothed modifiers cannot be used together".to_owned());
+        }
+        selector.edges = edges;
+        selector.span.end = selector.span.end.max(end);
         Ok(())
     }
 
@@ -206,15 +196,15 @@ impl Parser<'_> {
         match expr {
             Expr::Selector(e) => {
                 e.span.end = end;
-                Ok(Modified { offset_ms: &mut e.offset_ms, at: &mut e.at })
+                Ok(Modified { offset: &mut e.offset, at: &mut e.at })
             }
             Expr::Matrix(e) => {
                 e.span.end = end;
-                Ok(Modified { offset_ms: &mut e.selector.offset_ms, at: &mut e.selector.at })
+                Ok(Modified { offset: &mut e.selector.offset, at: &mut e.selector.at })
             }
             Expr::Subquery(e) => {
                 e.span.end = end;
-                Ok(Modified { offset_ms: &mut e.offset_ms, at: &mut e.at })
+                Ok(Modified { offset: &mut e.offset, at: &mut e.at })
             }
             _ => {
                 let message = format!(
@@ -245,15 +235,44 @@ impl Parser<'_> {
                 }
             }
         }
-        if self.second.kind == TokenKind::LeftParen && self.current_is_one_of(&FILL_MODIFIERS) {
-            let message = "binop fill modifiers are experimental and not enabled";
-            return Err(Failure::new(self.current.start, message));
-        }
+        matching.fill = self.fill_values()?;
         Ok((return_bool, matching))
     }
 
-    fn current_is_one_of(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| self.current.text.eq_ignore_ascii_case(word))
+    /// `fill(...)`, or `fill_left(...)` and `fill_right(...)` in any order. All of them can also be names of metrics.
+    fn fill_values(&mut self) -> Result<FillValues> {
+        let mut fill = FillValues::default();
+        if self.current_is("fill") && self.second.kind == TokenKind::LeftParen {
+            let value = self.fill_value()?;
+            return Ok(FillValues { left: Some(value), right: Some(value) });
+        }
+        while self.second.kind == TokenKind::LeftParen {
+            let side = if fill.left.is_none() && self.current_is("fill_left") {
+                &mut fill.left
+            } else if fill.right.is_none() && self.current_is("fill_right") {
+                &mut fill.right
+            } else {
+                break;
+            };
+            *side = Some(self.fill_value()?);
+        }
+        Ok(fill)
+    }
+
+    /// A number in parentheses, after the modifier's name.
+    fn fill_value(&mut self) -> Result<f64> {
+        self.bump();
+        self.bump();
+        let sign = self.sign();
+        if !matches!(self.peek(), TokenKind::Number | TokenKind::Duration) {
+            return Err(self.unexpected(FILL, "number"));
+        }
+        let value = sign * self.number()?.0;
+        if self.accept(&TokenKind::RightParen) { Ok(value) } else { Err(self.unexpected(FILL, "\")\"")) }
+    }
+
+    pub(super) fn current_is(&self, word: &str) -> bool {
+        self.current.text.eq_ignore_ascii_case(word)
     }
 
     /// `by (...)` or `without (...)`, if there is one.

@@ -2,7 +2,7 @@
 
 use timberline_engine::{METRIC_NAME, MatchOp, Matcher};
 
-use crate::ast::{BinaryOp, Span, VectorSelector};
+use crate::ast::{BinaryOp, Duration, Edges, Span, VectorSelector};
 use crate::parser::Parser;
 use crate::parser::error::{Failure, Result};
 use crate::parser::token::TokenKind;
@@ -28,7 +28,7 @@ impl Parser<'_> {
             matchers.push(Matcher::equal(METRIC_NAME, name));
         }
         let span = Span { start, end: self.last_end };
-        Ok(VectorSelector { name, matchers, offset_ms: 0, at: None, span })
+        Ok(VectorSelector { name, matchers, offset: Duration::ZERO, at: None, edges: Edges::Exact, span })
     }
 
     /// What stands inside braces, and the closing brace.

@@ -17,10 +17,14 @@ fn strip(expr: &mut Expr) {
         Expr::Selector(e) => strip_selector(e),
         Expr::Matrix(e) => {
             e.span = none;
+            strip_duration(&mut e.range);
             strip_selector(&mut e.selector);
         }
         Expr::Subquery(e) => {
             e.span = none;
+            strip_duration(&mut e.range);
+            strip_duration(&mut e.offset);
+            e.step.iter_mut().for_each(strip_duration);
             strip(&mut e.expr);
         }
         Expr::Unary(e) => {
@@ -52,7 +56,30 @@ fn strip(expr: &mut Expr) {
 
 fn strip_selector(selector: &mut VectorSelector) {
     selector.span = Span::default();
+    strip_duration(&mut selector.offset);
     selector.matchers.sort_by_cached_key(|matcher| format!("{matcher:?}"));
+}
+
+fn strip_duration(duration: &mut Duration) {
+    if let Duration::Expr(expr) = duration {
+        strip_duration_expr(expr);
+    }
+}
+
+fn strip_duration_expr(expr: &mut DurationExpr) {
+    match expr {
+        DurationExpr::Number(number) => number.span = Span::default(),
+        DurationExpr::Step(span) | DurationExpr::Range(span) => *span = Span::default(),
+        DurationExpr::Unary { expr, span, .. } | DurationExpr::Paren { expr, span } => {
+            *span = Span::default();
+            strip_duration_expr(expr);
+        }
+        DurationExpr::Binary { lhs, rhs, span, .. } | DurationExpr::Extreme { lhs, rhs, span, .. } => {
+            *span = Span::default();
+            strip_duration_expr(lhs);
+            strip_duration_expr(rhs);
+        }
+    }
 }
 
 /// The tree without spans, in a form in which NaN equals itself.
@@ -189,6 +216,7 @@ fn strings() {
         assert_eq!(literal.value, value);
     }
     check(&[(r#"'é\'"\u00a0\x7f\U000e0001\u0301'"#, r#""é'\"\u00a0\x7f\U000e0001́""#)]);
+    check(&[(r#"'a\xc5z\n'"#, r#""a\xc5z\n""#), (r#""é\377\xfe""#, r#""é\xff\xfe""#)]);
 }
 
 #[test]
@@ -315,12 +343,71 @@ fn keywords_are_names_too() {
 }
 
 #[test]
+fn durations_compute() {
+    check(&[
+        ("foo[5m*2]", "foo[5m * 2]"),
+        ("foo[STEP()]", "foo[step()]"),
+        ("foo[-(1 - step()) ^ 2]", "foo[-(1 - step()) ^ 2]"),
+        ("foo[(-2) ^ step()]", "foo[(-2) ^ step()]"),
+        ("foo[(5m)]", "foo[5m]"),
+        ("foo[max(step(), (range()))]", "foo[max_of(step(), (range()))]"),
+        ("foo[1h:min_of(5m,step())+1]", "foo[1h:min_of(5m, step()) + 1]"),
+        ("foo offset step() * 2", "foo offset step() * 2"),
+        ("foo offset (step() * 2)", "foo offset (step() * 2)"),
+        ("foo offset -(step())", "foo offset -(step())"),
+        ("foo offset (5m)", "foo offset 5m"),
+        ("foo offset -(5m)", "foo offset -5m"),
+        ("foo offset +min_of(1s, range()) @ 5", "foo @ 5.000 offset +min_of(1s, range())"),
+        ("sum_over_time(foo[range() % 7:])", "sum_over_time(foo[range() % 7:])"),
+    ]);
+    let Expr::Binary(binary) = parse("foo offset step() ^ 2").unwrap() else { panic!("no operator") };
+    assert_eq!(binary.op, BinaryOp::Pow);
+}
+
+#[test]
+fn extended_selectors() {
+    check(&[
+        ("foo[5m] ANCHORED", "foo[5m] anchored"),
+        ("foo[5m] offset 1m smoothed @ 7", "foo[5m] smoothed @ 7.000 offset 1m"),
+        ("foo smoothed offset 1m", "foo smoothed offset 1m"),
+        (
+            "anchored smoothed + rate(smoothed[1m] anchored)",
+            "anchored smoothed + rate(smoothed[1m] anchored)",
+        ),
+        ("rate(foo[5m] anchored anchored)", "rate(foo[5m] anchored)"),
+    ]);
+}
+
+#[test]
+fn fill_modifiers() {
+    check(&[
+        ("a + FILL(0) b", "a + fill (0) b"),
+        ("a + fill_left(-1) b", "a + fill_left (-1) b"),
+        (
+            "a == bool on (x) group_left fill_right(+Inf) b",
+            "a == bool on (x) group_left () fill_right (+Inf) b",
+        ),
+        ("a + fill_right(1m) fill_left(NaN) b", "a + fill_left (NaN) fill_right (60) b"),
+        ("fill + fill(0) fill_left", "fill + fill (0) fill_left"),
+        ("fill_right{a=\"b\"} - fill", "fill_right{a=\"b\"} - fill"),
+    ]);
+}
+
+#[test]
+fn start_and_end_are_functions_in_any_case() {
+    check(&[("START()", "start()"), ("vector(End()) + Step()", "vector(end()) + step()")]);
+    check_canonical(&["info(foo, {a=~\".*\"})", "info(foo, {__name__=\"a\",b!=\"\"})", "info(foo)"]);
+}
+
+#[test]
 fn binary_modifiers() {
     check_canonical(&[
         "1 == bool 2",
         "foo > bool 1",
         "foo * bar",
         "foo * on () bar",
+        "foo </ 5",
+        "foo >/ on (a) group_left () bar",
         "foo * on (a, b) bar",
         "foo / ignoring (a) bar",
         "foo / ignoring (a) group_left (b, c) bar",

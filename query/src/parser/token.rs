@@ -18,6 +18,8 @@ pub(super) enum TokenKind {
     Duration,
     /// A string, unescaped.
     String(String),
+    /// A string whose escapes spell bytes that are not UTF-8.
+    InvalidString(Vec<u8>),
     Aggregate(AggregateOp),
     Operator(BinaryOp),
     /// `=`
@@ -174,7 +176,7 @@ impl fmt::Display for Token<'_> {
             TokenKind::MetricIdentifier => write!(f, "metric identifier {}", Quoted(text)),
             TokenKind::Number => write!(f, "number {}", Excerpt(text)),
             TokenKind::Duration => write!(f, "duration {}", Excerpt(text)),
-            TokenKind::String(_) => write!(f, "string {}", Excerpt(text)),
+            TokenKind::String(_) | TokenKind::InvalidString(_) => write!(f, "string {}", Excerpt(text)),
             TokenKind::Aggregate(_) => write!(f, "<aggr:{text}>"),
             TokenKind::Operator(_) | TokenKind::EqualRegex | TokenKind::NotEqualRegex | TokenKind::At => {
                 write!(f, "<op:{text}>")

@@ -4,11 +4,12 @@ use timberline_engine::Matcher;
 
 use super::{
     AggregateKind, AggregatePlan, BinaryPlan, FoldOp, MapOp, Plan, RangeInput, RangePlan, ScalarPlan, SetOp,
-    Shift, VectorPlan,
+    Shift, SmoothedPlan, VectorPlan,
 };
-use crate::ast::{Aggregate, AggregateOp, At, Binary, BinaryOp, Expr, ValueType};
+use crate::ast::{Aggregate, AggregateOp, At, Binary, BinaryOp, Duration, Edges, Expr, ValueType};
 use crate::error::{QueryError, Result};
 use crate::exec::scalar_binary;
+use crate::print::quoted_literal;
 
 /// What a plan needs to know of the query besides its expression.
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +18,15 @@ pub(crate) struct Bounds {
     pub(crate) start_ms: i64,
     /// The last step: `@ end()`.
     pub(crate) end_ms: i64,
+    /// The distance between steps; 0 for an instant query.
+    pub(crate) step_ms: i64,
     /// The step of a subquery that does not name one.
     pub(crate) subquery_step_ms: i64,
 }
 
 /// Plans `expr`.
 pub(crate) fn build(expr: &Expr, bounds: Bounds) -> Result<Plan> {
-    let builder = Builder { bounds };
+    let builder = Builder { bounds, without_buckets: false, in_subquery: false };
     Ok(match expr.value_type() {
         ValueType::Scalar => Plan::Scalar(builder.scalar(expr)?.spread()),
         ValueType::Vector => Plan::Vector(builder.vector(expr)?.spread()),
@@ -73,17 +76,39 @@ where
     if parent_invariant { built.plan } else { built.spread() }
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Builder {
     pub(super) bounds: Bounds,
+    /// Whether only the counts and sums of native histograms matter for what is around.
+    pub(super) without_buckets: bool,
+    in_subquery: bool,
 }
 
 impl Builder {
+    /// For the input of something that does without the buckets of native histograms. Inside a subquery they are read all the same: the
+    /// functions of its windows look for counter resets in them.
+    pub(super) fn without_buckets(self) -> Self {
+        Self { without_buckets: !self.in_subquery, ..self }
+    }
+
+    /// For the input of something that needs the buckets of native histograms.
+    pub(super) fn with_buckets(self) -> Self {
+        Self { without_buckets: false, ..self }
+    }
+
     pub(super) fn vector(&self, expr: &Expr) -> Result<Built<VectorPlan>> {
         match expr {
             Expr::Paren(paren) => self.vector(&paren.expr),
             Expr::Selector(selector) => {
-                let shift = self.shift(selector.offset_ms, selector.at);
-                let plan = VectorPlan::Select { matchers: selector.matchers.clone(), shift };
+                let shift = self.shift(&selector.offset, selector.at)?;
+                let (matchers, without_buckets) = (selector.matchers.clone(), self.without_buckets);
+                let plan = match selector.edges {
+                    Edges::Smoothed => {
+                        let span = selector.span;
+                        VectorPlan::SelectSmoothed(SmoothedPlan { matchers, shift, without_buckets, span })
+                    }
+                    Edges::Exact | Edges::Anchored => VectorPlan::Select { matchers, shift, without_buckets },
+                };
                 Ok(Built::new(plan, shift.at_ms.is_some()))
             }
             Expr::Unary(unary) => {
@@ -134,33 +159,42 @@ impl Builder {
         match expr {
             Expr::Paren(paren) => self.range(&paren.expr),
             Expr::Matrix(matrix) => {
-                let shift = self.shift(matrix.selector.offset_ms, matrix.selector.at);
+                let shift = self.shift(&matrix.selector.offset, matrix.selector.at)?;
                 let input = RangeInput::Series(matrix.selector.matchers.clone());
-                let plan = RangePlan { input, range_ms: matrix.range_ms, shift, span: matrix.span };
+                let range_ms = self.bounds.positive(&matrix.range)?;
+                let (without_buckets, span) = (self.without_buckets, matrix.span);
+                let plan = RangePlan { input, range_ms, shift, without_buckets, span };
                 Ok(Built::new(plan, shift.at_ms.is_some()))
             }
             Expr::Subquery(subquery) => {
-                let shift = self.shift(subquery.offset_ms, subquery.at);
-                let plan = Box::new(self.vector(&subquery.expr)?.spread());
-                let step_ms = subquery.step_ms.unwrap_or(self.bounds.subquery_step_ms).max(1);
+                let shift = self.shift(&subquery.offset, subquery.at)?;
+                let inner = Self { without_buckets: false, in_subquery: true, ..*self };
+                let plan = Box::new(inner.vector(&subquery.expr)?.spread());
+                let range_ms = self.bounds.positive(&subquery.range)?;
+                let step = subquery.step.as_ref().map(|step| self.bounds.positive(step)).transpose()?;
+                let step_ms = step.unwrap_or(self.bounds.subquery_step_ms).max(1);
                 let input = RangeInput::Subquery { plan, step_ms };
-                let plan = RangePlan { input, range_ms: subquery.range_ms, shift, span: subquery.span };
+                let plan = RangePlan { input, range_ms, shift, without_buckets: false, span: subquery.span };
                 Ok(Built::new(plan, shift.at_ms.is_some()))
             }
             _ => Err(mistyped("range vector")),
         }
     }
 
-    pub(super) fn shift(&self, offset_ms: i64, at: Option<At>) -> Shift {
+    pub(super) fn shift(&self, offset: &Duration, at: Option<At>) -> Result<Shift> {
         let at_ms = at.map(|at| match at {
             At::Time(time_ms) => time_ms,
             At::Start => self.bounds.start_ms,
             At::End => self.bounds.end_ms,
         });
-        Shift { offset_ms, at_ms }
+        Ok(Shift { offset_ms: self.bounds.signed(offset)?, at_ms })
     }
 
     fn vector_binary(&self, binary: &Binary) -> Result<Built<VectorPlan>> {
+        if (binary.op.is_comparison() || binary.op.is_trim()) && self.without_buckets {
+            return self.with_buckets().vector_binary(binary);
+        }
+        let span = binary.span;
         let scalar_on_left = binary.lhs.value_type() == ValueType::Scalar;
         if scalar_on_left || binary.rhs.value_type() == ValueType::Scalar {
             let (scalar, vector) =
@@ -168,7 +202,8 @@ impl Builder {
             let (scalar, vector) = (self.scalar(scalar)?, self.vector(vector)?);
             let invariant = scalar.invariant && vector.invariant;
             let (scalar, input) = (within(scalar, invariant), Box::new(within(vector, invariant)));
-            let op = MapOp::Binary { op: binary.op, scalar, scalar_on_left, return_bool: binary.return_bool };
+            let return_bool = binary.return_bool;
+            let op = MapOp::Binary { op: binary.op, scalar, scalar_on_left, return_bool, span };
             return Ok(Built::new(VectorPlan::Map { input, op }, invariant));
         }
         let (lhs, rhs) = (self.vector(&binary.lhs)?, self.vector(&binary.rhs)?);
@@ -179,7 +214,7 @@ impl Builder {
             Some(op) => VectorPlan::Set { op, matching, lhs, rhs },
             None => {
                 let return_bool = binary.return_bool;
-                VectorPlan::Binary(BinaryPlan { op: binary.op, return_bool, matching, lhs, rhs })
+                VectorPlan::Binary(BinaryPlan { op: binary.op, return_bool, span, matching, lhs, rhs })
             }
         };
         Ok(Built::new(plan, invariant))
@@ -193,7 +228,7 @@ impl Builder {
                 .as_deref()
                 .ok_or_else(|| QueryError::execution("an aggregation lacks its parameter"))
         };
-        let fold = |op| Ok((AggregateKind::Fold(op), input.invariant));
+        let fold = |op| Ok::<_, QueryError>((AggregateKind::Fold(op), input.invariant));
         let (kind, invariant) = match aggregate.op {
             AggregateOp::Sum => fold(FoldOp::Sum),
             AggregateOp::Avg => fold(FoldOp::Avg),
@@ -215,18 +250,23 @@ impl Builder {
                 Ok((AggregateKind::Quantile { quantile: within(quantile, invariant), span }, invariant))
             }
             AggregateOp::CountValues => {
-                let label = string(param()?)?;
-                if label.is_empty() {
-                    return Err(QueryError::execution("invalid label name \"\""));
-                }
+                let label = label_name(param()?)?;
                 Ok((AggregateKind::CountValues { label }, input.invariant))
             }
-            AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                Err(QueryError::execution("limitk and limit_ratio are experimental and not enabled"))
+            AggregateOp::Limitk => {
+                let k = self.scalar(param()?)?;
+                let invariant = input.invariant && k.invariant;
+                Ok((AggregateKind::Limit { k: within(k, invariant) }, invariant))
+            }
+            AggregateOp::LimitRatio => {
+                let ratio = self.scalar(param()?)?;
+                let (span, invariant) = (param()?.span(), input.invariant && ratio.invariant);
+                Ok((AggregateKind::LimitRatio { ratio: within(ratio, invariant), span }, invariant))
             }
         }?;
         let input = Box::new(within(input, invariant));
-        let plan = AggregatePlan { kind, grouping: aggregate.grouping.clone(), input };
+        let (grouping, input_span) = (aggregate.grouping.clone(), aggregate.expr.span());
+        let plan = AggregatePlan { kind, grouping, input, input_span };
         Ok(Built::new(VectorPlan::Aggregate(plan), invariant))
     }
 }
@@ -246,6 +286,22 @@ pub(super) fn string(expr: &Expr) -> Result<String> {
         Expr::String(literal) => Ok(literal.value.clone()),
         _ => Err(mistyped("string")),
     }
+}
+
+/// The name of a label of the result.
+pub(super) fn label_name(expr: &Expr) -> Result<String> {
+    let fail = |quoted: &str| Err(QueryError::execution(format!("invalid label name {quoted}")));
+    match unparen(expr) {
+        Expr::String(literal) if literal.invalid.is_some() || literal.value.is_empty() => {
+            fail(&quoted_literal(literal))
+        }
+        expr => string(expr),
+    }
+}
+
+/// Whether the string argument cannot be the name of a label.
+pub(super) fn is_no_label_name(expr: &Expr) -> bool {
+    matches!(unparen(expr), Expr::String(literal) if literal.invalid.is_some() || literal.value.is_empty())
 }
 
 /// The expression inside all parentheses.

@@ -2,16 +2,22 @@
 
 use timberline_engine::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, anchored_regex};
 
-use super::build::{Builder, Built, mistyped, selector_matchers, string, unparen, within};
+use super::build::{Builder, Built, is_no_label_name, mistyped, selector_matchers, string, unparen, within};
 use super::{DatePart, MapOp, Math, Rollup, RollupPlan, ScalarPlan, VectorPlan};
 use crate::ast::{Call, Expr, Span};
 use crate::error::{QueryError, Result};
+use crate::exec::Statistic;
 
 impl Builder {
     pub(super) fn scalar_call(&self, call: &Call) -> Result<Built<ScalarPlan>> {
         match call.function.name {
             "pi" => Ok(Built::new(ScalarPlan::Constant(std::f64::consts::PI), true)),
             "time" => Ok(Built::new(ScalarPlan::Time, false)),
+            "start" => Ok(self.constant_seconds(self.bounds.start_ms)),
+            "end" => Ok(self.constant_seconds(self.bounds.end_ms)),
+            "step" => Ok(self.constant_seconds(self.bounds.step_ms)),
+            "range" => Ok(self.constant_seconds(self.bounds.range_ms())),
+            "min_of" | "max_of" => self.extreme(call),
             "scalar" => {
                 let input = self.vector(argument(call, 0)?)?;
                 Ok(Built::new(ScalarPlan::Of(Box::new(input.plan)), input.invariant))
@@ -31,12 +37,22 @@ impl Builder {
         if let Some(part) = DatePart::from_name(name) {
             return self.date(part, call);
         }
+        if let Some(statistic) = Statistic::from_name(name) {
+            let builder =
+                if statistic.needs_no_buckets() { self.without_buckets() } else { self.with_buckets() };
+            return builder.map(argument(call, 0)?, MapOp::Statistic(statistic));
+        }
         match name {
             "absent" => self.absent(call),
             "absent_over_time" => self.absent_over_time(call),
             "clamp" | "clamp_min" | "clamp_max" | "round" => self.bounded(call),
-            "histogram_fraction" => self.histogram_fraction(call),
-            "histogram_quantile" => self.histogram_quantile(call),
+            "histogram_fraction" => self.with_buckets().histogram_fraction(call),
+            "histogram_quantile" => self.with_buckets().histogram_quantile(call),
+            "histogram_quantiles" => self.with_buckets().histogram_quantiles(call),
+            "double_exponential_smoothing" | "ema_over_time" => self.smoothing(call),
+            "info" => self.info(call),
+            "sort_by_label" | "sort_by_label_desc" => self.sort_by_label(call),
+            "start_timestamp" => self.start_timestamp(call),
             "label_join" => self.label_join(call),
             "label_replace" => self.label_replace(call),
             "sort" | "sort_desc" => {
@@ -64,7 +80,11 @@ impl Builder {
             Rollup::PredictLinear => (0, Some(1)),
             _ => (0, None),
         };
-        let range = self.range(argument(call, range_at)?)?;
+        let range_expr = argument(call, range_at)?;
+        if let Some(extended) = self.extended(function, range_expr, call)? {
+            return Ok(extended);
+        }
+        let range = self.range(range_expr)?;
         let mut invariant = range.invariant && !function.uses_step_time();
         let (mut param, mut param_span) = (None, Span::default());
         if let Some(at) = param_at {
@@ -93,7 +113,7 @@ impl Builder {
     fn timestamp(&self, call: &Call) -> Result<Built<VectorPlan>> {
         let expr = argument(call, 0)?;
         if let Expr::Selector(selector) = unparen(expr) {
-            let shift = self.shift(selector.offset_ms, selector.at);
+            let shift = self.shift(&selector.offset, selector.at)?;
             let plan = VectorPlan::SelectTimestamps { matchers: selector.matchers.clone(), shift };
             return Ok(Built::new(plan, shift.at_ms.is_some()));
         }
@@ -169,8 +189,9 @@ impl Builder {
                 "invalid regular expression in label_replace(): {pattern}: {error}"
             ))
         })?;
-        if target.is_empty() {
-            return Err(QueryError::execution("invalid destination label name in label_replace(): "));
+        if is_no_label_name(argument(call, 1)?) {
+            let message = format!("invalid destination label name in label_replace(): {target}");
+            return Err(QueryError::execution(message));
         }
         let plan =
             VectorPlan::LabelReplace { input: Box::new(input.plan), target, replacement, source, regex };
@@ -181,11 +202,14 @@ impl Builder {
         let input = self.vector(argument(call, 0)?)?;
         let (target, separator) = (string(argument(call, 1)?)?, string(argument(call, 2)?)?);
         let sources = call.args[3..].iter().map(string).collect::<Result<Vec<_>>>()?;
-        if sources.iter().any(String::is_empty) {
-            return Err(QueryError::execution("invalid source label name in label_join(): "));
+        let wrong = |what: &str, name: &str| {
+            Err(QueryError::execution(format!("invalid {what} label name in label_join(): {name}")))
+        };
+        if let Some(at) = call.args[3..].iter().position(is_no_label_name) {
+            return wrong("source", &sources[at]);
         }
-        if target.is_empty() {
-            return Err(QueryError::execution("invalid destination label name in label_join(): "));
+        if is_no_label_name(argument(call, 1)?) {
+            return wrong("destination", &target);
         }
         let plan = VectorPlan::LabelJoin { input: Box::new(input.plan), target, separator, sources };
         Ok(Built::new(plan, input.invariant))
@@ -207,7 +231,7 @@ fn absent_labels(matchers: Option<&[Matcher]>) -> Result<Labels> {
     Ok(labels.build()?)
 }
 
-fn argument(call: &Call, at: usize) -> Result<&Expr> {
+pub(super) fn argument(call: &Call, at: usize) -> Result<&Expr> {
     let name = call.function.name;
     call.args.get(at).ok_or_else(|| {
         QueryError::execution(format!("expected at least {} argument(s) in call to {name:?}", at + 1))
@@ -226,7 +250,7 @@ mod tests {
     use crate::signature::SIGNATURES;
 
     fn plan(text: &str) -> Result<Plan> {
-        let bounds = Bounds { start_ms: 1000, end_ms: 9000, subquery_step_ms: 60_000 };
+        let bounds = Bounds { start_ms: 1000, end_ms: 9000, step_ms: 1000, subquery_step_ms: 60_000 };
         build(&crate::parse(text).unwrap(), bounds)
     }
 
@@ -243,7 +267,8 @@ mod tests {
                     ValueType::String => "\"a\"",
                 })
                 .collect();
-            let text = format!("{}({})", signature.name, args.join(", "));
+            let args = if signature.name == "info" { "x, {a=\"b\"}".to_owned() } else { args.join(", ") };
+            let text = format!("{}({args})", signature.name);
             assert!(plan(&text).is_ok(), "{text}");
         }
     }
@@ -287,6 +312,8 @@ mod tests {
             message(r#"label_join(x, "a", "-", "")"#)
                 .starts_with("invalid source label name in label_join()")
         );
-        assert!(message(r#"count_values("", x)"#).starts_with("invalid label name"));
+        assert_eq!(message(r#"count_values("", x)"#), "invalid label name \"\"");
+        assert_eq!(message(r#"count_values("a\xc5z", x)"#), r#"invalid label name "a\xc5z""#);
+        assert!(message(r#"label_join(x, "\xff", "-", "a")"#).starts_with("invalid destination label name"));
     }
 }

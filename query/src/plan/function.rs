@@ -8,10 +8,12 @@ pub(crate) enum Rollup {
     Count,
     Delta,
     Deriv,
+    First,
     Idelta,
     Increase,
     Irate,
     Last,
+    Mad,
     Max,
     Min,
     PredictLinear,
@@ -22,6 +24,11 @@ pub(crate) enum Rollup {
     Stddev,
     Stdvar,
     Sum,
+    TimeOfFirst,
+    TimeOfLast,
+    TimeOfMax,
+    TimeOfMin,
+    Zscore,
 }
 
 impl Rollup {
@@ -32,10 +39,12 @@ impl Rollup {
             "count_over_time" => Self::Count,
             "delta" => Self::Delta,
             "deriv" => Self::Deriv,
+            "first_over_time" => Self::First,
             "idelta" => Self::Idelta,
             "increase" => Self::Increase,
             "irate" => Self::Irate,
             "last_over_time" => Self::Last,
+            "mad_over_time" => Self::Mad,
             "max_over_time" => Self::Max,
             "min_over_time" => Self::Min,
             "predict_linear" => Self::PredictLinear,
@@ -46,13 +55,18 @@ impl Rollup {
             "stddev_over_time" => Self::Stddev,
             "stdvar_over_time" => Self::Stdvar,
             "sum_over_time" => Self::Sum,
+            "ts_of_first_over_time" => Self::TimeOfFirst,
+            "ts_of_last_over_time" => Self::TimeOfLast,
+            "ts_of_max_over_time" => Self::TimeOfMax,
+            "ts_of_min_over_time" => Self::TimeOfMin,
+            "zscore_over_time" => Self::Zscore,
             _ => return None,
         })
     }
 
     /// Whether the result is still the metric itself.
     pub(crate) fn keeps_name(self) -> bool {
-        self == Self::Last
+        matches!(self, Self::First | Self::Last)
     }
 
     /// Whether the function only makes sense for counters, so that another metric's name earns an annotation.

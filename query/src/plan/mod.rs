@@ -6,12 +6,15 @@
 
 mod build;
 mod call;
+mod duration;
+mod extended;
 mod function;
 
 use regex::Regex;
 use timberline_engine::{Labels, Matcher};
 
-use crate::ast::{BinaryOp, Grouping, Span, VectorMatching};
+use crate::ast::{BinaryOp, Edges, Grouping, Span, VectorMatching};
+use crate::exec::Statistic;
 
 pub(crate) use build::{Bounds, build};
 pub(crate) use function::{DatePart, Math, Rollup};
@@ -40,6 +43,12 @@ pub(crate) enum ScalarPlan {
         lhs: Box<ScalarPlan>,
         rhs: Box<ScalarPlan>,
     },
+    /// `min_of(a, b)`, `max_of(a, b)`.
+    Extreme {
+        largest: bool,
+        lhs: Box<ScalarPlan>,
+        rhs: Box<ScalarPlan>,
+    },
     /// The same at each step: evaluated once.
     Invariant(Box<ScalarPlan>),
 }
@@ -59,14 +68,24 @@ pub(crate) enum VectorPlan {
     Select {
         matchers: Vec<Matcher>,
         shift: Shift,
+        /// Whether of native histograms only the count and the sum are asked for.
+        without_buckets: bool,
     },
     /// `timestamp(selector)`: the times of the selected samples.
     SelectTimestamps {
         matchers: Vec<Matcher>,
         shift: Shift,
     },
+    /// `selector smoothed`: interpolated between the samples around the step.
+    SelectSmoothed(SmoothedPlan),
     /// A function of a window of samples.
     Rollup(RollupPlan),
+    /// A function of a selector's windows that are anchored or smoothed.
+    Extended(ExtendedPlan),
+    /// `double_exponential_smoothing` and `ema_over_time`.
+    Smoothing(SmoothingPlan),
+    /// `info(v, {…})`: the labels of info series join those of `v`.
+    Info(InfoPlan),
     /// A function of each cell.
     Map {
         input: Box<VectorPlan>,
@@ -105,6 +124,12 @@ pub(crate) enum VectorPlan {
         input: Box<VectorPlan>,
         descending: bool,
     },
+    /// In the natural order of the values of `labels`.
+    SortByLabel {
+        input: Box<VectorPlan>,
+        labels: Vec<String>,
+        descending: bool,
+    },
     HistogramFraction {
         lower: ScalarPlan,
         upper: ScalarPlan,
@@ -117,8 +142,67 @@ pub(crate) enum VectorPlan {
         input: Box<VectorPlan>,
         input_span: Span,
     },
+    /// One row per histogram and quantile; `label` says which one.
+    HistogramQuantiles {
+        label: String,
+        /// The quantiles and where they stand.
+        quantiles: Vec<(ScalarPlan, Span)>,
+        input: Box<VectorPlan>,
+        input_span: Span,
+    },
     /// The same at each step: evaluated once.
     Invariant(Box<VectorPlan>),
+}
+
+/// A smoothed selector.
+#[derive(Debug)]
+pub(crate) struct SmoothedPlan {
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) shift: Shift,
+    /// Whether of native histograms only the count and the sum are asked for.
+    pub(crate) without_buckets: bool,
+    pub(crate) span: Span,
+}
+
+/// A function of anchored or smoothed windows of a selector's samples.
+#[derive(Debug)]
+pub(crate) struct ExtendedPlan {
+    pub(crate) function: Rollup,
+    pub(crate) edges: Edges,
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) range_ms: i64,
+    pub(crate) shift: Shift,
+    /// Whether of native histograms only the count and the sum are asked for.
+    pub(crate) without_buckets: bool,
+    pub(crate) span: Span,
+}
+
+/// A function that smooths a window, with its parameters.
+#[derive(Debug)]
+pub(crate) struct SmoothingPlan {
+    pub(crate) range: RangePlan,
+    pub(crate) method: Smoothing,
+}
+
+/// How a window is smoothed.
+#[derive(Debug)]
+pub(crate) enum Smoothing {
+    /// `double_exponential_smoothing`: Holt's linear trend.
+    Double { level: ScalarPlan, trend: ScalarPlan },
+    /// `ema_over_time`: the exponential moving average.
+    Average { alpha: ScalarPlan, span: Span },
+}
+
+/// `info`.
+#[derive(Debug)]
+pub(crate) struct InfoPlan {
+    pub(crate) input: Box<VectorPlan>,
+    /// Which metrics have the information: matchers of the name.
+    pub(crate) names: Vec<Matcher>,
+    /// Which labels join, and with which values; all when there are none.
+    pub(crate) data: Vec<Matcher>,
+    /// When the info series are looked at: as the first selector of the input.
+    pub(crate) shift: Shift,
 }
 
 /// A function of a window of samples.
@@ -138,6 +222,8 @@ pub(crate) struct RangePlan {
     pub(crate) input: RangeInput,
     pub(crate) range_ms: i64,
     pub(crate) shift: Shift,
+    /// Whether of native histograms only the count and the sum are asked for.
+    pub(crate) without_buckets: bool,
     pub(crate) span: Span,
 }
 
@@ -167,12 +253,20 @@ pub(crate) enum MapOp {
     Date(DatePart),
     /// `timestamp(v)` where `v` is not a selector: the step's time.
     StepTime,
+    /// A number that describes a native histogram; other samples have none.
+    Statistic(Statistic),
+    /// `start_timestamp(v)`: when the counting began, which no sample here says; 0 where `v` is a selector (`known`), else
+    /// nothing.
+    StartTime {
+        known: bool,
+    },
     /// An arithmetic operator or comparison with a scalar.
     Binary {
         op: BinaryOp,
         scalar: ScalarPlan,
         scalar_on_left: bool,
         return_bool: bool,
+        span: Span,
     },
 }
 
@@ -182,6 +276,7 @@ pub(crate) struct AggregatePlan {
     pub(crate) kind: AggregateKind,
     pub(crate) grouping: Grouping,
     pub(crate) input: Box<VectorPlan>,
+    pub(crate) input_span: Span,
 }
 
 /// What an aggregation does with the samples of a group.
@@ -199,6 +294,15 @@ pub(crate) enum AggregateKind {
     },
     CountValues {
         label: String,
+    },
+    /// `limitk`
+    Limit {
+        k: ScalarPlan,
+    },
+    /// `limit_ratio`
+    LimitRatio {
+        ratio: ScalarPlan,
+        span: Span,
     },
 }
 
@@ -220,6 +324,7 @@ pub(crate) enum FoldOp {
 pub(crate) struct BinaryPlan {
     pub(crate) op: BinaryOp,
     pub(crate) return_bool: bool,
+    pub(crate) span: Span,
     pub(crate) matching: VectorMatching,
     pub(crate) lhs: Box<VectorPlan>,
     pub(crate) rhs: Box<VectorPlan>,

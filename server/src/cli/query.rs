@@ -131,7 +131,9 @@ fn render(data: &Value) -> String {
 fn render_vector(result: &Value) -> String {
     let mut table = Table::new(&[("SERIES", Align::Left), ("VALUE", Align::Right)]);
     for series in result.as_array().into_iter().flatten() {
-        table.row(vec![name(&series["metric"]), text(&series["value"][1])]);
+        let histogram = &series["histogram"][1];
+        let value = if histogram.is_null() { text(&series["value"][1]) } else { describe(histogram) };
+        table.row(vec![name(&series["metric"]), value]);
     }
     table.render()
 }
@@ -141,7 +143,7 @@ fn render_matrix(result: &Value) -> String {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|series| (name(&series["metric"]), points(&series["values"])))
+        .map(|series| (name(&series["metric"]), points(series)))
         .collect();
     let times = all.iter().flat_map(|(_, points)| points.iter().map(|(time, _)| *time));
     let (first, last) =
@@ -179,9 +181,33 @@ fn sparkline_width(all: &[(String, Vec<(f64, f64)>)], span: f64) -> usize {
     ((span / step).round() as usize + 1).min(SPARKLINE_WIDTH_MAX)
 }
 
-fn points(values: &Value) -> Vec<(f64, f64)> {
-    let point = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_str()?.parse().ok()?));
-    values.as_array().into_iter().flatten().filter_map(point).collect()
+/// The points of a series by time; a histogram is shown by its count.
+fn points(series: &Value) -> Vec<(f64, f64)> {
+    let point = |pair: &Value| {
+        let value = pair[1].as_str().or_else(|| pair[1]["count"].as_str())?;
+        Some((pair[0].as_f64()?, value.parse().ok()?))
+    };
+    let lists = [&series["values"], &series["histograms"]].into_iter().filter_map(Value::as_array);
+    let mut points: Vec<(f64, f64)> = lists.flatten().filter_map(point).collect();
+    points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    points
+}
+
+/// A native histogram on one line: `{count:3, sum:5, (1,2]:3}`.
+fn describe(histogram: &Value) -> String {
+    let mut line = format!("{{count:{}, sum:{}", text(&histogram["count"]), text(&histogram["sum"]));
+    for bucket in histogram["buckets"].as_array().into_iter().flatten() {
+        let (open, close) = match bucket[0].as_i64() {
+            Some(0) => ('(', ']'),
+            Some(1) => ('[', ')'),
+            Some(3) => ('[', ']'),
+            _ => ('(', ')'),
+        };
+        let [lower, upper, count] = [1, 2, 3].map(|part| text(&bucket[part]));
+        line.push_str(&format!(", {open}{lower},{upper}{close}:{count}"));
+    }
+    line.push('}');
+    line
 }
 
 /// A value as the server writes it.
@@ -235,6 +261,16 @@ mod tests {
             ["+Inf", "-Inf", "-0.5", "NaN"]
         );
         assert!(lines.lines().nth(1).is_some_and(|l| l.contains('▁') && l.ends_with('█')), "{lines}");
+        let histogram =
+            json!({"count": "3", "sum": "5", "buckets": [[3, "-1", "1", "2"], [0, "1", "2", "1"]]});
+        let vector = json!({"resultType": "vector", "result": [{"metric": {}, "histogram": [1, histogram]}]});
+        assert!(
+            render(&vector).ends_with("{}      {count:3, sum:5, [-1,1]:2, (1,2]:1}\n"),
+            "{}",
+            render(&vector)
+        );
+        let mixed = json!({"values": [[0, "1"], [20, "2"]], "histograms": [[10, histogram]]});
+        assert_eq!(points(&mixed), [(0.0, 1.0), (10.0, 3.0), (20.0, 2.0)]);
         assert_eq!(render(&json!({"resultType": "scalar", "result": [1, "2"]})), "2\n");
     }
 

@@ -1,9 +1,11 @@
 //! The engine's batches that a body is cut into: a body is answered as a whole, but a large one is committed piece by
 //! piece, so that neither the memory of a batch nor the time for which it holds locks grows with the body.
 
-use timberline_engine::{Appender, Db, Error, Labels, Row};
+use std::sync::Arc;
 
-use crate::ingest::{RowSink, SeriesSink};
+use timberline_engine::{Appender, Db, Error, Histogram, HistogramRow, Labels, Row};
+
+use crate::ingest::{HistogramSink, RowSink, SeriesSink};
 
 /// A batch with so many samples is committed, and another one begun.
 const BATCH_SAMPLES_MAX: usize = 500_000;
@@ -16,12 +18,14 @@ pub(super) struct Batches<'db> {
     /// Samples in the open batch, and how many it may have.
     samples: usize,
     samples_max: usize,
+    /// What the histograms among them hold, each number of which counts as much as a sample.
+    buckets: usize,
     committed: u64,
 }
 
 impl<'db> Batches<'db> {
     pub(super) fn new(db: &'db Db) -> Self {
-        Self { db, open: None, samples: 0, samples_max: BATCH_SAMPLES_MAX, committed: 0 }
+        Self { db, open: None, samples: 0, samples_max: BATCH_SAMPLES_MAX, buckets: 0, committed: 0 }
     }
 
     /// Samples of the batches that were committed.
@@ -35,6 +39,7 @@ impl<'db> Batches<'db> {
     /// As [`Appender::commit`].
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         let samples = std::mem::take(&mut self.samples);
+        self.buckets = 0;
         if let Some(batch) = self.open.take()
             && samples > 0
         {
@@ -53,7 +58,7 @@ impl<'db> Batches<'db> {
 
     fn added(&mut self, samples: usize) -> Result<(), Error> {
         self.samples += samples;
-        if self.samples >= self.samples_max { self.commit() } else { Ok(()) }
+        if self.samples + self.buckets >= self.samples_max { self.commit() } else { Ok(()) }
     }
 }
 
@@ -69,7 +74,40 @@ impl RowSink for Batches<'_> {
     }
 }
 
+impl HistogramSink for Batches<'_> {
+    fn histogram(
+        &mut self,
+        row: HistogramRow<'_>,
+        resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
+    ) -> Result<(), Error> {
+        let parts = row.histogram.parts();
+        self.batch()?.histogram(row, resolve)?;
+        self.added_histogram(parts)
+    }
+}
+
+impl Batches<'_> {
+    /// Counts a histogram with so many buckets, spans and bounds.
+    fn added_histogram(&mut self, parts: usize) -> Result<(), Error> {
+        self.buckets += parts;
+        self.added(1)
+    }
+}
+
 impl SeriesSink for Batches<'_> {
+    fn histograms(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error> {
+        for (timestamp, histogram) in samples {
+            let parts = histogram.parts();
+            self.batch()?.histogram_series(labels, [(timestamp, histogram)])?;
+            self.added_histogram(parts)?;
+        }
+        Ok(())
+    }
+
     fn series(
         &mut self,
         labels: &Labels,
@@ -77,7 +115,7 @@ impl SeriesSink for Batches<'_> {
     ) -> Result<(), Error> {
         let mut samples = samples.into_iter();
         loop {
-            let room = self.samples_max - self.samples;
+            let room = self.samples_max - self.samples - self.buckets;
             let mut taken = 0;
             let part = samples.by_ref().take(room).inspect(|_| taken += 1);
             self.batch()?.series(labels, part)?;
@@ -129,6 +167,22 @@ mod tests {
         assert_eq!((batches.committed(), timestamps(&db)), (50, (0..50).collect()));
         batches.commit().unwrap();
         assert_eq!((batches.committed(), timestamps(&db)), (58, (0..58).collect()));
+    }
+
+    #[test]
+    fn histograms_count_by_their_size() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = open(&directory);
+        let mut batches = Batches { samples_max: 10, ..Batches::new(&db) };
+        let histogram = Arc::new(Histogram { custom_values: [1.0, 2.0].into(), ..Histogram::default() });
+        for timestamp in 0..5 {
+            let histogram = Arc::clone(&histogram);
+            let row = HistogramRow { key: b"k", name: b"", timestamp, histogram };
+            batches.histogram(row, |_| Ok(labels())).unwrap();
+        }
+        assert_eq!((batches.committed(), timestamps(&db)), (4, (0..4).collect()));
+        batches.series(&labels(), (5..12).map(|timestamp| (timestamp, 2.0))).unwrap();
+        assert_eq!(batches.committed(), 12);
     }
 
     #[test]

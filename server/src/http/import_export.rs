@@ -18,6 +18,8 @@ use crate::state::SharedState;
 
 /// A series with more samples than this is exported as several lines, so that no line is too long to be imported.
 const LINE_SAMPLES_MAX: usize = 65_536;
+/// A line of a series that has histograms holds fewer.
+const LINE_HISTOGRAMS_MAX: usize = 512;
 
 /// `POST /api/v1/import?precision=ms`
 pub(super) async fn import(State(state): State<SharedState>, request: Request) -> Response {
@@ -87,10 +89,10 @@ fn write_series(
                 continue;
             }
             series.read(&mut samples)?;
-            let lines =
-                samples.timestamps.chunks(LINE_SAMPLES_MAX).zip(samples.values.chunks(LINE_SAMPLES_MAX));
-            for (timestamps, values) in lines {
-                jsonl::append_line(&mut writer.buffer, series.labels(), timestamps, values, precision);
+            let step = if samples.histograms.is_empty() { LINE_SAMPLES_MAX } else { LINE_HISTOGRAMS_MAX };
+            for start in (0..samples.len()).step_by(step) {
+                let positions = start..samples.len().min(start + step);
+                jsonl::append_line(&mut writer.buffer, series.labels(), &samples, positions, precision);
                 writer.checkpoint()?;
             }
         }

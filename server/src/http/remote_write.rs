@@ -65,7 +65,7 @@ fn counts(report: &WriteReport) -> Counts {
     let (refused, limits) = (report.errors.total, report.errors.limits.clone());
     Counts {
         rows: report.series - refused.min(report.series),
-        samples: report.samples,
+        samples: report.samples + report.histograms,
         refused: report.refusal().map(|message| RefusedRows { refused, message, line: None, limits }),
         ..Counts::default()
     }

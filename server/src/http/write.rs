@@ -88,7 +88,7 @@ impl WriteError {
             Self::Request(_) | Self::Rows(_) => StatusCode::BAD_REQUEST,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Engine(error) | Self::Interrupted { error, .. } => match error {
-                Error::InvalidSeries { .. } => StatusCode::BAD_REQUEST,
+                Error::InvalidSeries { .. } | Error::InvalidHistogram { .. } => StatusCode::BAD_REQUEST,
                 Error::Limit { .. } => StatusCode::UNPROCESSABLE_ENTITY,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             },

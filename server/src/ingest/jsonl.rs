@@ -15,14 +15,29 @@
 //! | ±infinity | `"Infinity"`, `"-Infinity"` |
 //!
 //! When reading, `"NaN"`, `"Inf"`, `"+Inf"` and `"-Inf"` are understood too, and so are numbers in quotes.
+//!
+//! A native histogram is an object among the values. Members that are zero or empty are left out; spans are pairs of offset and
+//! length, counts are those of single buckets, and `reset_hint` is `reset`, `not_reset` or `gauge`:
+//!
+//! ```json
+//! {"schema":3,"reset_hint":"gauge","count":7.0,"sum":1.25,"zero_threshold":0.001,"zero_count":1.0,
+//!  "positive":{"spans":[[-2,2],[1,1]],"counts":[1.0,2.0,0.0]},"negative":{"spans":[[0,1]],"counts":[3.0]},
+//!  "custom_values":[]}
+//! ```
+
+mod histogram;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use timberline_engine::{Error, Labels};
+use timberline_engine::histogram::cell;
+use timberline_engine::{Error, Histogram, Labels, Samples};
 
 use super::error::{ErrorList, Fault, Locator, quote};
 use super::limits::Limits;
@@ -38,10 +53,8 @@ const PLAIN_NAN_BITS: u64 = 0x7ff8_0000_0000_0000;
 pub struct SeriesLine {
     /// The labels.
     pub labels: Labels,
-    /// Nanoseconds since the epoch, in the order of the line.
-    pub timestamps: Vec<i64>,
-    /// As many values.
-    pub values: Vec<f64>,
+    /// In the order of the line; nanoseconds.
+    pub samples: Samples,
 }
 
 /// What became of a text.
@@ -75,7 +88,7 @@ pub fn write_lines(
             report.lines += 1;
             let written = match parse(line, precision, limits) {
                 Ok(series) => {
-                    write_series(&series, sink)?.map(|()| report.samples += series.values.len() as u64)
+                    write_series(&series, sink)?.map(|()| report.samples += series.samples.len() as u64)
                 }
                 Err(fault) => Err(fault),
             };
@@ -89,12 +102,27 @@ pub fn write_lines(
 }
 
 fn write_series(series: &SeriesLine, sink: &mut impl SeriesSink) -> Result<Result<(), Fault>, Error> {
-    let samples = series.timestamps.iter().copied().zip(series.values.iter().copied());
-    match sink.series(&series.labels, samples) {
-        Ok(()) => Ok(Ok(())),
-        Err(error) if is_about_one_series(&error) => Ok(Err(Fault::new(0, error.to_string()))),
-        Err(error) => Err(error),
+    let SeriesLine { labels, samples } = series;
+    let mut start = 0;
+    for run in samples.values.chunk_by(|a, b| cell::is_histogram(*a) == cell::is_histogram(*b)) {
+        let positions = start..start + run.len();
+        start = positions.end;
+        let timestamps = samples.timestamps[positions.clone()].iter().copied();
+        let written = if samples.histogram(positions.start).is_none() {
+            sink.series(labels, timestamps.zip(run.iter().copied()))
+        } else {
+            let histograms = positions.filter_map(|at| samples.histogram(at)).map(Arc::clone);
+            sink.histograms(labels, timestamps.zip(histograms))
+        };
+        match written {
+            Ok(()) => {}
+            Err(error) if is_about_one_series(&error) => {
+                return Ok(Err(Fault::new(0, error.to_string())));
+            }
+            Err(error) => return Err(error),
+        }
     }
+    Ok(Ok(()))
 }
 
 /// Parses one line.
@@ -123,13 +151,17 @@ fn parse(line: &[u8], precision: Precision, limits: &Limits) -> Result<SeriesLin
     }
     labels.canonicalize(limits).map_err(whole)?;
     let labels = labels.labels().map_err(|error| whole(error.to_string()))?;
-    let mut timestamps = parsed.timestamps;
-    for timestamp in &mut timestamps {
-        *timestamp = precision
-            .to_nanoseconds(*timestamp)
+    let mut samples = Samples::default();
+    for (timestamp, value) in parsed.timestamps.into_iter().zip(parsed.values) {
+        let timestamp = precision
+            .to_nanoseconds(timestamp)
             .ok_or_else(|| whole(format!("out of range timestamp {timestamp}")))?;
+        match value {
+            JsonValue::Float(value) => samples.push(timestamp, value),
+            JsonValue::Histogram(histogram) => samples.push_histogram(timestamp, histogram),
+        }
     }
-    Ok(SeriesLine { labels, timestamps, values: parsed.values.into_iter().map(|value| value.0).collect() })
+    Ok(SeriesLine { labels, samples })
 }
 
 /// A line as it stands.
@@ -170,42 +202,66 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonLabels<'a> {
     }
 }
 
-/// A value as the table at the top says.
-struct JsonValue(f64);
+/// A value as the top of this file says.
+enum JsonValue {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
 
 impl<'de> Deserialize<'de> for JsonValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Number;
-        impl Visitor<'_> for Number {
+        struct Value;
+        impl<'de> Visitor<'de> for Value {
             type Value = JsonValue;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, null, or one of \"NaN\", \"NaN:<bits>\", \"Infinity\", \"-Infinity\"")
+                f.write_str(
+                    "a number, null, a histogram, or one of \"NaN\", \"NaN:<bits>\", \"Infinity\", \"-Infinity\"",
+                )
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<JsonValue, E> {
-                Ok(JsonValue(value))
+                Ok(JsonValue::Float(value))
             }
 
             fn visit_u64<E>(self, value: u64) -> Result<JsonValue, E> {
-                Ok(JsonValue(value as f64))
+                Ok(JsonValue::Float(value as f64))
             }
 
             fn visit_i64<E>(self, value: i64) -> Result<JsonValue, E> {
-                Ok(JsonValue(value as f64))
+                Ok(JsonValue::Float(value as f64))
             }
 
             fn visit_unit<E>(self) -> Result<JsonValue, E> {
-                Ok(JsonValue(f64::from_bits(PLAIN_NAN_BITS)))
+                Ok(JsonValue::Float(f64::from_bits(PLAIN_NAN_BITS)))
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<JsonValue, E> {
+                // Bits that the engine has for histograms are no float's.
                 parse_text(text)
-                    .map(JsonValue)
+                    .map(|value| JsonValue::Float(cell::float(value)))
                     .ok_or_else(|| E::custom(format!("invalid value {}", quote(text.as_bytes()))))
             }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<JsonValue, A::Error> {
+                let histogram = histogram::read(MapAccessDeserializer::new(map))?;
+                Ok(JsonValue::Histogram(Arc::new(histogram)))
+            }
         }
-        deserializer.deserialize_any(Number)
+        deserializer.deserialize_any(Value)
+    }
+}
+
+/// A number of a histogram: a value that is a float.
+#[derive(Clone, Copy, Default)]
+struct JsonNumber(f64);
+
+impl<'de> Deserialize<'de> for JsonNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match JsonValue::deserialize(deserializer)? {
+            JsonValue::Float(value) => Ok(Self(value)),
+            JsonValue::Histogram(_) => Err(serde::de::Error::custom("a histogram within a histogram")),
+        }
     }
 }
 
@@ -222,13 +278,13 @@ fn parse_text(text: &str) -> Option<f64> {
     }
 }
 
-/// Appends the line of one series, line break included, to `out`. Timestamps (nanoseconds) are rounded down to
-/// `precision`.
+/// Appends the line of one series with the samples at some positions, line break included, to `out`. Timestamps
+/// (nanoseconds) are rounded down to `precision`.
 pub fn append_line(
     out: &mut Vec<u8>,
     labels: &Labels,
-    timestamps: &[i64],
-    values: &[f64],
+    samples: &Samples,
+    positions: Range<usize>,
     precision: Precision,
 ) {
     out.extend_from_slice(b"{\"metric\":{");
@@ -240,21 +296,32 @@ pub fn append_line(
         out.push(b':');
         append_string(out, value);
     }
-    out.extend_from_slice(b"},\"values\":[");
-    for (i, value) in values.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
+    out.extend_from_slice(b"},\"values\":");
+    let mut at = positions.start;
+    append_list(out, &samples.values[positions.clone()], |out, value| {
+        match samples.histogram(at) {
+            Some(histogram) => histogram::append(out, histogram),
+            None => append_value(out, *value),
         }
-        append_value(out, *value);
-    }
-    out.extend_from_slice(b"],\"timestamps\":[");
-    for (i, timestamp) in timestamps.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
+        at += 1;
+    });
+    out.extend_from_slice(b",\"timestamps\":");
+    append_list(out, &samples.timestamps[positions], |out, timestamp| {
         append_display(out, format_args!("{}", precision.from_nanoseconds(*timestamp)));
+    });
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends an array.
+fn append_list<T>(out: &mut Vec<u8>, items: &[T], mut append: impl FnMut(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        append(out, item);
     }
-    out.extend_from_slice(b"]}\n");
+    out.push(b']');
 }
 
 /// Appends a value as the table at the top says.

@@ -24,4 +24,4 @@ mod sink;
 pub use error::{ERRORS_KEPT, ErrorList, LineError};
 pub use limits::{LIMIT_NAMES, Limits};
 pub use precision::{Precision, UnknownPrecision};
-pub use sink::{RowSink, SeriesSink};
+pub use sink::{HistogramSink, RowSink, SeriesSink};

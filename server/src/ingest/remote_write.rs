@@ -5,21 +5,25 @@
 //! says. Label names and values stay slices of it; they are checked to be UTF-8 and copied only for a series that the
 //! engine does not know. A first walk checks that all of it is a `WriteRequest`, so that one that is not stores nothing.
 //!
-//! Exemplars and metadata are counted and dropped. Native histograms are refused, while the float samples of the same
-//! request are stored: see [`WriteReport::refusal`].
+//! Exemplars and metadata are counted and dropped. What is bad of a series is left out, while the rest of the
+//! request is stored: see [`WriteReport::refusal`].
 
+mod histogram;
 mod message;
 mod wire;
 
 use std::fmt;
 
-use timberline_engine::{Error, Field, Row};
+use std::sync::Arc;
+
+use timberline_engine::{Error, Field, HistogramRow, Row, is_stale};
 
 use super::error::ErrorList;
 use super::limits::{Limits, past_limit};
 use super::precision::Precision;
 use super::series_key::LabelSet;
-use super::sink::{RowSink, is_about_one_series};
+use super::sink::{HistogramSink, is_about_one_series};
+use histogram::Message;
 use message::{Part, TimeSeries, WriteRequest};
 
 pub use wire::WireError;
@@ -63,10 +67,10 @@ pub struct SeriesError {
 pub struct WriteReport {
     /// Series in the request.
     pub series: u64,
-    /// Samples stored.
+    /// Float samples stored.
     pub samples: u64,
-    /// Native histograms left out.
-    pub histograms_refused: u64,
+    /// Native histograms stored.
+    pub histograms: u64,
     /// Exemplars dropped.
     pub exemplars_ignored: u64,
     /// Metadata entries dropped.
@@ -82,7 +86,7 @@ impl WriteReport {
         if self.errors.is_empty() {
             return None;
         }
-        let (stored, series) = (self.samples, self.errors.total);
+        let (stored, series) = (self.samples + self.histograms, self.errors.total);
         Some(format!(
             "partial write: {stored} samples stored, {series} series not or not in full: {}",
             self.errors
@@ -115,7 +119,7 @@ pub fn decompress(body: &[u8], bytes_max: usize, request: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
-/// Writes the float samples of a decompressed request into `sink`; the caller commits, and answers with
+/// Writes the samples of a decompressed request into `sink`; the caller commits, and answers with
 /// [`WriteReport::refusal`] where there is one. A series with a bad label set is left out as a whole.
 ///
 /// # Errors
@@ -123,27 +127,23 @@ pub fn decompress(body: &[u8], bytes_max: usize, request: &mut Vec<u8>) -> Resul
 pub fn write_request(
     request: &[u8],
     limits: &Limits,
-    sink: &mut impl RowSink,
+    sink: &mut impl HistogramSink,
 ) -> Result<WriteReport, RemoteWriteError> {
     let request = WriteRequest::check(request)?;
     let mut report = WriteReport { metadata_ignored: request.metadata, ..WriteReport::default() };
     let mut labels = LabelSet::default();
-    let mut key = Vec::new();
+    let mut writer = SeriesWriter { key: Vec::new(), message: Message::default(), sink };
     for series in request.series() {
         let series = series?;
         report.series += 1;
         labels.clear();
         let counts = collect(&series, limits, &mut labels)?;
         report.exemplars_ignored += counts.exemplars;
-        report.histograms_refused += counts.histograms;
         let written = match check_labels(&counts, limits).and_then(|()| labels.canonicalize(limits)) {
-            Ok(()) => {
-                labels.write_key(&mut key);
-                write_samples(&key, &labels, &series, &mut report.samples, sink)?
-            }
+            Ok(()) => writer.write(&labels, &series, &mut report)?,
             Err(reason) => Err(reason),
         };
-        if let Err(reason) = written.and_then(|()| refuse_histograms(&counts)) {
+        if let Err(reason) = written {
             let index = report.series;
             let error = || SeriesError { index, labels: describe(&series), reason: reason.clone() };
             report.errors.push(&reason, error);
@@ -157,7 +157,6 @@ pub fn write_request(
 struct Counts {
     labels: usize,
     exemplars: u64,
-    histograms: u64,
 }
 
 /// Collects the labels of a series, no more of them than a series may have, and counts its other parts.
@@ -176,8 +175,7 @@ fn collect<'a>(
                 }
             }
             Part::Exemplar => counts.exemplars += 1,
-            Part::Histogram => counts.histograms += 1,
-            Part::Sample(_) | Part::Unknown => {}
+            Part::Sample(_) | Part::Histogram(_) | Part::Unknown => {}
         }
     }
     Ok(counts)
@@ -190,38 +188,121 @@ fn check_labels(counts: &Counts, limits: &Limits) -> Result<(), String> {
     Ok(())
 }
 
-fn refuse_histograms(counts: &Counts) -> Result<(), String> {
-    match counts.histograms {
-        0 => Ok(()),
-        count => Err(format!("{count} native histograms left out: native histograms are not supported yet")),
+/// Writes one series after the other.
+struct SeriesWriter<'s, S> {
+    key: Vec<u8>,
+    message: Message,
+    sink: &'s mut S,
+}
+
+/// What was left out of a series: how many, and the first.
+#[derive(Debug, Default)]
+struct LeftOut {
+    out_of_range: Option<(u64, i64)>,
+    histograms: Option<(u64, String)>,
+}
+
+impl LeftOut {
+    fn out_of_range(&mut self, timestamp_ms: i64) {
+        self.out_of_range.get_or_insert((0, timestamp_ms)).0 += 1;
+    }
+
+    fn histogram(&mut self, timestamp_ms: i64, reason: &str) {
+        let first = || (0, format!("at {timestamp_ms} ms: {reason}"));
+        self.histograms.get_or_insert_with(first).0 += 1;
+    }
+
+    fn reason(&self) -> Result<(), String> {
+        let out_of_range = self
+            .out_of_range
+            .as_ref()
+            .map(|(count, first)| format!("{count} samples left out: out of range timestamp {first} ms"));
+        let histograms =
+            self.histograms.as_ref().map(|(count, first)| format!("{count} histograms left out: {first}"));
+        let reasons: Vec<String> = out_of_range.into_iter().chain(histograms).collect();
+        if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
     }
 }
 
-/// Writes the samples of one series. The inner error says how many are out of range, and why the series is refused.
-fn write_samples(
-    key: &[u8],
-    labels: &LabelSet<'_>,
-    series: &TimeSeries<'_>,
-    stored: &mut u64,
-    sink: &mut impl RowSink,
-) -> Result<Result<(), String>, RemoteWriteError> {
-    let mut out_of_range: Option<(u64, i64)> = None;
-    for part in series.parts() {
-        let Part::Sample(sample) = part? else { continue };
-        let Some(timestamp) = Precision::Milliseconds.to_nanoseconds(sample.timestamp_ms) else {
-            out_of_range.get_or_insert((0, sample.timestamp_ms)).0 += 1;
-            continue;
-        };
-        let fields = [Field { name: b"", value: sample.value }];
-        match sink.row(Row { key, timestamp, fields: &fields }, |_| labels.labels()) {
-            Ok(()) => *stored += 1,
-            Err(error) if is_about_one_series(&error) => return Ok(Err(error.to_string())),
-            Err(error) => return Err(error.into()),
+impl<S: HistogramSink> SeriesWriter<'_, S> {
+    /// Writes the samples of one series. The inner error says which were left out, or why the series is refused.
+    fn write(
+        &mut self,
+        labels: &LabelSet<'_>,
+        series: &TimeSeries<'_>,
+        report: &mut WriteReport,
+    ) -> Result<Result<(), String>, RemoteWriteError> {
+        labels.write_key(&mut self.key);
+        let mut left_out = LeftOut::default();
+        for part in series.parts() {
+            let written = match part? {
+                Part::Sample(sample) => {
+                    self.float(labels, sample.timestamp_ms, sample.value, report, &mut left_out)
+                }
+                Part::Histogram(message) => {
+                    self.message.read(message)?;
+                    self.histogram(labels, report, &mut left_out)
+                }
+                Part::Label(_) | Part::Exemplar | Part::Unknown => Ok(()),
+            };
+            match written {
+                Ok(()) => {}
+                Err(error) if is_about_one_series(&error) => return Ok(Err(error.to_string())),
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(left_out.reason())
     }
-    Ok(out_of_range.map_or(Ok(()), |(count, first)| {
-        Err(format!("{count} samples left out: out of range timestamp {first} ms"))
-    }))
+
+    fn float(
+        &mut self,
+        labels: &LabelSet<'_>,
+        timestamp_ms: i64,
+        value: f64,
+        report: &mut WriteReport,
+        left_out: &mut LeftOut,
+    ) -> Result<(), Error> {
+        let Some(timestamp) = Precision::Milliseconds.to_nanoseconds(timestamp_ms) else {
+            left_out.out_of_range(timestamp_ms);
+            return Ok(());
+        };
+        let fields = [Field { name: b"", value }];
+        self.sink.row(Row { key: &self.key, timestamp, fields: &fields }, |_| labels.labels())?;
+        report.samples += 1;
+        Ok(())
+    }
+
+    /// Writes the histogram of the message.
+    fn histogram(
+        &mut self,
+        labels: &LabelSet<'_>,
+        report: &mut WriteReport,
+        left_out: &mut LeftOut,
+    ) -> Result<(), Error> {
+        let timestamp_ms = self.message.timestamp_ms;
+        if is_stale(self.message.sum()) {
+            // The series ends here, whatever it is of.
+            return self.float(labels, timestamp_ms, self.message.sum(), report, left_out);
+        }
+        let Some(timestamp) = Precision::Milliseconds.to_nanoseconds(timestamp_ms) else {
+            left_out.out_of_range(timestamp_ms);
+            return Ok(());
+        };
+        let histogram = match self.message.histogram() {
+            Ok(histogram) => Arc::new(histogram),
+            Err(reason) => {
+                left_out.histogram(timestamp_ms, &reason);
+                return Ok(());
+            }
+        };
+        let row = HistogramRow { key: &self.key, name: b"", timestamp, histogram };
+        match self.sink.histogram(row, |_| labels.labels()) {
+            Ok(()) => report.histograms += 1,
+            Err(Error::InvalidHistogram { reason }) => left_out.histogram(timestamp_ms, &reason),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 /// The first labels of a series as they came, for a message.

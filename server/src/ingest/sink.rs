@@ -1,6 +1,8 @@
 //! Where parsed input goes: an open batch of the engine, or whatever a test puts there.
 
-use timberline_engine::{Appender, Error, Labels, Row};
+use std::sync::Arc;
+
+use timberline_engine::{Appender, Error, Histogram, HistogramRow, Labels, Row};
 
 /// Takes rows whose key is opaque: the sink asks for labels only where it does not know (key, field name) yet.
 pub trait RowSink {
@@ -12,6 +14,19 @@ pub trait RowSink {
     -> Result<(), Error>;
 }
 
+/// Takes histograms, too.
+pub trait HistogramSink: RowSink {
+    /// Adds a row with a histogram.
+    ///
+    /// # Errors
+    /// As [`row`](RowSink::row); [`Error::InvalidHistogram`].
+    fn histogram(
+        &mut self,
+        row: HistogramRow<'_>,
+        resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
+    ) -> Result<(), Error>;
+}
+
 /// Takes many samples of one series at once.
 pub trait SeriesSink {
     /// Adds samples (nanoseconds, value) to the series that has these labels.
@@ -20,6 +35,16 @@ pub trait SeriesSink {
     /// Why the sink does not take them.
     fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>)
     -> Result<(), Error>;
+
+    /// Adds histograms to the series.
+    ///
+    /// # Errors
+    /// As [`series`](Self::series); [`Error::InvalidHistogram`].
+    fn histograms(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error>;
 }
 
 impl RowSink for Appender<'_> {
@@ -32,6 +57,16 @@ impl RowSink for Appender<'_> {
     }
 }
 
+impl HistogramSink for Appender<'_> {
+    fn histogram(
+        &mut self,
+        row: HistogramRow<'_>,
+        resolve: impl FnMut(&[u8]) -> Result<Labels, Error>,
+    ) -> Result<(), Error> {
+        Appender::histogram(self, row, resolve)
+    }
+}
+
 impl SeriesSink for Appender<'_> {
     fn series(
         &mut self,
@@ -40,9 +75,17 @@ impl SeriesSink for Appender<'_> {
     ) -> Result<(), Error> {
         Appender::series(self, labels, samples)
     }
+
+    fn histograms(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error> {
+        self.histogram_series(labels, samples)
+    }
 }
 
 /// Whether an error of a sink is about the one row or series it was given; any other error ends the batch.
 pub(super) fn is_about_one_series(error: &Error) -> bool {
-    matches!(error, Error::InvalidSeries { .. } | Error::Limit { .. })
+    matches!(error, Error::InvalidSeries { .. } | Error::InvalidHistogram { .. } | Error::Limit { .. })
 }

@@ -13,6 +13,8 @@ const TAG_CONSTANT: u8 = 1;
 const TAG_DECIMAL: u8 = 2;
 const TAG_BITS: u8 = 3;
 const TAG_XOR: u8 = 4;
+/// Of a column that has histograms, which other functions write and read.
+pub(super) const TAG_HISTOGRAMS: u8 = 5;
 
 /// Decimals that take more bits than this compete with the bits of the doubles.
 const DECIMAL_BITS_GOOD: usize = 24;

@@ -2,12 +2,14 @@
 
 use hashbrown::HashMap;
 use timberline_engine::Labels;
+use timberline_engine::histogram::cell;
 
 use super::groups::keeps;
 use crate::ast::Grouping;
 use crate::error::Result;
 use crate::exec::eval::Evaluator;
 use crate::exec::row::{ABSENT, Row, is_absent, is_present};
+use crate::histogram::describe;
 
 /// Counts equal values. The results have the group's labels and `label`, whose value is the counted value.
 pub(super) fn evaluate(
@@ -26,7 +28,11 @@ pub(super) fn evaluate(
             let at = match by_value.get(&canonical_bits(value)) {
                 Some(&at) => at,
                 None => {
-                    let labels = result_labels(&row.labels, label, value, grouping)?;
+                    let text = match evaluator.context.histogram(value) {
+                        Some(histogram) => describe(histogram),
+                        None => format_value(value),
+                    };
+                    let labels = result_labels(&row.labels, label, &text, grouping)?;
                     let next = results.len();
                     let at = *by_labels.entry(labels.clone()).or_insert(next);
                     if at == next {
@@ -52,12 +58,12 @@ pub(super) fn evaluate(
 
 /// Equal for values that print alike.
 fn canonical_bits(value: f64) -> u64 {
-    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+    if value.is_nan() && !cell::is_histogram(value) { f64::NAN.to_bits() } else { value.to_bits() }
 }
 
-fn result_labels(labels: &Labels, label: &str, value: f64, grouping: &Grouping) -> Result<Labels> {
+fn result_labels(labels: &Labels, label: &str, value: &str, grouping: &Grouping) -> Result<Labels> {
     let mut builder = labels.to_builder();
-    builder.set(label, &format_value(value));
+    builder.set(label, value);
     builder.retain(|name| (!grouping.without && name == label) || keeps(grouping, name));
     Ok(builder.build()?)
 }

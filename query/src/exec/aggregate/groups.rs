@@ -52,6 +52,11 @@ impl Groups {
         self.of_row[row]
     }
 
+    /// The labels of a group.
+    pub(super) fn labels(&self, group: u32) -> &Labels {
+        &self.labels[group as usize]
+    }
+
     /// The rows of each group.
     pub(super) fn members(&self) -> Vec<Vec<usize>> {
         let mut members = vec![Vec::new(); self.labels.len()];

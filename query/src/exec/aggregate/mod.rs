@@ -4,18 +4,21 @@
 mod accumulator;
 mod count_values;
 mod groups;
+mod limit;
 mod rank;
 
 use hashbrown::HashMap;
 use rayon::prelude::*;
+use timberline_engine::Labels;
 
 use super::context::Context;
 use super::eval::Evaluator;
+use super::native::{self, Native};
 use super::pipeline::{Pipeline, Scratch, annotate_invalid_quantiles};
 use super::rollup::quantile_of;
 use super::row::{ABSENT, Row, is_present};
 use crate::ast::{Grouping, Span};
-use crate::error::Result;
+use crate::error::{QueryError, Result};
 use crate::plan::{AggregateKind, AggregatePlan, FoldOp};
 use accumulator::{Accumulator, Average, Count, Deviation, Largest, Presence, Smallest, Total, Variance};
 use groups::Groups;
@@ -28,18 +31,33 @@ const TASK_ROWS_MIN: usize = 16;
 const TASKS_PER_THREAD: usize = 4;
 
 pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -> Result<Vec<Row>> {
-    let grouping = &plan.grouping;
+    let (grouping, span) = (&plan.grouping, plan.input_span);
+    let floats = |aggregation: &str| {
+        let (rows, any_histogram) = evaluator.context.without_histograms(evaluator.rows(&plan.input)?);
+        if any_histogram {
+            evaluator.context.ignored_in_aggregation(aggregation, span);
+        }
+        Ok::<_, QueryError>(rows)
+    };
     match &plan.kind {
-        AggregateKind::Fold(op) => fold(*op, &evaluator.pipeline(&plan.input)?, grouping),
+        AggregateKind::Fold(op) => fold(*op, &evaluator.pipeline(&plan.input)?, grouping, span),
         AggregateKind::Rank { bottom, k } => {
             let counts = rank::counts(&evaluator.scalar(k)?)?;
-            rank::evaluate(evaluator.rows(&plan.input)?, *bottom, &counts, grouping)
+            rank::evaluate(floats(if *bottom { "bottomk" } else { "topk" })?, *bottom, &counts, grouping)
         }
         AggregateKind::Quantile { quantile, span } => {
             let quantiles = evaluator.scalar(quantile)?;
             annotate_extreme_quantiles(evaluator.context, &quantiles, *span);
-            let rows = evaluator.rows(&plan.input)?;
+            let rows = floats("quantile")?;
             evaluate_quantile(evaluator, &quantiles, &rows, grouping)
+        }
+        AggregateKind::Limit { k } => {
+            let counts = rank::counts(&evaluator.scalar(k)?)?;
+            Ok(limit::first(evaluator.rows(&plan.input)?, &counts, grouping))
+        }
+        AggregateKind::LimitRatio { ratio, span } => {
+            let ratios = evaluator.scalar(ratio)?;
+            limit::ratio(evaluator.context, evaluator.rows(&plan.input)?, &ratios, *span)
         }
         AggregateKind::CountValues { label } => {
             count_values::evaluate(evaluator, &evaluator.rows(&plan.input)?, label, grouping)
@@ -49,7 +67,7 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -
 
 /// Whether the input has a sample at each step.
 pub(super) fn presence(pipeline: &Pipeline<'_>) -> Result<Vec<bool>> {
-    let rows = fold(FoldOp::Group, pipeline, &Grouping::default())?;
+    let rows = fold(FoldOp::Group, pipeline, &Grouping::default(), Span::default())?;
     let mut present = vec![false; pipeline.steps()];
     for row in rows {
         present.iter_mut().zip(row.values).for_each(|(present, value)| *present |= is_present(value));
@@ -57,63 +75,81 @@ pub(super) fn presence(pipeline: &Pipeline<'_>) -> Result<Vec<bool>> {
     Ok(present)
 }
 
-fn fold(op: FoldOp, pipeline: &Pipeline<'_>, grouping: &Grouping) -> Result<Vec<Row>> {
+fn fold(op: FoldOp, pipeline: &Pipeline<'_>, grouping: &Grouping, span: Span) -> Result<Vec<Row>> {
+    let fold = Fold { pipeline, native: native::AggregateKind::of(op), span };
     match op {
-        FoldOp::Sum => fold_with::<Total>(pipeline, grouping),
-        FoldOp::Avg => fold_with::<Average>(pipeline, grouping),
-        FoldOp::Count => fold_with::<Count>(pipeline, grouping),
-        FoldOp::Min => fold_with::<Smallest>(pipeline, grouping),
-        FoldOp::Max => fold_with::<Largest>(pipeline, grouping),
-        FoldOp::Group => fold_with::<Presence>(pipeline, grouping),
-        FoldOp::Stddev => fold_with::<Deviation>(pipeline, grouping),
-        FoldOp::Stdvar => fold_with::<Variance>(pipeline, grouping),
+        FoldOp::Sum => fold_with::<Total>(&fold, grouping),
+        FoldOp::Avg => fold_with::<Average>(&fold, grouping),
+        FoldOp::Count => fold_with::<Count>(&fold, grouping),
+        FoldOp::Min => fold_with::<Smallest>(&fold, grouping),
+        FoldOp::Max => fold_with::<Largest>(&fold, grouping),
+        FoldOp::Group => fold_with::<Presence>(&fold, grouping),
+        FoldOp::Stddev => fold_with::<Deviation>(&fold, grouping),
+        FoldOp::Stdvar => fold_with::<Variance>(&fold, grouping),
     }
+}
+
+/// What is folded, and what becomes of native histograms in it.
+struct Fold<'a> {
+    pipeline: &'a Pipeline<'a>,
+    native: native::AggregateKind,
+    span: Span,
 }
 
 /// One group's accumulators, one per step.
 struct Partial<A> {
     accumulators: Vec<A>,
+    histograms: Option<Native>,
     /// The name goes when it goes from any of the group's series.
     drop_name: bool,
 }
 
 impl<A: Accumulator> Partial<A> {
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self, fold: &Fold<'_>, labels: &Labels) {
         self.drop_name |= other.drop_name;
+        let context = fold.pipeline.context();
+        Native::merge(&mut self.histograms, context, other.histograms.as_ref(), labels, fold.span);
         self.accumulators.iter_mut().zip(&other.accumulators).for_each(|(a, b)| a.merge(b));
     }
 }
 
-fn fold_with<A: Accumulator>(pipeline: &Pipeline<'_>, grouping: &Grouping) -> Result<Vec<Row>> {
+fn fold_with<A: Accumulator>(fold: &Fold<'_>, grouping: &Grouping) -> Result<Vec<Row>> {
+    let pipeline = fold.pipeline;
     let groups = Groups::of(pipeline.len(), |at| pipeline.labels(at), grouping);
     let tasks = rayon::current_num_threads() * TASKS_PER_THREAD;
     let task_rows = pipeline.len().div_ceil(tasks).max(TASK_ROWS_MIN);
     let starts: Vec<usize> = (0..pipeline.len()).step_by(task_rows).collect();
     let partials: Result<Vec<_>> = starts
         .into_par_iter()
-        .map(|start| fold_rows::<A>(pipeline, &groups, start..pipeline.len().min(start + task_rows)))
+        .map(|start| fold_rows::<A>(fold, &groups, start..pipeline.len().min(start + task_rows)))
         .collect();
     // In the order of the rows, so that the same query gives the same bits each time.
     let mut merged: Vec<Option<Partial<A>>> = (0..groups.len()).map(|_| None).collect();
     for (group, partial) in partials?.into_iter().flatten() {
         match &mut merged[group as usize] {
-            Some(known) => known.merge(&partial),
+            Some(known) => known.merge(&partial, fold, groups.labels(group)),
             empty => *empty = Some(partial),
         }
     }
-    let rows = merged.into_iter().zip(groups.into_labels()).filter_map(|(partial, labels)| {
-        let partial = partial?;
-        let values = partial.accumulators.iter().map(Accumulator::value).collect();
-        Some(Row { labels, drop_name: partial.drop_name, values })
-    });
-    Ok(rows.filter(|row| !row.is_empty()).collect())
+    let mut rows = Vec::with_capacity(merged.len());
+    for (partial, labels) in merged.into_iter().zip(groups.into_labels()) {
+        let Some(Partial { accumulators, histograms, drop_name }) = partial else { continue };
+        let mut values: Vec<f64> = accumulators.iter().map(Accumulator::value).collect();
+        if let Some(histograms) = histograms {
+            histograms.finish(pipeline.context(), fold.native, &mut values, fold.span)?;
+        }
+        rows.push(Row { labels, drop_name, values });
+    }
+    rows.retain(|row| !row.is_empty());
+    Ok(rows)
 }
 
 fn fold_rows<A: Accumulator>(
-    pipeline: &Pipeline<'_>,
+    fold: &Fold<'_>,
     groups: &Groups,
     rows: std::ops::Range<usize>,
 ) -> Result<Vec<(u32, Partial<A>)>> {
+    let pipeline = fold.pipeline;
     let mut scratch = Scratch::default();
     let mut cells = vec![ABSENT; pipeline.steps()];
     let mut partials: Vec<(u32, Partial<A>)> = Vec::new();
@@ -128,13 +164,15 @@ fn fold_rows<A: Accumulator>(
             None => {
                 pipeline.context().charge_points(size_of::<A>().div_ceil(size_of::<f64>()), cells.len())?;
                 let accumulators = vec![A::default(); cells.len()];
-                partials.push((group, Partial { accumulators, drop_name: false }));
+                partials.push((group, Partial { accumulators, histograms: None, drop_name: false }));
                 by_group.insert(group, partials.len() - 1);
                 partials.len() - 1
             }
         };
         let partial = &mut partials[slot].1;
         partial.drop_name |= pipeline.drop_name(at);
+        let (context, labels) = (pipeline.context(), pipeline.labels(at));
+        Native::take(&mut partial.histograms, context, fold.native, &mut cells, labels, fold.span);
         for (accumulator, &value) in partial.accumulators.iter_mut().zip(&cells) {
             if is_present(value) {
                 accumulator.add(value);

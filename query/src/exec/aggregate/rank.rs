@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::groups::Groups;
 use crate::ast::Grouping;
 use crate::error::{QueryError, Result};
+use crate::exec::annotations::go_number;
 use crate::exec::row::{ABSENT, Row, is_present};
 
 /// The order of values in a ranking, NaN last.
@@ -26,10 +27,10 @@ pub(super) fn counts(parameter: &[f64]) -> Result<Vec<usize>> {
             return Err(QueryError::execution("Parameter value is NaN"));
         }
         if k <= -INT64_END {
-            return Err(QueryError::execution(format!("Scalar value {k} underflows int64")));
+            return Err(QueryError::execution(format!("Scalar value {} underflows int64", go_number(k))));
         }
         if k >= INT64_END {
-            return Err(QueryError::execution(format!("Scalar value {k} overflows int64")));
+            return Err(QueryError::execution(format!("Scalar value {} overflows int64", go_number(k))));
         }
         Ok(k.max(0.0) as usize)
     };

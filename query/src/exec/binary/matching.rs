@@ -12,6 +12,7 @@ use crate::ast::{BinaryOp, Cardinality, VectorMatching};
 use crate::error::{QueryError, Result};
 use crate::exec::context::Context;
 use crate::exec::finish::RowMerger;
+use crate::exec::native::{self, Operand};
 use crate::exec::row::{ABSENT, Row, any_present, format_labels, is_metadata_label, is_present, write_key};
 use crate::plan::BinaryPlan;
 
@@ -22,7 +23,7 @@ pub(super) struct MatchGroup {
     pub(super) one: Vec<usize>,
 }
 
-fn keeps(matching: &VectorMatching, name: &str) -> bool {
+pub(super) fn keeps(matching: &VectorMatching, name: &str) -> bool {
     let listed = matching.labels.iter().any(|label| label == name);
     if matching.on { listed } else { !listed && name != METRIC_NAME }
 }
@@ -55,6 +56,8 @@ pub(super) fn match_groups(matching: &VectorMatching, many: &[Row], one: &[Row])
 
 /// One operation, with its sides named by their part in the matching: with `group_right`, the left side is the "one".
 struct Operation<'a> {
+    /// The query, if a cell may be a native histogram, or if only those have a result.
+    native: Option<&'a Context<'a>>,
     plan: &'a BinaryPlan,
     operator: Operator,
     many: &'a [Row],
@@ -73,7 +76,8 @@ pub(super) fn evaluate(
     }
     let swapped = plan.matching.cardinality == Cardinality::OneToMany;
     let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
-    let operation = Operation { plan, operator: operator(plan.op), many, one };
+    let native = (context.has_histograms() || plan.op.is_trim()).then_some(context);
+    let operation = Operation { native, plan, operator: operator(plan.op), many, one };
     let groups = match_groups(&plan.matching, many, one);
     let evaluate_group = |group: &MatchGroup| {
         context.check()?;
@@ -133,7 +137,7 @@ impl Operation<'_> {
         let mut results = Vec::new();
         for &many in &group.many {
             for &one in &group.one {
-                let values = self.combine(&self.many[many].values, &self.one[one].values);
+                let values = self.combine(&self.many[many].values, &self.one[one].values)?;
                 if any_present(&values) {
                     let row = self.result_row(&self.many[many], &self.one[one], values)?;
                     results.push((many, row));
@@ -162,27 +166,51 @@ impl Operation<'_> {
         Ok(())
     }
 
-    fn combine(&self, many: &[f64], one: &[f64]) -> Vec<f64> {
+    fn combine(&self, many: &[f64], one: &[f64]) -> Result<Vec<f64>> {
         let swapped = self.swapped();
+        if let Some(context) = self.native
+            && (self.plan.op.is_trim() || [many, one].iter().any(|cells| context.any_histogram(cells)))
+        {
+            let (l, r) = if swapped { (one, many) } else { (many, one) };
+            return l.iter().zip(r).map(|(&l, &r)| self.native_cell(context, l, r)).collect();
+        }
         let cell = |(&many, &one): (&f64, &f64)| {
             if !is_present(many) || !is_present(one) {
                 return ABSENT;
             }
             let (l, r) = if swapped { (one, many) } else { (many, one) };
-            match self.operator {
-                Operator::Arithmetic(f) => f(l, r),
-                Operator::Comparison(f) if self.plan.return_bool => zero_or_one(f(l, r)),
-                Operator::Comparison(f) if f(l, r) => l,
-                Operator::Comparison(_) => ABSENT,
-            }
+            self.float_cell(l, r)
         };
-        many.iter().zip(one).map(cell).collect()
+        Ok(many.iter().zip(one).map(cell).collect())
+    }
+
+    #[inline]
+    fn float_cell(&self, l: f64, r: f64) -> f64 {
+        match self.operator {
+            Operator::Arithmetic(f) => f(l, r),
+            Operator::Comparison(f) if self.plan.return_bool => zero_or_one(f(l, r)),
+            Operator::Comparison(f) if f(l, r) => l,
+            Operator::Comparison(_) => ABSENT,
+        }
+    }
+
+    /// Cells of which one may be a histogram.
+    fn native_cell(&self, context: &Context<'_>, l: f64, r: f64) -> Result<f64> {
+        if !is_present(l) || !is_present(r) {
+            return Ok(ABSENT);
+        }
+        let operand = |value| context.histogram(value).map_or(Operand::Float(value), Operand::Histogram);
+        let BinaryPlan { op, return_bool, span, .. } = *self.plan;
+        match (operand(l), operand(r)) {
+            (Operand::Float(l), Operand::Float(r)) if !op.is_trim() => Ok(self.float_cell(l, r)),
+            (l, r) => native::operate(context, native::Operation { op, return_bool, span }, l, r),
+        }
     }
 
     fn result_row(&self, many: &Row, one: &Row, values: Vec<f64>) -> Result<Row> {
         let BinaryPlan { op, return_bool, matching, .. } = self.plan;
         let labels = result_labels(&many.labels, &one.labels, *op, matching)?;
-        let keeps_name = op.is_comparison() && !return_bool;
+        let keeps_name = op.keeps_name() && !return_bool;
         Ok(Row { labels, drop_name: *return_bool || (keeps_name && many.drop_name), values })
     }
 }
@@ -209,7 +237,7 @@ fn result_labels(many: &Labels, one: &Labels, op: BinaryOp, matching: &VectorMat
     let one_to_one = matching.cardinality == Cardinality::OneToOne;
     let listed = |name: &str| matching.labels.iter().any(|label| label == name);
     let keep = |name: &str| {
-        (op.is_comparison() || !is_metadata_label(name)) && (!one_to_one || listed(name) == matching.on)
+        (op.keeps_name() || !is_metadata_label(name)) && (!one_to_one || listed(name) == matching.on)
     };
     if matching.include.is_empty() {
         let unchanged = many.iter().all(|(name, _)| keep(name));

@@ -1,5 +1,6 @@
 //! Binary operators.
 
+mod fill;
 mod matching;
 mod set;
 
@@ -36,6 +37,8 @@ fn operator(op: BinaryOp) -> Operator {
         BinaryOp::Lte => Comparison(|l, r| l <= r),
         // The set operators work on whole series: the parser refuses them for scalars, the planner keeps them apart.
         BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => Comparison(|_, _| false),
+        // Only histograms can be trimmed: no result for numbers.
+        BinaryOp::TrimUpper | BinaryOp::TrimLower => Comparison(|_, _| false),
     }
 }
 
@@ -76,7 +79,8 @@ pub(super) fn vector_scalar(
 
 /// An arithmetic operator or comparison between two vectors.
 pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q BinaryPlan) -> Result<Vec<Row>> {
-    let (lhs, rhs) = (evaluator.rows(&plan.lhs)?, evaluator.rows(&plan.rhs)?);
+    let (mut lhs, mut rhs) = (evaluator.rows(&plan.lhs)?, evaluator.rows(&plan.rhs)?);
+    fill::fill(evaluator.context, &plan.matching, &mut lhs, &mut rhs)?;
     matching::evaluate(evaluator.context, plan, &lhs, &rhs)
 }
 

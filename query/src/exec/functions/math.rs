@@ -46,7 +46,7 @@ pub(in crate::exec) fn apply_math(math: Math, cells: &mut [f64]) {
 }
 
 /// The smaller number; NaN when one is, but for -Inf, which is smaller than anything.
-fn min(a: f64, b: f64) -> f64 {
+pub(in crate::exec) fn min(a: f64, b: f64) -> f64 {
     if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
         f64::NEG_INFINITY
     } else if a.is_nan() || b.is_nan() {
@@ -57,7 +57,7 @@ fn min(a: f64, b: f64) -> f64 {
 }
 
 /// The larger number; NaN when one is, but for +Inf, which is larger than anything.
-fn max(a: f64, b: f64) -> f64 {
+pub(in crate::exec) fn max(a: f64, b: f64) -> f64 {
     -min(-a, -b)
 }
 

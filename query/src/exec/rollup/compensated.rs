@@ -4,14 +4,14 @@
 
 /// A sum and the error that it carries.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::exec) struct CompensatedSum {
-    pub(in crate::exec) sum: f64,
-    pub(in crate::exec) error: f64,
+pub(crate) struct CompensatedSum {
+    pub(crate) sum: f64,
+    pub(crate) error: f64,
 }
 
 impl CompensatedSum {
     #[inline]
-    pub(in crate::exec) fn add(&mut self, value: f64) {
+    pub(crate) fn add(&mut self, value: f64) {
         let total = self.sum + value;
         let added = total - self.sum;
         let rounding = (self.sum - (total - added)) + (value - added);
@@ -20,7 +20,7 @@ impl CompensatedSum {
     }
 
     #[inline]
-    pub(in crate::exec) fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.add(other.sum);
         if self.sum.is_finite() {
             self.error += other.error;
@@ -28,7 +28,7 @@ impl CompensatedSum {
     }
 
     #[inline]
-    pub(in crate::exec) fn total(self) -> f64 {
+    pub(crate) fn total(self) -> f64 {
         if self.sum.is_infinite() { self.sum } else { self.sum + self.error }
     }
 }

@@ -84,36 +84,51 @@ pub(super) fn extrapolated(
         }
         // Only ratios of these durations matter, so they stay in nanoseconds.
         let sampled = (timestamps[last] - timestamps[first]) as f64;
-        let to_start = (timestamps[first] - window.end.saturating_sub(range)) as f64;
-        let to_end = (window.end - timestamps[last]) as f64;
-        let zero_after =
-            (is_counter && change > 0.0 && values[first] >= 0.0).then(|| sampled * values[first] / change);
-        let covered = extrapolate(sampled, last - first, to_start, to_end, zero_after);
-        cells[window.step] = change * (covered / sampled / per_second);
+        let reaches_zero = is_counter && change > 0.0 && values[first] >= 0.0;
+        let gaps = Gaps {
+            sampled,
+            intervals: last - first,
+            to_start: (timestamps[first] - window.end.saturating_sub(range)) as f64,
+            to_end: (window.end - timestamps[last]) as f64,
+            zero_after: reaches_zero.then(|| sampled * values[first] / change),
+        };
+        cells[window.step] = change * (gaps.covered() / sampled / per_second);
     });
 }
 
-/// The time that the change is taken to stand for: that sampled, and the gaps to the window's ends as far as the series is
-/// likely to have been there. A counter is not extrapolated to before it was zero, `zero_after` before its first sample.
-fn extrapolate(
-    sampled: f64,
-    intervals: usize,
-    mut to_start: f64,
-    mut to_end: f64,
-    zero_after: Option<f64>,
-) -> f64 {
-    let interval = sampled / intervals as f64;
-    let threshold = interval * EXTRAPOLATION_INTERVALS_MAX;
-    if to_start >= threshold {
-        to_start = interval / 2.0;
+/// How a window's samples lie in it. All times are in the same unit.
+pub(in crate::exec) struct Gaps {
+    /// From the first to the last sample.
+    pub(in crate::exec) sampled: f64,
+    /// The number of samples less one.
+    pub(in crate::exec) intervals: usize,
+    /// From the window's start to the first sample.
+    pub(in crate::exec) to_start: f64,
+    /// From the last sample to the window's end.
+    pub(in crate::exec) to_end: f64,
+    /// How long before its first sample a counter that grew steadily was zero.
+    pub(in crate::exec) zero_after: Option<f64>,
+}
+
+impl Gaps {
+    /// The time that the change is taken to stand for: that sampled, and the gaps to the window's ends as far as the series is
+    /// likely to have been there. A counter is not extrapolated to before it was zero.
+    #[inline]
+    pub(in crate::exec) fn covered(self) -> f64 {
+        let Self { sampled, intervals, mut to_start, mut to_end, zero_after } = self;
+        let interval = sampled / intervals as f64;
+        let threshold = interval * EXTRAPOLATION_INTERVALS_MAX;
+        if to_start >= threshold {
+            to_start = interval / 2.0;
+        }
+        if let Some(zero_after) = zero_after.filter(|&zero_after| zero_after < to_start) {
+            to_start = zero_after;
+        }
+        if to_end >= threshold {
+            to_end = interval / 2.0;
+        }
+        sampled + to_start + to_end
     }
-    if let Some(zero_after) = zero_after.filter(|&zero_after| zero_after < to_start) {
-        to_start = zero_after;
-    }
-    if to_end >= threshold {
-        to_end = interval / 2.0;
-    }
-    sampled + to_start + to_end
 }
 
 /// `irate` (`per_second`) and `idelta`: the change between the last two samples of a window.

@@ -9,13 +9,16 @@ mod counter;
 mod fold;
 mod quantile;
 mod regression;
+mod single;
 
 use timberline_engine::Samples;
 
 use super::grid::Windows;
 use crate::plan::Rollup;
 
-pub(super) use compensated::{CompensatedSum, Mean};
+pub(crate) use compensated::CompensatedSum;
+pub(super) use compensated::Mean;
+pub(super) use counter::Gaps;
 pub(super) use quantile::quantile_of;
 
 /// Memory that is reused from series to series.
@@ -71,6 +74,13 @@ pub(super) fn evaluate(
                 cells[w.step] = quantile_of(quantile, &mut buffers.ordered);
             });
         }
+        Rollup::First => single::first(windows, samples, cells),
+        Rollup::TimeOfFirst => single::time_of_end(false, windows, samples, cells),
+        Rollup::TimeOfLast => single::time_of_end(true, windows, samples, cells),
+        Rollup::TimeOfMax => single::time_of_extreme(windows, samples, cells, |a, b| a >= b),
+        Rollup::TimeOfMin => single::time_of_extreme(windows, samples, cells, |a, b| a <= b),
+        Rollup::Mad => single::median_absolute_deviation(windows, samples, &mut buffers.ordered, cells),
+        Rollup::Zscore => single::zscores(windows, samples, cells),
         Rollup::Deriv => regression::derivatives(windows, samples, cells),
         Rollup::PredictLinear => regression::predictions(windows, samples, param.unwrap_or_default(), cells),
     }

@@ -13,7 +13,7 @@ fn windows(start_s: i64, end_s: i64, step_s: i64, range_s: i64) -> Windows {
 /// One value each `interval_s` seconds from 0.
 fn samples(interval_s: i64, values: &[f64]) -> Samples {
     let timestamps = (0..values.len() as i64).map(|i| millis_to_nanos(i * interval_s * 1000)).collect();
-    Samples { timestamps, values: values.to_vec() }
+    Samples::floats(timestamps, values.to_vec())
 }
 
 fn run(function: Rollup, windows: &Windows, samples: &Samples) -> Vec<f64> {

@@ -31,8 +31,97 @@ fn labels() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(name(), 0..4)
 }
 
-fn offset() -> impl Strategy<Value = i64> {
-    prop_oneof![3 => Just(0), 2 => -100_000_000_i64..100_000_000, 1 => -9_000_000_000_000_i64..9_000_000_000_000]
+/// A literal of a duration expression; its sign is part of it.
+fn duration_number() -> impl Strategy<Value = DurationExpr> {
+    let literal =
+        |value, is_duration| DurationExpr::Number(NumberLiteral { value, is_duration, span: NO_SPAN });
+    prop_oneof![
+        (-1_000_000_i64..1_000_000).prop_map(move |ms| literal(ms as f64 / 1000.0, true)),
+        (-1000_i32..1000).prop_map(move |number| literal(f64::from(number) / 8.0, false)),
+    ]
+}
+
+fn duration_paren(expr: DurationExpr) -> DurationExpr {
+    match expr {
+        // Parentheses around a literal are not kept.
+        DurationExpr::Number(_) => expr,
+        expr => DurationExpr::Paren { expr: Box::new(expr), span: NO_SPAN },
+    }
+}
+
+fn duration_precedence(expr: &DurationExpr) -> u8 {
+    match expr {
+        DurationExpr::Binary { op, .. } => op.precedence(),
+        DurationExpr::Unary { .. } => BinaryOp::Mul.precedence(),
+        _ => 7,
+    }
+}
+
+fn duration_binary(op: BinaryOp, lhs: DurationExpr, rhs: DurationExpr) -> DurationExpr {
+    let own = op.precedence();
+    let (left, right) = if op == BinaryOp::Pow { (own + 1, own) } else { (own, own + 1) };
+    let fit = |expr: DurationExpr, min| {
+        if duration_precedence(&expr) < min { duration_paren(expr) } else { expr }
+    };
+    let is_zero = matches!(&rhs, DurationExpr::Number(number) if number.value == 0.0);
+    let op = if is_zero && matches!(op, BinaryOp::Div | BinaryOp::Mod) { BinaryOp::Mul } else { op };
+    let (lhs, rhs) = (Box::new(fit(lhs, left)), Box::new(fit(rhs, right)));
+    DurationExpr::Binary { op, lhs, rhs, span: NO_SPAN }
+}
+
+/// An expression that is no literal.
+fn duration_expr() -> BoxedStrategy<DurationExpr> {
+    use BinaryOp::*;
+    let leaf = prop_oneof![Just(DurationExpr::Step(NO_SPAN)), Just(DurationExpr::Range(NO_SPAN))].boxed();
+    leaf.prop_recursive(3, 10, 2, |inner| {
+        let either = prop_oneof![inner.clone(), duration_number()].boxed();
+        let op = prop::sample::select(vec![Add, Sub, Mul, Div, Mod, Pow]);
+        let extreme = |(largest, lhs, rhs)| DurationExpr::Extreme {
+            largest,
+            lhs: Box::new(lhs),
+            rhs: Box::new(rhs),
+            span: NO_SPAN,
+        };
+        let unary = |(negative, expr)| {
+            let expr: DurationExpr = expr;
+            let expr = if duration_precedence(&expr) < 6 { duration_paren(expr) } else { expr };
+            DurationExpr::Unary { negative, expr: Box::new(expr), span: NO_SPAN }
+        };
+        prop_oneof![
+            (op, either.clone(), either.clone()).prop_map(|(op, a, b)| duration_binary(op, a, b)),
+            (any::<bool>(), either.clone(), either).prop_map(extreme),
+            (any::<bool>(), inner.clone()).prop_map(unary),
+            inner.prop_map(duration_paren),
+        ]
+        .boxed()
+    })
+    .boxed()
+}
+
+fn to_duration(expr: DurationExpr) -> Duration {
+    Duration::Expr(Box::new(expr))
+}
+
+/// What may stand in brackets.
+fn range(longest_ms: i64) -> impl Strategy<Value = Duration> {
+    prop_oneof![3 => (1..longest_ms).prop_map(Duration::Millis), 1 => duration_expr().prop_map(to_duration)]
+}
+
+fn offset() -> impl Strategy<Value = Duration> {
+    let computed = duration_expr().prop_map(|expr| {
+        // Operators outside parentheses would belong to the expression around.
+        to_duration(if duration_precedence(&expr) < 7 { duration_paren(expr) } else { expr })
+    });
+    prop_oneof![
+        3 => Just(Duration::ZERO),
+        2 => (-100_000_000_i64..100_000_000).prop_map(Duration::Millis),
+        1 => (-9_000_000_000_000_i64..9_000_000_000_000).prop_map(Duration::Millis),
+        1 => computed,
+    ]
+}
+
+fn edges() -> impl Strategy<Value = Edges> {
+    prop_oneof![4 => Just(Edges::Exact), 1 => Just(Edges::Anchored), 1 => Just(Edges::Smoothed)]
 }
 
 fn at() -> impl Strategy<Value = Option<At>> {
@@ -53,11 +142,11 @@ fn matcher() -> impl Strategy<Value = Matcher> {
 }
 
 fn selector() -> BoxedStrategy<VectorSelector> {
-    (prop::option::of(name()), prop::collection::vec(matcher(), 0..3), offset(), at())
-        .prop_map(|(name, mut matchers, offset_ms, at)| {
+    (prop::option::of(name()), prop::collection::vec(matcher(), 0..3), offset(), at(), edges())
+        .prop_map(|(name, mut matchers, offset, at, edges)| {
             matchers.retain(|matcher| matcher.name() != METRIC_NAME);
             matchers.push(Matcher::equal(METRIC_NAME, name.as_deref().unwrap_or("some")));
-            VectorSelector { name, matchers, offset_ms, at, span: NO_SPAN }
+            VectorSelector { name, matchers, offset, at, edges, span: NO_SPAN }
         })
         .boxed()
 }
@@ -112,20 +201,32 @@ fn binary(op: BinaryOp, return_bool: bool, matching: Option<VectorMatching>, lhs
 fn operator() -> impl Strategy<Value = BinaryOp> {
     use BinaryOp::*;
     prop::sample::select(vec![
-        Add, Sub, Mul, Div, Mod, Pow, Atan2, Eql, Neq, Gtr, Lss, Gte, Lte, And, Or, Unless,
+        Add, Sub, Mul, Div, Mod, Pow, Atan2, Eql, Neq, Gtr, Lss, Gte, Lte, TrimUpper, TrimLower, And, Or,
+        Unless,
     ])
+}
+
+fn fill_values() -> impl Strategy<Value = FillValues> {
+    let value =
+        || prop::option::of(prop::sample::select(vec![0.0, -0.0, 1.5, -2.0, f64::NAN, f64::INFINITY]));
+    prop_oneof![
+        3 => Just(FillValues::default()),
+        1 => (value(), value()).prop_map(|(left, right)| FillValues { left, right }),
+    ]
 }
 
 fn matching(op: BinaryOp) -> impl Strategy<Value = VectorMatching> {
     use Cardinality::*;
-    (any::<bool>(), labels(), labels(), prop::sample::select(vec![OneToOne, ManyToOne, OneToMany])).prop_map(
-        move |(on, labels, mut include, cardinality)| {
+    let cardinality = prop::sample::select(vec![OneToOne, ManyToOne, OneToMany]);
+    (any::<bool>(), labels(), labels(), cardinality, fill_values()).prop_map(
+        move |(on, labels, mut include, cardinality, fill)| {
             let cardinality = if op.is_set() { ManyToMany } else { cardinality };
             if matches!(cardinality, OneToOne | ManyToMany) {
                 include.clear();
             }
             include.retain(|label| !labels.contains(label));
-            VectorMatching { cardinality, on, labels, include }
+            let fill = if op.is_set() { FillValues::default() } else { fill };
+            VectorMatching { cardinality, on, labels, include, fill }
         },
     )
 }
@@ -141,7 +242,7 @@ fn scalar(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
         1 => Just(call("time", Vec::new())),
         1 => vector.prop_map(|vector| call("scalar", vec![vector])),
         1 => (operator(), number(), number()).prop_map(|(op, a, b)| {
-            let op = if op.is_set() { BinaryOp::Pow } else { op };
+            let op = if op.is_set() || op.is_trim() { BinaryOp::Pow } else { op };
             binary(op, true, None, a, b)
         }),
     ]
@@ -149,17 +250,16 @@ fn scalar(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
 }
 
 fn matrix(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
-    let range = 1..40_000_000_000_i64;
     prop_oneof![
-        (selector(), range.clone()).prop_map(|(selector, range_ms)| Expr::Matrix(MatrixSelector {
+        (selector(), range(40_000_000_000)).prop_map(|(selector, range)| Expr::Matrix(MatrixSelector {
             selector,
-            range_ms,
+            range,
             span: NO_SPAN
         })),
-        (vector, range, prop::option::of(1..100_000_i64), offset(), at()).prop_map(
-            |(expr, range_ms, step_ms, offset_ms, at)| {
+        (vector, range(40_000_000_000), prop::option::of(range(100_000)), offset(), at()).prop_map(
+            |(expr, range, step, offset, at)| {
                 let expr = Box::new(at_least(expr, 7));
-                Expr::Subquery(Subquery { expr, range_ms, step_ms, offset_ms, at, span: NO_SPAN })
+                Expr::Subquery(Subquery { expr, range, step, offset, at, span: NO_SPAN })
             }
         ),
     ]
@@ -167,7 +267,7 @@ fn matrix(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
 }
 
 fn string() -> impl Strategy<Value = Expr> {
-    text().prop_map(|value| Expr::String(StringLiteral { value, span: NO_SPAN }))
+    text().prop_map(|value| Expr::String(StringLiteral { value, invalid: None, span: NO_SPAN }))
 }
 
 fn aggregate(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
@@ -252,6 +352,8 @@ fn token() -> impl Strategy<Value = String> {
         "*",
         "^",
         "<",
+        "</",
+        ">/",
         "and",
         "or",
         "atan2",
@@ -288,7 +390,14 @@ fn token() -> impl Strategy<Value = String> {
         "@ end()",
         "offset 5m",
         "fill(",
+        "fill_left (1)",
         "anchored",
+        "smoothed",
+        "step()",
+        "range()",
+        "min_of(",
+        "[step()+1]",
+        "offset -step()",
         "scalar(foo)",
         "\0",
     ])
@@ -320,6 +429,9 @@ proptest! {
         let parsed = parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
         prop_assert_eq!(shape(&parsed), shape(&expr), "{}", text);
         prop_assert_eq!(parsed.to_string(), text);
+        let pretty = expr.pretty();
+        let parsed = parse(&pretty).unwrap_or_else(|error| panic!("{pretty}: {error}"));
+        prop_assert_eq!(shape(&parsed), shape(&expr), "{}", pretty);
     }
 
     #[test]

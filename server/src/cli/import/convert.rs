@@ -30,13 +30,7 @@ impl Converter {
         let report = exposition::write_text(text, dialect, now_ns(), &Limits::DEFAULT, &mut sink)?;
         let mut out = Vec::new();
         for (labels, samples) in sink.0.values() {
-            jsonl::append_line(
-                &mut out,
-                labels,
-                &samples.timestamps,
-                &samples.values,
-                Precision::Nanoseconds,
-            );
+            jsonl::append_line(&mut out, labels, samples, 0..samples.len(), Precision::Nanoseconds);
         }
         Ok((out, report.errors))
     }

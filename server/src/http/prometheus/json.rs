@@ -1,6 +1,6 @@
 //! JSON of the Prometheus API, written byte by byte: a generic serializer would cost more than the query.
 
-use timberline_engine::Labels;
+use timberline_engine::{Histogram, Labels};
 
 /// Appends `text` as a JSON string.
 pub(in crate::http) fn write_string(out: &mut Vec<u8>, text: &str) {
@@ -110,6 +110,42 @@ pub(in crate::http) fn write_float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// Appends a native histogram as Prometheus does: its buckets that have observations, ascending, each as
+/// `[bounds, lower, upper, count]`. Bounds are 0 when only the upper one belongs to the bucket, 1 for only the lower one, 2 for none, 3 for
+/// both.
+pub(in crate::http) fn write_histogram(out: &mut Vec<u8>, histogram: &Histogram) {
+    out.extend_from_slice(br#"{"count":"#);
+    write_quoted_float(out, histogram.count);
+    out.extend_from_slice(br#","sum":"#);
+    write_quoted_float(out, histogram.sum);
+    let buckets = timberline_query::histogram::buckets(histogram);
+    for (i, bucket) in buckets.iter().filter(|bucket| bucket.count != 0.0).enumerate() {
+        out.extend_from_slice(if i == 0 { br#","buckets":["# } else { b"," });
+        let bounds = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+            (false, true) => b'0',
+            (true, false) => b'1',
+            (false, false) => b'2',
+            (true, true) => b'3',
+        };
+        out.extend_from_slice(&[b'[', bounds]);
+        for value in [bucket.lower, bucket.upper, bucket.count] {
+            out.push(b',');
+            write_quoted_float(out, value);
+        }
+        out.push(b']');
+    }
+    if buckets.iter().any(|bucket| bucket.count != 0.0) {
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
+fn write_quoted_float(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
+    write_float(out, value);
+    out.push(b'"');
+}
+
 fn write_shortest(out: &mut Vec<u8>, value: f64) {
     let mut buffer = ryu::Buffer::new();
     let text = buffer.format_finite(value);
@@ -214,6 +250,29 @@ mod tests {
         let expected = r#"{"__name__":"up","a":"\"\\\n\u0001é"}"#;
         assert_eq!(text(|out| write_labels(out, &labels)), expected);
         assert_eq!(text(|out| write_strings(out, ["x", "y"])), r#"["x","y"]"#);
+    }
+
+    #[test]
+    fn histograms_list_their_buckets_with_observations() {
+        use timberline_engine::{BucketSpan, Buckets};
+        let side =
+            || Buckets { spans: vec![BucketSpan { offset: 0, length: 3 }], counts: vec![1.0, 0.0, 2.5] };
+        let histogram = Histogram {
+            count: 9.0,
+            sum: f64::NAN,
+            zero_threshold: 0.001,
+            zero_count: 2.0,
+            positive: side(),
+            negative: side(),
+            ..Histogram::default()
+        };
+        let expected = concat!(
+            r#"{"count":"9","sum":"NaN","buckets":[[1,"-4","-2","2.5"],[1,"-1","-0.5","1"],"#,
+            r#"[3,"-0.001","0.001","2"],[0,"0.5","1","1"],[0,"2","4","2.5"]]}"#
+        );
+        assert_eq!(text(|out| write_histogram(out, &histogram)), expected);
+        let empty = Histogram::default();
+        assert_eq!(text(|out| write_histogram(out, &empty)), r#"{"count":"0","sum":"0"}"#);
     }
 
     proptest! {

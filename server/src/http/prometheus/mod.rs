@@ -7,5 +7,6 @@ pub(super) mod labels;
 pub(in crate::http) mod params;
 pub(super) mod query;
 pub(super) mod status;
+pub(super) mod syntax;
 
 pub(super) use answer::{ApiError, ErrorType};

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
-use timberline_engine::Labels;
+use timberline_engine::histogram::cell;
+use timberline_engine::{Histogram, Labels};
 use timberline_query::ast::Expr;
-use timberline_query::{Cancel, ErrorKind, Outcome, Query, QueryError, Value};
+use timberline_query::{Cancel, ErrorKind, MatrixSeries, Outcome, Query, QueryError, Value};
 
 use super::params::to_ms;
 use super::{ApiError, ErrorType, json};
@@ -85,7 +86,7 @@ fn timeout(params: &Params, state: &SharedState) -> Result<Duration, ApiError> {
     Ok(asked.map_or(longest, |timeout| longest.min(Duration::from_millis(timeout))))
 }
 
-fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
+pub(super) fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
     let text = params.get("query").unwrap_or_default();
     let expr = timberline_query::parse(text).map_err(|error| ApiError::parameter("query", error))?;
     Ok((text, expr))
@@ -202,9 +203,15 @@ fn write_value(writer: &mut Writer, value: &Value, limit: usize) -> Result<bool,
             writer.buffer.extend_from_slice(br#"vector","result":["#);
             for (i, sample) in samples.iter().take(limit).enumerate() {
                 write_metric(&mut writer.buffer, i, &sample.labels);
-                writer.buffer.extend_from_slice(br#","value":"#);
-                write_point(&mut writer.buffer, sample.timestamp_ms, sample.value);
-                writer.buffer.push(b'}');
+                let out = &mut writer.buffer;
+                if let Some(histogram) = &sample.histogram {
+                    out.extend_from_slice(br#","histogram":"#);
+                    write_histogram_point(out, sample.timestamp_ms, histogram);
+                } else {
+                    out.extend_from_slice(br#","value":"#);
+                    write_point(out, sample.timestamp_ms, sample.value);
+                }
+                out.push(b'}');
                 writer.checkpoint()?;
             }
             writer.buffer.push(b']');
@@ -214,24 +221,58 @@ fn write_value(writer: &mut Writer, value: &Value, limit: usize) -> Result<bool,
             writer.buffer.extend_from_slice(br#"matrix","result":["#);
             for (i, series) in all.iter().take(limit).enumerate() {
                 write_metric(&mut writer.buffer, i, &series.labels);
-                writer.buffer.extend_from_slice(br#","values":["#);
-                for (j, (timestamp, value)) in series.timestamps_ms.iter().zip(&series.values).enumerate() {
-                    if j > 0 {
-                        writer.buffer.push(b',');
-                    }
-                    write_point(&mut writer.buffer, *timestamp, *value);
-                    // A point is short: one look at the length every few hundred of them is often enough.
-                    if j % 512 == 511 {
-                        writer.checkpoint()?;
-                    }
+                if series.histograms.is_empty() {
+                    let points = series.timestamps_ms.iter().copied().zip(series.values.iter().copied());
+                    write_points(writer, points)?;
+                } else {
+                    write_mixed_points(writer, series)?;
                 }
-                writer.buffer.extend_from_slice(b"]}");
+                writer.buffer.push(b'}');
                 writer.checkpoint()?;
             }
             writer.buffer.push(b']');
             Ok(all.len() > limit)
         }
     }
+}
+
+fn write_points(writer: &mut Writer, points: impl Iterator<Item = (i64, f64)>) -> Result<(), Gone> {
+    writer.buffer.extend_from_slice(br#","values":["#);
+    for (i, (timestamp, value)) in points.enumerate() {
+        if i > 0 {
+            writer.buffer.push(b',');
+        }
+        write_point(&mut writer.buffer, timestamp, value);
+        // A point is short: one look at the length every few hundred of them is often enough.
+        if i % 512 == 511 {
+            writer.checkpoint()?;
+        }
+    }
+    writer.buffer.push(b']');
+    Ok(())
+}
+
+/// The points of a series that has native histograms: those apart, and the floats if there are any.
+fn write_mixed_points(writer: &mut Writer, series: &MatrixSeries) -> Result<(), Gone> {
+    let points = || series.timestamps_ms.iter().copied().zip(series.values.iter().copied());
+    let floats = || points().filter(|(_, value)| !cell::is_histogram(*value));
+    if floats().next().is_some() {
+        write_points(writer, floats())?;
+    }
+    let histograms = points().filter_map(|(timestamp, value)| {
+        let place = cell::histogram_place(value)?;
+        Some((timestamp, series.histograms.get(place as usize)?))
+    });
+    writer.buffer.extend_from_slice(br#","histograms":["#);
+    for (i, (timestamp, histogram)) in histograms.enumerate() {
+        if i > 0 {
+            writer.buffer.push(b',');
+        }
+        write_histogram_point(&mut writer.buffer, timestamp, histogram);
+        writer.checkpoint()?;
+    }
+    writer.buffer.push(b']');
+    Ok(())
 }
 
 fn write_metric(out: &mut Vec<u8>, index: usize, labels: &Labels) {
@@ -248,6 +289,14 @@ fn write_point(out: &mut Vec<u8>, timestamp_ms: i64, value: f64) {
     out.extend_from_slice(b",\"");
     json::write_float(out, value);
     out.extend_from_slice(b"\"]");
+}
+
+fn write_histogram_point(out: &mut Vec<u8>, timestamp_ms: i64, histogram: &Histogram) {
+    out.push(b'[');
+    json::write_seconds(out, timestamp_ms);
+    out.push(b',');
+    json::write_histogram(out, histogram);
+    out.push(b']');
 }
 
 fn write_stats(out: &mut Vec<u8>, outcome: &Outcome, timing: Timing) {
@@ -269,6 +318,9 @@ fn write_stats(out: &mut Vec<u8>, outcome: &Outcome, timing: Timing) {
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
+        if matches!(error, QueryError::Query(_)) {
+            return Self::parameter("query", error);
+        }
         let kind = match error.kind() {
             ErrorKind::BadData => ErrorType::BadData,
             ErrorKind::Execution => ErrorType::Execution,

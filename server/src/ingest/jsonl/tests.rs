@@ -1,14 +1,23 @@
 //! What is exported is imported bit for bit, and bad lines are named.
 
 use proptest::prelude::*;
-use timberline_engine::STALE_NAN_BITS;
+use timberline_engine::{BucketSpan, Buckets, ResetHint, STALE_NAN_BITS};
 
 use super::*;
 
 #[derive(Default)]
-struct Recorder(Vec<(String, i64, u64)>);
+struct Recorder(Vec<(String, i64, u64)>, Vec<(i64, Arc<Histogram>)>);
 
 impl SeriesSink for Recorder {
+    fn histograms(
+        &mut self,
+        _: &Labels,
+        samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
+    ) -> Result<(), Error> {
+        self.1.extend(samples);
+        Ok(())
+    }
+
     fn series(
         &mut self,
         labels: &Labels,
@@ -25,13 +34,14 @@ fn write(text: impl AsRef<[u8]>) -> (Vec<(String, i64, u64)>, WriteReport) {
     (sink.0, report)
 }
 
-fn round_trip(timestamps: &[i64], values: &[f64], precision: Precision) -> SeriesLine {
+fn round_trip(timestamps: &[i64], values: &[f64], precision: Precision) -> Samples {
     let labels = Labels::from_pairs([("__name__", "up"), ("a\"b", "c\\\n\u{1}ü")]).unwrap();
     let mut line = Vec::new();
-    append_line(&mut line, &labels, timestamps, values, precision);
+    let samples = Samples::floats(timestamps.to_vec(), values.to_vec());
+    append_line(&mut line, &labels, &samples, 0..samples.len(), precision);
     let series = parse_line(&line, precision, &Limits::DEFAULT).unwrap();
     assert_eq!(series.labels, labels);
-    series
+    series.samples
 }
 
 #[test]
@@ -40,19 +50,78 @@ fn the_shape_is_victoria_metrics() {
     let values =
         [1.0, -0.0, 2.2129e-5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::from_bits(STALE_NAN_BITS)];
     let mut line = Vec::new();
-    append_line(
-        &mut line,
-        &labels,
-        &[1_999_999, 2_000_000, 3, 4, 5, 6, -1],
-        &values,
-        Precision::Milliseconds,
-    );
+    let timestamps = vec![0, 1_999_999, 2_000_000, 3, 4, 5, 6, -1, 0];
+    let samples = Samples::floats(timestamps, [&[0.5], &values[..], &[0.5]].concat());
+    append_line(&mut line, &labels, &samples, 1..8, Precision::Milliseconds);
     assert_eq!(
         String::from_utf8(line).unwrap(),
         "{\"metric\":{\"__name__\":\"up\",\"job\":\"node\"},\
          \"values\":[1.0,-0.0,0.000022129,null,\"Infinity\",\"-Infinity\",\"NaN:7ff0000000000002\"],\
          \"timestamps\":[1,2,0,0,0,0,-1]}\n"
     );
+}
+
+#[test]
+fn histograms_are_objects_among_the_values() {
+    let span = |offset, length| BucketSpan { offset, length };
+    let histogram = Histogram {
+        schema: 3,
+        reset_hint: ResetHint::Gauge,
+        count: 7.0,
+        sum: f64::from_bits(STALE_NAN_BITS),
+        zero_threshold: 0.001,
+        zero_count: -0.0,
+        positive: Buckets { spans: vec![span(-2, 2), span(1, 1)], counts: vec![1.0, 0.5, 0.0] },
+        negative: Buckets::default(),
+        custom_values: [0.5, f64::INFINITY].into(),
+    };
+    let labels = Labels::from_pairs([("a", "1")]).unwrap();
+    let mut samples = Samples::default();
+    samples.push_histogram(1, histogram.into());
+    samples.push(2, 5.0);
+    samples.push_histogram(3, Arc::default());
+    let mut line = Vec::new();
+    append_line(&mut line, &labels, &samples, 0..3, Precision::Nanoseconds);
+    let text = "{\"metric\":{\"a\":\"1\"},\"values\":[{\"schema\":3,\"reset_hint\":\"gauge\",\"count\":7.0,\
+                \"sum\":\"NaN:7ff0000000000002\",\"zero_threshold\":0.001,\"zero_count\":-0.0,\
+                \"positive\":{\"spans\":[[-2,2],[1,1]],\"counts\":[1.0,0.5,0.0]},\
+                \"custom_values\":[0.5,\"Infinity\"]},5.0,{\"schema\":0}],\"timestamps\":[1,2,3]}\n";
+    assert_eq!(String::from_utf8_lossy(&line), text);
+    let mut sink = Recorder::default();
+    let report = write_lines(&line, Precision::Nanoseconds, &Limits::DEFAULT, &mut sink).unwrap();
+    assert_eq!((report.samples, sink.0.len(), sink.1.len()), (3, 1, 2));
+    let read: Vec<_> = sink.1.iter().map(|(timestamp, h)| (*timestamp, format!("{h:?}"))).collect();
+    let expected = |at: usize| format!("{:?}", samples.histogram(at).unwrap());
+    assert_eq!(read, [(1, expected(0)), (3, expected(2))]);
+    assert_eq!(sink.1[0].1.sum.to_bits(), STALE_NAN_BITS);
+}
+
+#[test]
+fn bad_histograms_are_named() {
+    let reason = |value: &str| {
+        let line = format!(r#"{{"metric":{{"a":"1"}},"values":[{value}],"timestamps":[1]}}"#);
+        write(line).1.errors.first[0].reason.clone()
+    };
+    let cases = [
+        (
+            r#"{"positive":{"spans":[[0,2]],"counts":[1]}}"#,
+            "spans need 2 buckets, have 1 on the positive side",
+        ),
+        (r#"{"reset_hint":"no"}"#, "reset_hint is reset, not_reset or gauge"),
+        (r#"{"sum":{}}"#, "a histogram within a histogram"),
+        (r#"{"total":1}"#, "unknown field `total`"),
+        (r#"{"negative":{"spans":[[0,-1]]}}"#, "invalid value: integer `-1`, expected u32"),
+    ];
+    for (value, expected) in cases {
+        let reason = reason(value);
+        assert!(reason.contains(expected), "{value}: {reason}");
+    }
+}
+
+#[test]
+fn bits_that_stand_for_histograms_are_an_ordinary_nan() {
+    let (samples, _) = write(r#"{"metric":{"a":"1"},"values":["NaN:fffc746900000000"],"timestamps":[1]}"#);
+    assert_eq!(samples[0].2, PLAIN_NAN_BITS);
 }
 
 #[test]
@@ -93,16 +162,17 @@ proptest! {
     #[test]
     fn every_value_and_time_comes_back(samples in prop::collection::vec((any::<i64>(), any::<u64>()), 0..20)) {
         let (timestamps, values): (Vec<_>, Vec<_>) =
-            samples.iter().map(|&(time, bits)| (time, f64::from_bits(bits))).unzip();
+            samples.iter().map(|&(time, bits)| (time, cell::float(f64::from_bits(bits)))).unzip();
         let series = round_trip(&timestamps, &values, Precision::Nanoseconds);
         prop_assert_eq!(series.timestamps, timestamps);
         let bits: Vec<_> = series.values.iter().map(|value| value.to_bits()).collect();
-        prop_assert_eq!(bits, samples.iter().map(|(_, bits)| *bits).collect::<Vec<_>>());
+        prop_assert_eq!(bits, values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
     }
 
     #[test]
     fn every_nan_comes_back(payload in 1_u64..1 << 52, negative: bool) {
         let value = f64::from_bits(0x7ff << 52 | payload | u64::from(negative) << 63);
+        let value = cell::float(value);
         prop_assert_eq!(round_trip(&[0], &[value], Precision::Nanoseconds).values[0].to_bits(), value.to_bits());
     }
 

@@ -1,8 +1,10 @@
-//! The messages of remote write, as views of their bytes: `prometheus.WriteRequest`, `TimeSeries`, `Label`, `Sample`.
+//! The messages of remote write, as views of their bytes: `prometheus.WriteRequest`, `TimeSeries`, `Label`, `Sample`. That of a
+//! [`histogram`](super::histogram) is read into memory.
 //! Source: <https://github.com/prometheus/prometheus/blob/main/prompb/types.proto>.
 //!
 //! As protobuf has it, a scalar field that stands twice has its last value, and unknown fields are skipped.
 
+use super::histogram::Message;
 use super::wire::{Fields, Value, WireError};
 
 /// A request that was checked as a whole.
@@ -20,12 +22,15 @@ impl<'a> WriteRequest<'a> {
     /// Checks that `bytes` are a request.
     pub(super) fn check(bytes: &'a [u8]) -> Result<Self, WireError> {
         let mut request = Self { bytes, metadata: 0 };
+        let mut histogram = Message::default();
         for field in Fields::new(bytes) {
             let field = field?;
             match field.number {
                 Self::TIMESERIES => {
                     for part in TimeSeries::new(field.value)?.parts() {
-                        part?;
+                        if let Part::Histogram(message) = part? {
+                            histogram.read(message)?;
+                        }
                     }
                 }
                 Self::METADATA => {
@@ -58,7 +63,8 @@ pub(super) enum Part<'a> {
     Label(Label<'a>),
     Sample(Sample),
     Exemplar,
-    Histogram,
+    /// A histogram's message, which the check of the request has read once.
+    Histogram(&'a [u8]),
     Unknown,
 }
 
@@ -79,10 +85,7 @@ impl<'a> TimeSeries<'a> {
                     field.value.bytes("TimeSeries.exemplars")?;
                     Part::Exemplar
                 }
-                4 => {
-                    field.value.bytes("TimeSeries.histograms")?;
-                    Part::Histogram
-                }
+                4 => Part::Histogram(field.value.bytes("TimeSeries.histograms")?),
                 _ => Part::Unknown,
             })
         })

@@ -86,6 +86,62 @@ impl<'a> Value<'a> {
     }
 }
 
+impl Value<'_> {
+    /// A `uint64` or `uint32`.
+    pub(super) fn uint64(self, field: &'static str) -> Result<u64, WireError> {
+        match self {
+            Self::Varint(value) => Ok(value),
+            _ => Err(WireError::FieldType { field, expected: "an unsigned integer" }),
+        }
+    }
+
+    /// A `sint32`.
+    pub(super) fn sint32(self, field: &'static str) -> Result<i32, WireError> {
+        match self {
+            Self::Varint(value) => {
+                let value = value as u32;
+                Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
+            }
+            _ => Err(WireError::FieldType { field, expected: "a sint32" }),
+        }
+    }
+
+    /// Appends repeated numbers of type `sint64`: packed, or one of them.
+    pub(super) fn sint64s(self, field: &'static str, out: &mut Vec<i64>) -> Result<(), WireError> {
+        match self {
+            Self::Varint(value) => out.push(unzigzag(value)),
+            Self::Bytes(bytes) => {
+                let mut packed = Fields::new(bytes);
+                while !packed.rest.is_empty() {
+                    out.push(unzigzag(packed.varint()?));
+                }
+            }
+            _ => return Err(WireError::FieldType { field, expected: "repeated sint64" }),
+        }
+        Ok(())
+    }
+
+    /// Appends repeated doubles: packed, or one of them.
+    pub(super) fn doubles(self, field: &'static str, out: &mut Vec<f64>) -> Result<(), WireError> {
+        match self {
+            Self::Fixed64(bits) => out.push(f64::from_bits(bits)),
+            Self::Bytes(bytes) => {
+                let (words, rest) = bytes.as_chunks::<8>();
+                if !rest.is_empty() {
+                    return Err(WireError::Truncated);
+                }
+                out.extend(words.iter().map(|word| f64::from_le_bytes(*word)));
+            }
+            _ => return Err(WireError::FieldType { field, expected: "repeated double" }),
+        }
+        Ok(())
+    }
+}
+
+const fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+}
+
 /// The fields of a message in the order of the wire. It ends after the first error.
 #[derive(Clone, Debug)]
 pub(super) struct Fields<'a> {

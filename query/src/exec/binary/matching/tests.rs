@@ -1,6 +1,7 @@
 //! Which series meet, and what the errors say when too many do.
 
 use super::*;
+use crate::ast::{FillValues, Span};
 use crate::plan::{BinaryPlan, VectorPlan};
 
 fn row(pairs: &[(&str, &str)], values: &[f64]) -> Row {
@@ -9,20 +10,26 @@ fn row(pairs: &[(&str, &str)], values: &[f64]) -> Row {
 }
 
 fn operation<'a>(plan: &'a BinaryPlan, many: &'a [Row], one: &'a [Row]) -> Operation<'a> {
-    Operation { plan, operator: operator(plan.op), many, one }
+    Operation { native: None, plan, operator: operator(plan.op), many, one }
 }
 
 fn plan(op: BinaryOp, matching: VectorMatching) -> BinaryPlan {
     let side = || {
         let shift = crate::plan::Shift { offset_ms: 0, at_ms: None };
-        Box::new(VectorPlan::Select { matchers: Vec::new(), shift })
+        Box::new(VectorPlan::Select { matchers: Vec::new(), shift, without_buckets: false })
     };
-    BinaryPlan { op, return_bool: false, matching, lhs: side(), rhs: side() }
+    BinaryPlan { op, return_bool: false, span: Span::default(), matching, lhs: side(), rhs: side() }
 }
 
 fn on(labels: &[&str], cardinality: Cardinality, include: &[&str]) -> VectorMatching {
     let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    VectorMatching { cardinality, on: true, labels: owned(labels), include: owned(include) }
+    VectorMatching {
+        cardinality,
+        on: true,
+        labels: owned(labels),
+        include: owned(include),
+        fill: FillValues::default(),
+    }
 }
 
 /// All groups' results, or the first error.
