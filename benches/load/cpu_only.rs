@@ -17,7 +17,7 @@ pub(crate) const FIELDS: [&str; 10] = [
     "usage_guest_nice",
 ];
 /// 2026-01-01 00:00:00 UTC, nanoseconds.
-const START_NS: u64 = 1_767_225_600_000_000_000;
+pub(crate) const START_NS: u64 = 1_767_225_600_000_000_000;
 const REGIONS: [&str; 9] = [
     "us-east-1",
     "us-west-1",

@@ -5,6 +5,7 @@
 //! cargo bench -p timberline-workspace --bench load            4,000 hosts × 10 fields × 1 h at 10 s
 //! cargo bench -p timberline-workspace --bench load -- --hosts 100 --hours 12
 //! cargo bench -p timberline-workspace --bench load -- --replay --hours 2    and kill -9, restart: 28.8 million samples to replay
+//! cargo bench -p timberline-workspace --bench load -- --queries    and ask queries afterwards
 //! cargo bench -p timberline-workspace --bench load -- \
 //!     --server 'victoria-metrics -storageDataPath={dir} -httpListenAddr=127.0.0.1:{port}'
 //! ```
@@ -14,6 +15,7 @@
 mod client;
 mod cpu_only;
 mod process;
+mod queries;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,6 +54,9 @@ struct Arguments {
     /// Kills the server once it has everything, starts it again, and prints how long its log took to replay.
     #[arg(long)]
     replay: bool,
+    /// Asks queries once everything is there, and prints what each takes.
+    #[arg(long)]
+    queries: bool,
     /// The server's command, with {dir} and {port}; this repository's server when it is missing.
     #[arg(long)]
     server: Option<String>,
@@ -113,6 +118,9 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     }
     if arguments.server.is_none() {
         settle(&server, port, points)?;
+    }
+    if arguments.queries {
+        queries::run(&server, port)?;
     }
     println!("memory:  {} MB at most", server.peak_memory_bytes()? >> 20);
     let disk = folder_bytes(folder.path())?;
