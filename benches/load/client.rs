@@ -41,18 +41,40 @@ impl Connection {
         stream.write_all(body)?;
         let mut status = String::new();
         self.stream.read_line(&mut status)?;
-        let (mut length, mut line) = (0, String::new());
+        let (mut length, mut is_chunked, mut line) = (0, false, String::new());
         while self.stream.read_line(&mut line)? > 0 && line != "\r\n" {
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            let header = line.to_ascii_lowercase();
+            if let Some(value) = header.strip_prefix("content-length:") {
                 length = value.trim().parse()?;
             }
+            is_chunked |= header.starts_with("transfer-encoding:") && header.contains("chunked");
             line.clear();
         }
-        let mut answer = vec![0; length];
-        self.stream.read_exact(&mut answer)?;
+        let answer = if is_chunked { self.chunks()? } else { self.bytes(length)? };
         if status.split(' ').nth(1).is_some_and(|code| code.starts_with('2')) {
             return Ok(());
         }
         Err(format!("{method} {path}: {}: {}", status.trim(), String::from_utf8_lossy(&answer)).into())
+    }
+
+    fn bytes(&mut self, length: usize) -> Outcome<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A body in chunks, each behind a line with its length.
+    fn chunks(&mut self) -> Outcome<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line)?;
+            let length = usize::from_str_radix(line.trim(), 16)?;
+            body.extend(self.bytes(length)?);
+            self.bytes(2)?;
+            if length == 0 {
+                return Ok(body);
+            }
+        }
     }
 }

@@ -21,15 +21,20 @@ enum At {
     Range(u64),
 }
 
+/// Where several metrics are aggregated by name, Prometheus and we keep the names only behind a `label_replace`.
 const QUERIES: [(At, &str); 11] = [
     (At::Range(60), "max(max_over_time(cpu_usage_user{hostname='host_17'}[1m])) by (__name__)"),
     (
         At::Range(60),
-        "max(max_over_time({__name__=~'cpu_usage_(user|system|idle|nice|iowait)',\
-         hostname=~'host_(1|22|33|44|55|66|77|88)'}[1m])) by (__name__)",
+        "label_replace(max(max_over_time({__name__=~'cpu_usage_(user|system|idle|nice|iowait)',\
+         hostname=~'host_(1|22|33|44|55|66|77|88)'}[1m])) by (__name__), '__name__', '$1', '__name__', '(.+)')",
     ),
     (At::Range(HOUR_S), "avg(avg_over_time(cpu_usage_user[1h])) by (__name__, hostname)"),
-    (At::Range(HOUR_S), "avg(avg_over_time({__name__=~'cpu_.*'}[1h])) by (__name__, hostname)"),
+    (
+        At::Range(HOUR_S),
+        "label_replace(avg(avg_over_time({__name__=~'cpu_.*'}[1h])) by (__name__, hostname), \
+         '__name__', '$1', '__name__', '(.+)')",
+    ),
     (At::Instant, "last_over_time(cpu_usage_user[10m])"),
     (At::Range(60), "max_over_time(cpu_usage_user[1m]) > 90"),
     (At::Range(60), "avg by (region) (cpu_usage_user)"),
