@@ -1,10 +1,13 @@
-//! The column codecs: time to encode and to decode a sample, and bytes a value (printed before each group), on columns
+//! The column codecs: time to encode and to decode a sample, and bytes a value or histogram (printed before each group), on columns
 //! as monitoring has them. `cargo bench --bench chunk`.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use timberline_engine::chunk::{decode_timestamps, decode_values, encode_timestamps, encode_values};
+use timberline_engine::chunk::{
+    decode_column, decode_timestamps, decode_values, encode_column, encode_timestamps, encode_values,
+};
+use timberline_engine::{BucketSpan, Buckets, Histogram, Samples};
 
 /// Samples in a chunk: 1 h at 10 s, and 12 h.
 const LENGTHS: [usize; 2] = [360, 4320];
@@ -150,5 +153,56 @@ fn bench_timestamps(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench_values, bench_timestamps);
+/// A latency in 60 buckets that is scraped after every `observations`.
+fn histograms(length: usize, observations: usize) -> Samples {
+    const BUCKETS: usize = 60;
+    let mut noise = Noise(11);
+    let mut counts = vec![0.0; BUCKETS];
+    let mut sum = 0.0;
+    let mut samples = Samples::default();
+    for at in 0..length {
+        for _ in 0..observations {
+            let bucket = (BUCKETS / 2) as f64 + noise.normal() * 4.0;
+            counts[bucket.clamp(0.0, BUCKETS as f64 - 1.0) as usize] += 1.0;
+            sum += (bucket / 8.0).exp2();
+        }
+        let spans = vec![BucketSpan { offset: -10, length: BUCKETS as u32 }];
+        let positive = Buckets { spans, counts: counts.clone() };
+        let count = counts.iter().sum();
+        let histogram = Histogram { schema: 3, count, sum, positive, ..Histogram::default() };
+        samples.push_histogram(at as i64, histogram.into());
+    }
+    samples
+}
+
+fn bench_histograms(criterion: &mut Criterion) {
+    for length in LENGTHS {
+        for observations in [5, 50, 1000] {
+            let samples = histograms(length, observations);
+            let mut bytes = Vec::new();
+            encode_column(&samples.values, &samples.histograms, &mut bytes);
+            let name = format!("histograms/{observations}");
+            println!("{name}/{length}: {:.3} bytes a histogram", bytes.len() as f64 / length as f64);
+            let mut group = criterion.benchmark_group(name);
+            group.throughput(Throughput::Elements(length as u64));
+            let mut encoded = Vec::with_capacity(bytes.len());
+            group.bench_function(BenchmarkId::new("encode", length), |bencher| {
+                bencher.iter(|| {
+                    encoded.clear();
+                    encode_column(black_box(&samples.values), &samples.histograms, &mut encoded);
+                });
+            });
+            let mut decoded = Samples::default();
+            group.bench_function(BenchmarkId::new("decode", length), |bencher| {
+                bencher.iter(|| {
+                    decoded.clear();
+                    decode_column(black_box(&bytes), length, &mut decoded)
+                });
+            });
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(benches, bench_values, bench_timestamps, bench_histograms);
 criterion_main!(benches);

@@ -159,6 +159,13 @@ pub fn write_histograms(histograms: &[Arc<Histogram>], out: &mut Vec<u8>) {
     }
 }
 
+/// The most bytes that [`write_histograms`] appends for a histogram.
+#[must_use]
+pub fn histogram_bytes_max(histogram: &Histogram) -> usize {
+    // Form, schema, zero threshold, three numbers of parts, sum, count and zero count; then each span, bucket and bound.
+    1 + 5 + 8 + 3 * 3 + 3 * 8 + histogram.parts() * 8
+}
+
 /// Whether a varint can stand for all of a count's bits.
 fn is_integer(count: f64) -> bool {
     count < INTEGER_END && (count as u64 as f64).to_bits() == count.to_bits()
@@ -207,4 +214,61 @@ fn read_counts(reader: &mut Reader<'_>, integers: bool, count: usize) -> Result<
         return Err(reader.error("bytes end too early"));
     }
     (0..count).map(|_| reader.varint().map(|count| count as f64)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn largest(count: f64, parts: usize) -> Arc<Histogram> {
+        // As many bytes as each part can take: offsets of five bytes, lengths of three.
+        let span = BucketSpan { offset: i32::MIN, length: (parts - 4) as u32 };
+        let empty = BucketSpan { offset: i32::MAX, length: 0 };
+        Arc::new(Histogram {
+            schema: i32::MIN,
+            count,
+            zero_count: count,
+            positive: Buckets { spans: vec![span], counts: vec![count; parts - 4] },
+            negative: Buckets { spans: vec![empty; 2], counts: Vec::new() },
+            custom_values: [0.1].into(),
+            ..Histogram::default()
+        })
+    }
+
+    #[test]
+    fn no_histogram_takes_more_bytes_than_were_reserved() {
+        for count in [0.5, INTEGER_END - 1.0, INTEGER_END, 0.0] {
+            for parts in [5, PARTS_MAX] {
+                let histogram = largest(count, parts);
+                assert_eq!((histogram.parts(), histogram.check()), (parts, Ok(())));
+                let mut bytes = Vec::new();
+                write_histograms(std::slice::from_ref(&histogram), &mut bytes);
+                assert!(bytes.len() <= histogram_bytes_max(&histogram), "{} bytes", bytes.len());
+                let mut read = Vec::new();
+                read_histograms(&mut Reader::new(&bytes), 1, &mut read).unwrap();
+                assert_eq!(read, [histogram]);
+            }
+        }
+    }
+
+    #[test]
+    fn counts_are_varints_where_no_bit_is_lost() {
+        for (count, integer) in [(0.0, true), (-0.0, false), (-1.0, false), (0.5, false), (f64::NAN, false)] {
+            assert_eq!(is_integer(count), integer, "{count}");
+        }
+        assert!(is_integer(INTEGER_END - 1.0) && !is_integer(INTEGER_END) && !is_integer(f64::INFINITY));
+    }
+
+    #[test]
+    fn a_layout_larger_than_any_is_refused_before_it_takes_memory() {
+        let mut bytes = Vec::new();
+        Layout::write(&largest(1.0, PARTS_MAX), &mut bytes);
+        assert!(Layout::read(&mut Reader::new(&bytes)).is_ok());
+        // One more bound, then a number of spans that no bytes follow.
+        let bounds = bytes.len() - 9;
+        bytes[bounds] = 2;
+        assert_eq!(Layout::read(&mut Reader::new(&bytes)).unwrap_err().reason, TOO_LARGE);
+        let spans = [&[0; 9][..], &[0x80, 0x80, 0x01]].concat();
+        assert_eq!(Layout::read(&mut Reader::new(&spans)).unwrap_err().offset, spans.len());
+    }
 }

@@ -344,6 +344,42 @@ mod tests {
     }
 
     #[test]
+    fn histograms_are_counted_and_cut_by_their_size() {
+        let histogram = |count: f64| {
+            let custom_values = vec![0.0; 8_000].into();
+            Arc::new(Histogram { count, custom_values, ..Histogram::default() })
+        };
+        let mut group = Group::new(0, 2);
+        let mut bytes = 0;
+        let present = SparseRow { row: 0, present: Box::new([0b10]) };
+        let rows = CHUNK_BUFFER_BYTES_MAX / 64_000 + 1;
+        for i in 0..rows {
+            assert_eq!(group.chunks(TimeRange::ALL).count(), 0, "row {i}");
+            // A batch's list has histograms of other rows and groups, too.
+            let histograms = [histogram(0.5), histogram(i as f64)];
+            let values = [cell::histogram(1)];
+            let row = RowRef {
+                width: 2,
+                sparse: Some(&present),
+                histograms: &histograms,
+                ..row(i as i64, &values)
+            };
+            bytes += group.append(row).bytes;
+            let mixed = [2.0, 3.0];
+            bytes += group.append(RowRef { histograms: &histograms, ..self::row(-(i as i64), &mixed) }).bytes;
+            assert!(i == rows - 1 || bytes > i as isize * 64_000);
+        }
+        assert_eq!(group.chunks(TimeRange::ALL).count(), 1);
+        assert!(bytes < 70_000, "{bytes} bytes are left, mostly of the bounds, once they are encoded");
+        let samples = read(&group, 1);
+        let counts: Vec<Option<f64>> =
+            (0..samples.len()).map(|at| samples.histogram(at).map(|histogram| histogram.count)).collect();
+        let expected = (1..rows).map(|_| None).chain([None]).chain((1..rows).map(|i| Some(i as f64)));
+        assert_eq!(counts, expected.collect::<Vec<_>>(), "the float at 0 came after the histogram");
+        assert!(read(&group, 0).histograms.is_empty(), "a column has its own histograms alone");
+    }
+
+    #[test]
     fn groups_that_fill_together_are_cut_at_different_rows() {
         let mut groups: Vec<Group> = (0..4000).map(|i| Group::new(i * 10, 1)).collect();
         for at in 0..4 * CHUNK_ROWS_MAX as i64 {

@@ -31,6 +31,7 @@ pub use admission::Admission;
 pub use group::GroupChunk;
 pub use order::SeriesInOrder;
 
+use crate::encoding::histogram::histogram_bytes_max;
 use crate::error::{Error, Result};
 use crate::histogram::{Histogram, cell};
 use crate::labels::{Labels, METRIC_NAME};
@@ -80,10 +81,6 @@ pub struct Batch {
 const BATCH_BYTES_MAX: usize = 256 << 20;
 /// Group, timestamp, width and position of a row take at most this many bytes in the log, its bitmap apart.
 const ROW_BYTES_MAX: usize = 5 + 10 + 3 + 5;
-/// A histogram takes at most this many bytes in the log, its spans, buckets and bounds apart,
-const HISTOGRAM_BYTES_MAX: usize = 80;
-/// and each of these at most this many.
-const HISTOGRAM_PART_BYTES_MAX: usize = 8;
 const _: () = assert!(BATCH_BYTES_MAX + (64 << 10) < PAYLOAD_BYTES_MAX, "a full batch fits one record");
 
 /// A shard of a head numbers its groups with 28 bits, and its label texts with 32.
@@ -495,8 +492,7 @@ impl Batch {
 
     /// Makes sure that a row with this histogram fits.
     fn reserve_histogram(&mut self, histogram: &Histogram) -> Result<()> {
-        let fields = (HISTOGRAM_BYTES_MAX + histogram.parts() * HISTOGRAM_PART_BYTES_MAX) / size_of::<f64>();
-        self.reserve(1 + fields)
+        self.reserve(1 + histogram_bytes_max(histogram).div_ceil(size_of::<f64>()))
     }
 
     /// Turns cells into rows, one for each group.
