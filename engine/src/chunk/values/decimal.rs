@@ -232,13 +232,11 @@ impl DecimalColumn<'_> {
     /// Appends the values to `out`.
     pub(super) fn decode(&self, out: &mut Vec<f64>) -> Result<(), DecodeError> {
         let places = extend_by_bits(out, self.count);
-        self.integers.decode(places)?;
-        let power = POWERS_OF_TEN[self.exponent];
-        let bits = |double: f64| double.to_bits() as i64;
         if self.exponent == 0 {
-            places.iter_mut().for_each(|place| *place = bits(any_to_double(*place)));
+            self.integers.decode_as(places, |integer| any_to_double(integer).to_bits() as i64)?;
         } else {
-            places.iter_mut().for_each(|place| *place = bits(to_double(*place) / power));
+            let power = POWERS_OF_TEN[self.exponent];
+            self.integers.decode_as(places, |integer| (to_double(integer) / power).to_bits() as i64)?;
         }
         for (&position, bits) in self.exceptions.iter().zip(self.exception_bits) {
             places[position] = i64::from_le_bytes(*bits);
