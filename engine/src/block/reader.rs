@@ -288,6 +288,15 @@ impl Block {
         decode_column(columns.values, count, out).map_err(located(chunk.values))
     }
 
+    /// Appends the values of a chunk, but not their timestamps, of which there are `count`.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn decode_values(&self, chunk: ChunkRef, count: usize, out: &mut Samples) -> Result<()> {
+        let values = self.unit(chunk.values)?;
+        decode_column(values, count, out).map_err(|e| self.corrupt(chunk.values, e.offset, e.reason))
+    }
+
     /// What the values of a chunk amount to, if the index says it: the chunk itself is not touched.
     ///
     /// # Errors

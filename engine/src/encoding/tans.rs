@@ -47,7 +47,7 @@ impl Frequencies {
 
         let symbols = used.iter().filter(|&&count| count > 0).count() as u64;
         // Finer frequencies would take more than they save, and more time to build the tables.
-        let states = (total / 4).max(1).min(symbols * STATES_PER_SYMBOL);
+        let states = (total / 8).max(1).min(symbols * STATES_PER_SYMBOL);
         let table_log = states.ilog2().max((symbols * 2).next_power_of_two().ilog2());
         let table_log = table_log.clamp(TABLE_LOG_MIN, TABLE_LOG_MAX);
         let size = 1_u64 << table_log;
