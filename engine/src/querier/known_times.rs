@@ -10,7 +10,11 @@ use crate::time::TimeRange;
 
 /// What the timestamps in a buffer are, since the last [`Series::read_after`] into it.
 #[derive(Clone, Debug, Default)]
-pub struct KnownTimes(Option<Known>);
+pub struct KnownTimes {
+    known: Option<Known>,
+    /// Goes up whenever the buffer gets other timestamps.
+    version: u64,
+}
 
 /// Some of a block's timestamp column.
 #[derive(Clone, Debug)]
@@ -33,6 +37,14 @@ impl Known {
     }
 }
 
+impl KnownTimes {
+    /// A number that stands for these timestamps, if they are what was read last: as long as it stays the same, so do they.
+    #[must_use]
+    pub fn version(&self, timestamps: &[i64]) -> Option<u64> {
+        self.known.as_ref().filter(|known| known.is_in(timestamps)).map(|_| self.version)
+    }
+}
+
 fn ends(timestamps: &[i64]) -> Option<(i64, i64)> {
     Some((*timestamps.first()?, *timestamps.last()?))
 }
@@ -43,7 +55,7 @@ impl Series {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_after(&self, known: &mut KnownTimes, out: &mut Samples) -> Result<()> {
-        let before = known.0.take();
+        let before = known.known.take();
         let [Part(Place::Block(block, chunk, times))] = &self.parts[..] else {
             return self.read(out);
         };
@@ -59,12 +71,13 @@ impl Series {
             }
             out.values.truncate(same.skipped + same.kept);
             out.values.drain(..same.skipped);
-            known.0 = Some(same);
+            known.known = Some(same);
             return Ok(());
         }
         let skipped = self.read_range(out)?;
         let (kept, ends) = (out.timestamps.len(), ends(&out.timestamps));
-        known.0 = Some(Known { block: id, offset, range, skipped, kept, ends });
+        known.version += 1;
+        known.known = Some(Known { block: id, offset, range, skipped, kept, ends });
         Ok(())
     }
 }

@@ -248,8 +248,11 @@ impl<'q> Pipeline<'q> {
         scratch: &mut Scratch,
         cells: &mut [f64],
     ) -> Result<()> {
-        let Scratch { samples, rollup, .. } = scratch;
-        if samples.histograms.is_empty() {
+        let Scratch { samples, known, rollup, .. } = scratch;
+        let is_read = matches!(self.source, Source::Rollup { .. });
+        let floats = samples.histograms.is_empty();
+        rollup.times = known.version(&samples.timestamps).filter(|_| is_read && floats);
+        if floats {
             rollup::evaluate(plan.function, windows, param, samples, rollup, cells);
         } else {
             let (context, labels) = (self.context, self.labels(at));

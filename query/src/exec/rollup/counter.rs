@@ -48,90 +48,103 @@ impl Resets {
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     resets: Resets,
-    windows: Vec<Change>,
+    spans: Vec<Span>,
+    /// Which timestamps `spans` are of.
+    spans_of: Option<u64>,
 }
 
-/// What happened in one window.
+/// A window with two samples at least: what of its extrapolation follows from timestamps alone.
 #[derive(Clone, Copy, Debug)]
-struct Change {
+struct Span {
     step: usize,
-    change: f64,
-    /// The first sample, or NaN where a counter cannot have begun at zero.
-    counted_from: f64,
+    first: usize,
+    last: usize,
     gaps: Gaps,
+    /// What to multiply the change by, unless a counter was zero in the window.
+    factor: f64,
 }
 
 /// `rate`, `increase` and `delta`: the change between the first and the last sample of a window, extrapolated to the
-/// window's ends as Prometheus does it.
+/// window's ends as Prometheus does it. `times` is equal for series with equal timestamps, and `None` when nothing is known.
 pub(super) fn extrapolated(
     function: Rollup,
     windows: &Windows,
     samples: &Samples,
+    times: Option<u64>,
     buffers: &mut Buffers,
     cells: &mut [f64],
 ) {
-    let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
-    let is_counter = function != Rollup::Delta;
-    let Buffers { resets, windows: changes } = buffers;
-    if is_counter {
-        resets.find(values);
+    let values = samples.values.as_slice();
+    let Buffers { resets, spans, spans_of } = buffers;
+    let per_second = if function == Rollup::Rate { seconds(windows.range_nanos()) } else { 1.0 };
+    if times.is_none() || *spans_of != times {
+        find_spans(windows, &samples.timestamps, per_second, spans);
+        *spans_of = times;
     }
-    let range = windows.range_nanos();
-    changes.clear();
-    windows.walk(timestamps, |window| {
-        let (first, last) = (window.lo, window.hi - 1);
-        if first == last {
-            return;
+    if function == Rollup::Delta {
+        for span in &*spans {
+            cells[span.step] = (values[span.last] - values[span.first]) * span.factor;
         }
-        let mut change = values[last] - values[first];
-        if is_counter {
-            change += resets.counted_between(first, last, values);
-        }
-        let reaches_zero = is_counter && change > 0.0 && values[first] >= 0.0;
-        // Only ratios of these durations matter, so they stay in nanoseconds.
-        let gaps = Gaps {
-            sampled: (timestamps[last] - timestamps[first]) as f64,
-            intervals: (last - first) as f64,
-            to_start: (timestamps[first] - window.end.saturating_sub(range)) as f64,
-            to_end: (window.end - timestamps[last]) as f64,
-        };
-        let counted_from = if reaches_zero { values[first] } else { f64::NAN };
-        changes.push(Change { step: window.step, change, counted_from, gaps });
-    });
-    // The divisions come in a loop of their own, so that those of several windows are under way at once.
-    let per_second = if function == Rollup::Rate { seconds(range) } else { 1.0 };
-    for Change { step, change, counted_from, gaps } in &*changes {
-        let zero_after = gaps.sampled * counted_from / change;
-        cells[*step] = change * (gaps.covered(zero_after) / gaps.sampled / per_second);
+        return;
+    }
+    resets.find(values);
+    for &Span { step, first, last, gaps, factor } in &*spans {
+        let change = (values[last] - values[first]) + resets.counted_between(first, last, values);
+        let zero_after = gaps.sampled * values[first] / change;
+        let was_zero = change > 0.0 && values[first] >= 0.0 && zero_after < gaps.to_start;
+        let factor = if was_zero { gaps.factor(zero_after, per_second) } else { factor };
+        cells[step] = change * factor;
     }
 }
 
-/// How a window's samples lie in it. All times are in the same unit.
+fn find_spans(windows: &Windows, timestamps: &[i64], per_second: f64, spans: &mut Vec<Span>) {
+    let range = windows.range_nanos();
+    spans.clear();
+    windows.walk(timestamps, |window| {
+        let (first, last) = (window.lo, window.hi - 1);
+        if first < last {
+            // Only ratios of these durations matter, so they stay in nanoseconds.
+            let gaps = Gaps::new(
+                (timestamps[last] - timestamps[first]) as f64,
+                last - first,
+                (timestamps[first] - window.end.saturating_sub(range)) as f64,
+                (window.end - timestamps[last]) as f64,
+            );
+            let factor = gaps.factor(f64::NAN, per_second);
+            spans.push(Span { step: window.step, first, last, gaps, factor });
+        }
+    });
+}
+
+/// How far a window's change is extrapolated: to the window's ends, as far as the series is likely to have been there. All times
+/// are in the same unit.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::exec) struct Gaps {
     /// From the first to the last sample.
     pub(in crate::exec) sampled: f64,
-    /// The number of samples less one.
-    pub(in crate::exec) intervals: f64,
-    /// From the window's start to the first sample.
+    /// Before the first sample.
     pub(in crate::exec) to_start: f64,
-    /// From the last sample to the window's end.
+    /// Behind the last sample.
     pub(in crate::exec) to_end: f64,
 }
 
 impl Gaps {
-    /// The time that the change is taken to stand for: that sampled, and the gaps to the window's ends as far as the series is
-    /// likely to have been there. A counter is not extrapolated to before it was zero, which a counter that grew steadily was
+    /// From the time from the first to the last sample, how many intervals that is, and how far the window's ends are.
+    #[inline]
+    pub(in crate::exec) fn new(sampled: f64, intervals: usize, to_start: f64, to_end: f64) -> Self {
+        let interval = sampled / intervals as f64;
+        let bridged =
+            |gap: f64| if gap >= interval * EXTRAPOLATION_INTERVALS_MAX { interval / 2.0 } else { gap };
+        Self { sampled, to_start: bridged(to_start), to_end: bridged(to_end) }
+    }
+
+    /// What a change is to be multiplied by. A counter is not extrapolated to before it was zero, which one that grew steadily was
     /// `zero_after` before its first sample; NaN when it was not.
     #[inline]
-    pub(in crate::exec) fn covered(&self, zero_after: f64) -> f64 {
-        let Self { sampled, intervals, to_start, to_end } = *self;
-        let interval = sampled / intervals;
-        let threshold = interval * EXTRAPOLATION_INTERVALS_MAX;
-        let to_start = if to_start >= threshold { interval / 2.0 } else { to_start };
+    pub(in crate::exec) fn factor(&self, zero_after: f64, per_second: f64) -> f64 {
+        let Self { sampled, to_start, to_end } = *self;
         let to_start = if zero_after < to_start { zero_after } else { to_start };
-        let to_end = if to_end >= threshold { interval / 2.0 } else { to_end };
-        sampled + to_start + to_end
+        (sampled + to_start + to_end) / sampled / per_second
     }
 }
 
