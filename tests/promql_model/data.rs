@@ -45,14 +45,17 @@ const METRICS: [(&str, &[Kind]); 3] = [
 pub(crate) fn random(random: &mut Random) -> (Data, Db) {
     let start_ms = random.pick(&[0, 3_600 * SECOND_MS, 1_000_000 * SECOND_MS, -600 * SECOND_MS]);
     let end_ms = start_ms + random.pick(&[600, 2400, 3600]) * SECOND_MS;
+    // Some with more series than one task of an aggregation takes.
+    let instances: Vec<String> =
+        (0..if random.percent(10) { 25 } else { 3 }).map(|i| i.to_string()).collect();
     let mut series = Vec::new();
     for (name, kinds) in METRICS {
         for job in ["x", "y"] {
-            for instance in ["0", "1", "2"] {
+            for instance in &instances {
                 if random.percent(35) {
                     continue;
                 }
-                let mut pairs = vec![("__name__", name), ("job", job), ("instance", instance)];
+                let mut pairs = vec![("__name__", name), ("job", job), ("instance", instance.as_str())];
                 if random.percent(10) {
                     pairs.retain(|(name, _)| *name != "instance");
                     pairs.push(("zone", "z"));

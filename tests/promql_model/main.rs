@@ -23,7 +23,7 @@ use timberline_engine::{Labels, Snapshot};
 use timberline_query::ast::Expr;
 use timberline_query::{Cancel, Executor, ExecutorOptions, MatrixSeries, Query, Value};
 
-const DATABASES: u64 = 400;
+const DATABASES: u64 = 250;
 const QUERIES_PER_DATABASE: u64 = 40;
 const TOLERANCE: f64 = 1e-9;
 /// How often the model evaluates with noise before a difference counts.
