@@ -1,10 +1,11 @@
 //! Random series, and a database that got their samples in a random order, flushed and merged on the way.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use timberline_engine::directory::SimulatedDirectory;
-use timberline_engine::{Db, Labels, Options, STALE_NAN, WalSync};
+use timberline_engine::{Db, Labels, Matcher, Options, STALE_NAN, TimeRange, WalSync};
 
 use crate::common::Random;
 
@@ -70,13 +71,32 @@ pub(crate) fn random(random: &mut Random) -> (Data, Db) {
         }
     }
     let db = store(random, &series);
+    if random.percent(15) {
+        delete(random, &db, &mut series, start_ms..end_ms);
+    }
     // A series without a sample is none.
     series.retain(|series| !series.samples.is_empty());
     (Data { series, start_ms, end_ms }, db)
 }
 
+/// Deletes a part of some series.
+fn delete(random: &mut Random, db: &Db, series: &mut [Series], times_ms: Range<i64>) {
+    let at_ms = times_ms.start + random.below((times_ms.end - times_ms.start) as usize) as i64;
+    let range =
+        TimeRange::new(at_ms / 15_000 * 15_000 * MS, (at_ms + random.pick(&[0, 60_000, 900_000])) * MS);
+    let (label, value) = random.pick(&[("job", "x"), ("instance", "1"), ("__name__", "a")]);
+    db.delete(&[vec![Matcher::equal(label, value)]], range).unwrap();
+    for series in series.iter_mut().filter(|series| series.labels.get(label) == Some(value)) {
+        series.samples.retain(|(time, _)| !(range.start..=range.end).contains(time));
+    }
+    if random.percent(30) {
+        db.compact().unwrap();
+    }
+}
+
 fn samples(random: &mut Random, kind: Kind, start_ms: i64, end_ms: i64) -> Vec<(i64, f64)> {
-    let interval = random.pick(&[15, 15, 30, 60]) * SECOND_MS;
+    // The short ones give several chunks.
+    let interval = random.pick(&[15, 15, 15, 30, 30, 30, 60, 60, 60, 60, 5, 1]) * SECOND_MS;
     let irregular = random.percent(30);
     let untidy = random.percent(30);
     let mut time = start_ms + random.pick(&[0, 0, 5, 100, 300]) * SECOND_MS;

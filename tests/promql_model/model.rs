@@ -9,7 +9,7 @@
 use std::cell::{Cell, RefCell};
 
 use timberline_engine::{Labels, is_stale};
-use timberline_query::ast::{At, Call, Duration, Expr, Subquery, ValueType, VectorSelector};
+use timberline_query::ast::{At, Call, Duration, DurationExpr, Expr, Subquery, ValueType, VectorSelector};
 
 use crate::common::Random;
 use crate::data::Series;
@@ -232,7 +232,38 @@ impl<'a> Model<'a> {
             Some(At::Start) => self.bounds.start_ms,
             Some(At::End) => self.bounds.end_ms,
         };
-        base - millis(offset)
+        base - self.millis(offset)
+    }
+
+    /// A duration in milliseconds.
+    fn millis(&self, duration: &Duration) -> i64 {
+        match duration {
+            Duration::Millis(millis) => *millis,
+            Duration::Expr(expr) => (self.seconds(expr) * 1000.0) as i64,
+        }
+    }
+
+    fn seconds(&self, expr: &DurationExpr) -> f64 {
+        match expr {
+            DurationExpr::Number(number) => number.value,
+            DurationExpr::Step(_) => self.bounds.step_ms as f64 / 1000.0,
+            DurationExpr::Range(_) => (self.bounds.end_ms - self.bounds.start_ms) as f64 / 1000.0,
+            DurationExpr::Paren { expr, .. } => self.seconds(expr),
+            DurationExpr::Unary { negative, expr, .. } => {
+                if *negative {
+                    -self.seconds(expr)
+                } else {
+                    self.seconds(expr)
+                }
+            }
+            DurationExpr::Binary { op, lhs, rhs, .. } => {
+                self.number(*op, self.seconds(lhs), self.seconds(rhs))
+            }
+            DurationExpr::Extreme { largest, lhs, rhs, .. } => {
+                let (lhs, rhs) = (self.seconds(lhs), self.seconds(rhs));
+                if *largest { lhs.max(rhs) } else { lhs.min(rhs) }
+            }
+        }
     }
 
     fn selected<'s>(&'s self, selector: &'s VectorSelector) -> impl Iterator<Item = &'s Series> {
@@ -261,7 +292,7 @@ impl<'a> Model<'a> {
             Expr::Paren(paren) => self.range(&paren.expr, step),
             Expr::Matrix(matrix) => {
                 let end = self.looked_at(&matrix.selector.offset, matrix.selector.at, step.now);
-                let start = end - millis(&matrix.range);
+                let start = end - self.millis(&matrix.range);
                 let run = |series: &Series| {
                     let samples = within(&series.samples, start, end).iter().copied();
                     let samples = samples.filter(|(_, value)| !is_stale(*value)).collect();
@@ -278,8 +309,8 @@ impl<'a> Model<'a> {
 
     fn subquery(&self, subquery: &Subquery, step: Step) -> Result<(Vec<Run>, i64, i64)> {
         let looked_at = |now| self.looked_at(&subquery.offset, subquery.at, now);
-        let inner_step = subquery.step.as_ref().map_or(SUBQUERY_STEP_MS, millis);
-        let range = millis(&subquery.range);
+        let inner_step = subquery.step.as_ref().map_or(SUBQUERY_STEP_MS, |step| self.millis(step));
+        let range = self.millis(&subquery.range);
         // The multiples of the inner step in `(start, end]`.
         let times = |start: i64, end: i64| {
             (start.div_euclid(inner_step) + 1..=end.div_euclid(inner_step)).map(move |i| i * inner_step)
@@ -375,13 +406,6 @@ impl<'a> Model<'a> {
 
 fn unwrapped(expr: &Expr) -> &Expr {
     if let Expr::Paren(paren) = expr { unwrapped(&paren.expr) } else { expr }
-}
-
-fn millis(duration: &Duration) -> i64 {
-    match duration {
-        Duration::Millis(millis) => *millis,
-        Duration::Expr(_) => panic!("the model has no computed durations"),
-    }
 }
 
 /// The samples in `(start, end]`; the ends are milliseconds.

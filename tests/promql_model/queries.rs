@@ -90,8 +90,9 @@ impl Maker<'_> {
             return Bounds { start_ms, end_ms: start_ms, step_ms: 0 };
         }
         let step_ms = self.random.pick(&[1, 5_000, 15_000, 30_000, 60_000, 60_000, 61_234, 300_000]);
-        let end_ms =
-            start_ms + step_ms * self.random.below(14) as i64 + self.random.below(step_ms as usize) as i64;
+        let end_ms = start_ms
+            + step_ms * self.random.pick(&[0, 1, 3, 7, 11, 13, 60]) as i64
+            + self.random.below(step_ms as usize) as i64;
         Bounds { start_ms, end_ms, step_ms }
     }
 
@@ -178,7 +179,9 @@ impl Maker<'_> {
     fn range(&mut self, depth: usize) -> Vector {
         if depth == 0 || self.random.percent(75) {
             let ranges = ["1s", "15s", "30s", "1m", "90s", "2m", "5m", "5m", "10m", "17m", "1h", "37500ms"];
-            let range = self.random.pick(&ranges);
+            let computed = ["1m * 3", "step() + 30s", "max_of(step(), 2m)", "range() / 3 + 1", "-1m + 90"];
+            let from = if self.random.percent(5) { &computed[..] } else { &ranges };
+            let range = self.random.pick(from);
             return Vector {
                 text: format!("{}[{range}]{}", self.matchers(), self.shift()),
                 names: Names::Kept,
