@@ -5,7 +5,7 @@ use timberline_query::ast::BinaryOp;
 use crate::model::{Failure, Model, Result};
 
 /// Go's `math.Max`: infinity wins over NaN, and NaN over the rest.
-fn max(a: f64, b: f64) -> f64 {
+pub(crate) fn max(a: f64, b: f64) -> f64 {
     if a == f64::INFINITY || b == f64::INFINITY {
         f64::INFINITY
     } else if a.is_nan() || b.is_nan() {
@@ -16,7 +16,7 @@ fn max(a: f64, b: f64) -> f64 {
 }
 
 /// Go's `math.Min`.
-fn min(a: f64, b: f64) -> f64 {
+pub(crate) fn min(a: f64, b: f64) -> f64 {
     if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
         f64::NEG_INFINITY
     } else if a.is_nan() || b.is_nan() {

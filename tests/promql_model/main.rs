@@ -36,6 +36,7 @@ struct Tally {
     empty: AtomicU64,
     errors: AtomicU64,
     unknown: AtomicU64,
+    unstable: AtomicU64,
 }
 
 impl Tally {
@@ -63,10 +64,13 @@ fn answers_as_the_model_does() {
         }
     });
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let Tally { values, empty, errors, unknown } = &tally;
-    let [values, empty, errors, unknown] = [values, empty, errors, unknown].map(of);
-    println!("{values} answers, {empty} empty ones, {errors} errors, {unknown} with several right outcomes");
-    assert!(values * 2 > empty + errors + unknown, "too few queries give something to compare");
+    let Tally { values, empty, errors, unknown, unstable } = &tally;
+    let [values, empty, errors, unknown, unstable] = [values, empty, errors, unknown, unstable].map(of);
+    println!("{values} answers, {empty} empty ones, {errors} errors");
+    println!("not compared: {unknown} with several right outcomes, {unstable} in which rounding decides");
+    let all = values + empty + errors + unknown + unstable;
+    assert!(values * 2 > all, "too few queries give something to compare");
+    assert!(unstable * 50 <= all, "too many differences are put down to rounding");
 }
 
 /// A database and what is asked of it.
@@ -109,7 +113,7 @@ impl Case<'_> {
         };
         if !same {
             if self.is_unstable(expr, bounds, &expected) {
-                Tally::count(&self.tally.unknown);
+                Tally::count(&self.tally.unstable);
                 return Ok(());
             }
             return Err(format!("the executor gives {}\nthe model    {}", shown(&got), shown(&expected)));

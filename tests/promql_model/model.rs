@@ -13,7 +13,7 @@ use timberline_query::ast::{At, Call, Duration, DurationExpr, Expr, Subquery, Va
 
 use crate::common::Random;
 use crate::data::Series;
-use crate::functions::{date, is_date};
+use crate::functions::{date, is_date, max, min};
 use crate::windows::Window;
 
 const MS: i64 = 1_000_000;
@@ -192,6 +192,10 @@ impl<'a> Model<'a> {
                 "start" => self.bounds.start_ms as f64 / 1000.0,
                 "end" => self.bounds.end_ms as f64 / 1000.0,
                 "pi" => std::f64::consts::PI,
+                "step" => self.bounds.step_ms as f64 / 1000.0,
+                "range" => (self.bounds.end_ms - self.bounds.start_ms) as f64 / 1000.0,
+                "min_of" => min(self.scalar(&call.args[0], step)?, self.scalar(&call.args[1], step)?),
+                "max_of" => max(self.scalar(&call.args[0], step)?, self.scalar(&call.args[1], step)?),
                 "scalar" => match &self.vector(&call.args[0], step)?[..] {
                     [one] => one.value,
                     _ => f64::NAN,

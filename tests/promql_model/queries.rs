@@ -105,8 +105,12 @@ impl Maker<'_> {
         match self.random.below(if depth == 0 { 6 } else { 10 }) {
             0..4 => self.number(),
             4 => "time()".to_owned(),
-            5 => self.random.pick(&["pi()", "start()", "end()", "1", "2"]).to_owned(),
-            6 => format!("-({})", self.scalar(depth - 1)),
+            5 => self.random.pick(&["pi()", "start()", "end()", "step()", "range()", "2"]).to_owned(),
+            6 if self.random.percent(50) => format!("-({})", self.scalar(depth - 1)),
+            6 => {
+                let function = self.random.pick(&["min_of", "max_of"]);
+                format!("{function}({}, {})", self.scalar(depth - 1), self.scalar(depth - 1))
+            }
             7 => {
                 let op = self.random.pick(&ARITHMETIC);
                 format!("({} {op} {})", self.scalar(depth - 1), self.scalar(depth - 1))
@@ -121,6 +125,21 @@ impl Maker<'_> {
                 if whole { format!("scalar(sum({inner}))") } else { format!("scalar({inner})") }
             }
         }
+    }
+
+    fn quantile(&mut self, depth: usize) -> String {
+        if self.random.percent(15) {
+            return format!("{} / 100", self.scalar(depth.saturating_sub(1)));
+        }
+        self.random.pick(&["0", "0.1", "0.5", "0.9", "1", "-1", "2", "NaN"]).to_owned()
+    }
+
+    /// The parameter of `topk`.
+    fn count(&mut self, depth: usize) -> String {
+        if self.random.percent(15) {
+            return self.scalar(depth.saturating_sub(1));
+        }
+        self.random.pick(&["1", "2", "3", "0", "-1", "1.9", "100"]).to_owned()
     }
 
     fn matchers(&mut self) -> String {
@@ -216,11 +235,11 @@ impl Maker<'_> {
         let Vector { text: range, names } = self.range(depth);
         let factor = |random: &mut Random| random.pick(&["0.1", "0.5", "0.9", "0.25"]);
         let args = match function {
-            "quantile_over_time" => {
-                let quantile = self.random.pick(&["0", "0.1", "0.5", "0.9", "1", "-1", "2", "NaN"]);
-                format!("{quantile}, {range}")
+            "quantile_over_time" => format!("{}, {range}", self.quantile(depth)),
+            "predict_linear" if self.random.percent(80) => {
+                format!("{range}, {}", self.random.pick(&["0", "60", "-30", "600"]))
             }
-            "predict_linear" => format!("{range}, {}", self.random.pick(&["0", "60", "-30", "600"])),
+            "predict_linear" => format!("{range}, {}", self.scalar(depth.saturating_sub(1))),
             "ema_over_time" => format!("{range}, {}", factor(self.random)),
             "double_exponential_smoothing" => {
                 format!("{range}, {}, {}", factor(self.random), factor(self.random))
@@ -254,21 +273,17 @@ impl Maker<'_> {
         };
         let names = if by_name { input.names } else { Names::None };
         let inner = input.text;
-        let count = |random: &mut Random| random.pick(&["1", "2", "3", "0", "-1", "1.9", "100"]);
         match self.random.below(16) {
             0 | 1 => {
                 let op = self.random.pick(&["topk", "bottomk"]);
-                Vector {
-                    text: format!("{op}{grouping}({}, {inner})", count(self.random)),
-                    names: input.names,
-                }
+                Vector { text: format!("{op}{grouping}({}, {inner})", self.count(depth)), names: input.names }
             }
             2 => {
-                let text = format!("count{grouping}(limitk{grouping}({}, {inner}))", count(self.random));
+                let text = format!("count{grouping}(limitk{grouping}({}, {inner}))", self.count(depth));
                 Vector { text, names }
             }
             3 => {
-                let quantile = self.random.pick(&["0", "0.1", "0.5", "0.9", "1", "-1", "2", "NaN"]);
+                let quantile = self.quantile(depth);
                 Vector { text: format!("quantile{grouping}({quantile}, {inner})"), names }
             }
             4 if !by_name => {

@@ -126,6 +126,10 @@ impl Model<'_> {
             Some(param) => self.scalar(param, step)?,
             None => f64::NAN,
         };
+        let picks = matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk);
+        if picks && !param.is_finite() {
+            return Err(Failure::Unknown);
+        }
         let mut grouping = aggregate.grouping.clone();
         if let (Some(Expr::String(label)), false) = (aggregate.param.as_deref(), grouping.without) {
             grouping.labels.push(label.value.clone());
@@ -140,7 +144,7 @@ impl Model<'_> {
         }
         let mut results = Vec::new();
         for (labels, members) in groups {
-            if matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk) {
+            if picks {
                 results.extend(picked(aggregate.op, param, members)?);
                 continue;
             }
@@ -259,9 +263,6 @@ fn set_operation(
 
 /// The first `k` of a group by rank. `limitk` may take any, so only none or all of them are known.
 fn picked(op: AggregateOp, k: f64, mut members: Vec<Sample>) -> Result<Vec<Sample>> {
-    if k.is_nan() {
-        return Err(Failure::Unknown);
-    }
     let count = k.max(0.0) as usize;
     if count == 0 || count >= members.len() {
         members.truncate(count);

@@ -126,18 +126,19 @@ impl Model<'_> {
                 values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).collect();
             change += lost.iter().sum::<f64>();
         }
-        let times: Vec<f64> = window.samples.iter().map(|(time, _)| seconds(time - window.start)).collect();
-        let sampled = times[times.len() - 1] - times[0];
-        let interval = sampled / (times.len() - 1) as f64;
-        let threshold = self.rough(interval * 1.1);
-        let mut before = times[0];
+        // Where the threshold is met exactly, what decides is that Prometheus counts in seconds.
+        let (first_time, last_time) = (window.samples[0].0, window.samples[values.len() - 1].0);
+        let sampled = seconds(last_time - first_time);
+        let interval = sampled / (values.len() - 1) as f64;
+        let threshold = interval * 1.1;
+        let mut before = seconds(first_time - window.start);
         if before >= threshold {
             before = interval / 2.0;
         }
         if is_counter && change > 0.0 && first >= 0.0 {
             before = before.min(sampled * (first / change));
         }
-        let mut after = seconds(window.end - window.start) - times[times.len() - 1];
+        let mut after = seconds(window.end - last_time);
         if after >= threshold {
             after = interval / 2.0;
         }
