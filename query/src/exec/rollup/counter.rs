@@ -13,120 +13,124 @@ fn seconds(nanos: i64) -> f64 {
     nanos as f64 / 1e9
 }
 
-/// Where a counter was reset, and what was counted before.
+/// What a counter had counted before its resets.
 #[derive(Debug, Default)]
 pub(super) struct Resets {
-    /// The indexes of the samples that are smaller than the one before.
-    positions: Vec<usize>,
-    /// The sum of the samples before the first `i` resets.
+    /// For each sample, the sum of the samples before the resets up to it.
     counted: Vec<CompensatedSum>,
 }
 
 impl Resets {
     fn find(&mut self, values: &[f64]) {
-        self.positions.clear();
-        self.positions.resize(values.len(), 0);
-        let mut found = 0;
-        // Without a branch: a gauge goes down as often as up, and `rate` is asked of gauges too.
-        for (i, pair) in values.windows(2).enumerate() {
-            self.positions[found] = i + 1;
-            found += usize::from(pair[1] < pair[0]);
-        }
-        self.positions.truncate(found);
         self.counted.clear();
         let mut sum = CompensatedSum::default();
         self.counted.push(sum);
-        for &position in &self.positions {
-            sum.add(values[position - 1]);
-            self.counted.push(sum);
-        }
+        // Without a branch: a gauge goes down as often as up, and `rate` is asked of gauges too.
+        self.counted.extend(values.array_windows().map(|[before, after]| {
+            sum.add(if after < before { *before } else { 0.0 });
+            sum
+        }));
     }
 
-    /// What was counted before the resets `from..to`.
-    fn counted_between(&self, from: usize, to: usize, values: &[f64]) -> f64 {
-        let (before, after) = (self.counted[from], self.counted[to]);
+    /// What was counted before the resets behind sample `first`, up to `last`.
+    #[inline]
+    fn counted_between(&self, first: usize, last: usize, values: &[f64]) -> f64 {
+        let (before, after) = (self.counted[first], self.counted[last]);
         if after.sum.is_finite() {
             return (after.sum - before.sum) + (after.error - before.error);
         }
-        self.positions[from..to].iter().map(|&position| values[position - 1]).sum()
+        let resets = values[first..=last].array_windows().filter(|[before, after]| after < before);
+        resets.map(|[before, _]| before).sum()
     }
 }
 
+/// Memory that is reused from series to series.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    resets: Resets,
+    windows: Vec<Change>,
+}
+
+/// What happened in one window.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    step: usize,
+    change: f64,
+    /// The first sample, or NaN where a counter cannot have begun at zero.
+    counted_from: f64,
+    gaps: Gaps,
+}
+
 /// `rate`, `increase` and `delta`: the change between the first and the last sample of a window, extrapolated to the
-/// window's ends as Prometheus does it. `resets` is a buffer.
+/// window's ends as Prometheus does it.
 pub(super) fn extrapolated(
     function: Rollup,
     windows: &Windows,
     samples: &Samples,
-    resets: &mut Resets,
+    buffers: &mut Buffers,
     cells: &mut [f64],
 ) {
     let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
     let is_counter = function != Rollup::Delta;
-    resets.find(if is_counter { values } else { &[] });
+    let Buffers { resets, windows: changes } = buffers;
+    if is_counter {
+        resets.find(values);
+    }
     let range = windows.range_nanos();
-    let per_second = if function == Rollup::Rate { seconds(range) } else { 1.0 };
-    let (mut from, mut to) = (0, 0);
+    changes.clear();
     windows.walk(timestamps, |window| {
         let (first, last) = (window.lo, window.hi - 1);
         if first == last {
             return;
         }
         let mut change = values[last] - values[first];
-        while to < resets.positions.len() && resets.positions[to] <= last {
-            to += 1;
+        if is_counter {
+            change += resets.counted_between(first, last, values);
         }
-        while from < to && resets.positions[from] <= first {
-            from += 1;
-        }
-        if from < to {
-            change += resets.counted_between(from, to, values);
-        }
-        // Only ratios of these durations matter, so they stay in nanoseconds.
-        let sampled = (timestamps[last] - timestamps[first]) as f64;
         let reaches_zero = is_counter && change > 0.0 && values[first] >= 0.0;
+        // Only ratios of these durations matter, so they stay in nanoseconds.
         let gaps = Gaps {
-            sampled,
-            intervals: last - first,
+            sampled: (timestamps[last] - timestamps[first]) as f64,
+            intervals: (last - first) as f64,
             to_start: (timestamps[first] - window.end.saturating_sub(range)) as f64,
             to_end: (window.end - timestamps[last]) as f64,
-            zero_after: reaches_zero.then(|| sampled * values[first] / change),
         };
-        cells[window.step] = change * (gaps.covered() / sampled / per_second);
+        let counted_from = if reaches_zero { values[first] } else { f64::NAN };
+        changes.push(Change { step: window.step, change, counted_from, gaps });
     });
+    // The divisions come in a loop of their own, so that those of several windows are under way at once.
+    let per_second = if function == Rollup::Rate { seconds(range) } else { 1.0 };
+    for Change { step, change, counted_from, gaps } in &*changes {
+        let zero_after = gaps.sampled * counted_from / change;
+        cells[*step] = change * (gaps.covered(zero_after) / gaps.sampled / per_second);
+    }
 }
 
 /// How a window's samples lie in it. All times are in the same unit.
+#[derive(Clone, Copy, Debug)]
 pub(in crate::exec) struct Gaps {
     /// From the first to the last sample.
     pub(in crate::exec) sampled: f64,
     /// The number of samples less one.
-    pub(in crate::exec) intervals: usize,
+    pub(in crate::exec) intervals: f64,
     /// From the window's start to the first sample.
     pub(in crate::exec) to_start: f64,
     /// From the last sample to the window's end.
     pub(in crate::exec) to_end: f64,
-    /// How long before its first sample a counter that grew steadily was zero.
-    pub(in crate::exec) zero_after: Option<f64>,
 }
 
 impl Gaps {
     /// The time that the change is taken to stand for: that sampled, and the gaps to the window's ends as far as the series is
-    /// likely to have been there. A counter is not extrapolated to before it was zero.
+    /// likely to have been there. A counter is not extrapolated to before it was zero, which a counter that grew steadily was
+    /// `zero_after` before its first sample; NaN when it was not.
     #[inline]
-    pub(in crate::exec) fn covered(self) -> f64 {
-        let Self { sampled, intervals, mut to_start, mut to_end, zero_after } = self;
-        let interval = sampled / intervals as f64;
+    pub(in crate::exec) fn covered(&self, zero_after: f64) -> f64 {
+        let Self { sampled, intervals, to_start, to_end } = *self;
+        let interval = sampled / intervals;
         let threshold = interval * EXTRAPOLATION_INTERVALS_MAX;
-        if to_start >= threshold {
-            to_start = interval / 2.0;
-        }
-        if let Some(zero_after) = zero_after.filter(|&zero_after| zero_after < to_start) {
-            to_start = zero_after;
-        }
-        if to_end >= threshold {
-            to_end = interval / 2.0;
-        }
+        let to_start = if to_start >= threshold { interval / 2.0 } else { to_start };
+        let to_start = if zero_after < to_start { zero_after } else { to_start };
+        let to_end = if to_end >= threshold { interval / 2.0 } else { to_end };
         sampled + to_start + to_end
     }
 }

@@ -24,7 +24,7 @@ pub(super) use quantile::quantile_of;
 /// Memory that is reused from series to series.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    resets: counter::Resets,
+    counter: counter::Buffers,
     sums: fold::Suffixes<CompensatedSum>,
     extremes: fold::Suffixes<f64>,
     /// A window's values, to be put in order.
@@ -43,7 +43,7 @@ pub(super) fn evaluate(
     let values = samples.values.as_slice();
     match function {
         Rollup::Rate | Rollup::Increase | Rollup::Delta => {
-            counter::extrapolated(function, windows, samples, &mut buffers.resets, cells);
+            counter::extrapolated(function, windows, samples, &mut buffers.counter, cells);
         }
         Rollup::Irate | Rollup::Idelta => {
             counter::instantaneous(function == Rollup::Irate, windows, samples, cells);
