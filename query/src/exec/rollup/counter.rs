@@ -88,7 +88,6 @@ pub(super) fn extrapolated(
             change += resets.counted_between(first, last, values);
         }
         let reaches_zero = is_counter && change > 0.0 && values[first] >= 0.0;
-        // Only ratios of these durations matter, so they stay in nanoseconds.
         let gaps = Gaps {
             sampled: (timestamps[last] - timestamps[first]) as f64,
             intervals: (last - first) as f64,
@@ -106,7 +105,7 @@ pub(super) fn extrapolated(
     }
 }
 
-/// How a window's samples lie in it. All times are in the same unit.
+/// How a window's samples lie in it. All times are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::exec) struct Gaps {
     /// From the first to the last sample.
@@ -127,10 +126,11 @@ impl Gaps {
     pub(in crate::exec) fn covered(&self, zero_after: f64) -> f64 {
         let Self { sampled, intervals, to_start, to_end } = *self;
         let interval = sampled / intervals;
-        let threshold = interval * EXTRAPOLATION_INTERVALS_MAX;
-        let to_start = if to_start >= threshold { interval / 2.0 } else { to_start };
+        // A gap of exactly so many intervals is common. Prometheus counts in seconds, and so rounds the same way.
+        let threshold = sampled / 1e9 / intervals * EXTRAPOLATION_INTERVALS_MAX;
+        let to_start = if to_start / 1e9 >= threshold { interval / 2.0 } else { to_start };
         let to_start = if zero_after < to_start { zero_after } else { to_start };
-        let to_end = if to_end >= threshold { interval / 2.0 } else { to_end };
+        let to_end = if to_end / 1e9 >= threshold { interval / 2.0 } else { to_end };
         sampled + to_start + to_end
     }
 }
