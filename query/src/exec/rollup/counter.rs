@@ -117,7 +117,7 @@ fn find_spans(windows: &Windows, timestamps: &[i64], per_second: f64, spans: &mu
 }
 
 /// How far a window's change is extrapolated: to the window's ends, as far as the series is likely to have been there. All times
-/// are in the same unit.
+/// are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::exec) struct Gaps {
     /// From the first to the last sample.
@@ -133,8 +133,9 @@ impl Gaps {
     #[inline]
     pub(in crate::exec) fn new(sampled: f64, intervals: usize, to_start: f64, to_end: f64) -> Self {
         let interval = sampled / intervals as f64;
-        let bridged =
-            |gap: f64| if gap >= interval * EXTRAPOLATION_INTERVALS_MAX { interval / 2.0 } else { gap };
+        // A gap of exactly so many intervals is common. Prometheus counts in seconds, and so rounds the same way.
+        let threshold = sampled / 1e9 / intervals as f64 * EXTRAPOLATION_INTERVALS_MAX;
+        let bridged = |gap: f64| if gap / 1e9 >= threshold { interval / 2.0 } else { gap };
         Self { sampled, to_start: bridged(to_start), to_end: bridged(to_end) }
     }
 
