@@ -163,6 +163,17 @@ impl Block {
         Ok(self.left(matchers, range)?.into_iter().map(|series| series.id).collect())
     }
 
+    /// How many series satisfy the matchers, if the block has samples in `range`; their own samples are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
+        if !self.meta().range.overlaps(range) {
+            return Ok(0);
+        }
+        Ok(matching(&*self.index, matchers)?.cardinality())
+    }
+
     /// As [`touching`](Self::touching), without the series of which nothing is left inside `range`.
     fn left(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Touching>> {
         let mut found = self.touching(matchers, range)?;
@@ -312,6 +323,14 @@ impl Block {
         }
         let statistics = self.index.statistics(chunk.statistics)?;
         Ok(EncodedColumns { timestamps, values, statistics, range: times.range, count: times.count })
+    }
+
+    /// The length of a chunk's two columns as they are stored, bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn encoded_bytes(&self, chunk: ChunkRef, times: &TimesEntry) -> Result<usize> {
+        Ok(self.unit(times.offset)?.len() + self.unit(chunk.values)?.len())
     }
 
     fn unit(&self, offset: u64) -> Result<&[u8]> {

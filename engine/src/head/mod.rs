@@ -373,6 +373,14 @@ impl Head {
         Ok(found)
     }
 
+    /// How many series these are; their samples are not looked at.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    pub fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
+        self.shards.iter().map(|shard| shard.read().count_series(matchers, range)).sum()
+    }
+
     /// The labels of these series; in no order.
     ///
     /// # Errors

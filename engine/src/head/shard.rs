@@ -231,6 +231,11 @@ impl Shard {
         }))
     }
 
+    /// How many series satisfy the matchers and are in a group with a sample near `range`.
+    pub(super) fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
+        Ok(self.series_ids(matchers, range)?.count() as u64)
+    }
+
     /// The labels of the series that satisfy the matchers and have a sample near `range`.
     pub(super) fn labels(&self, matchers: &[Matcher], range: TimeRange, out: &mut Vec<Labels>) -> Result<()> {
         out.extend(self.series_ids(matchers, range)?.map(|id| self.labels_of(id)));

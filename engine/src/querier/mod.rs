@@ -1,9 +1,11 @@
 //! Reading: one set of blocks and heads that belong together, and the series that a selection finds in it.
 
 mod cardinality;
+mod estimate;
 mod series;
 mod snapshot;
 
 pub use cardinality::{Cardinality, Count};
+pub use estimate::Estimate;
 pub use series::{Part, Series};
 pub use snapshot::{SealedHead, Snapshot};

@@ -1,6 +1,6 @@
 //! What all parts of one evaluation share: the data, the limits, and what is counted against them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,11 @@ use timberline_engine::{Matcher, Series, Snapshot, TimeRange};
 use super::Limits;
 use super::annotations::{Annotations, position};
 use super::native;
+use super::tally::Tally;
+use super::usage::Usage;
 use crate::ast::Span;
 use crate::error::{QueryError, Result};
+use crate::explain::Reads;
 use crate::value::QueryStats;
 
 /// A handle that ends a running query from outside. Clones share one state.
@@ -68,9 +71,10 @@ pub(super) struct Context<'q> {
     cancel: Cancel,
     text: &'q str,
     annotations: Mutex<Annotations>,
-    samples: AtomicU64,
-    series: AtomicU64,
-    points: AtomicU64,
+    /// What was used so far.
+    pub(super) usage: Usage,
+    /// The samples that each step looks at, if somebody wants to know.
+    pub(super) tally: Option<Tally>,
 }
 
 impl<'q> Context<'q> {
@@ -89,9 +93,8 @@ impl<'q> Context<'q> {
             cancel,
             text,
             annotations: Mutex::default(),
-            samples: AtomicU64::new(0),
-            series: AtomicU64::new(0),
-            points: AtomicU64::new(0),
+            usage: Usage::default(),
+            tally: None,
         }
     }
 
@@ -104,19 +107,22 @@ impl<'q> Context<'q> {
         if range.is_empty() {
             return Ok(Vec::new());
         }
+        let started = Instant::now();
         let series = self.snapshot.select(matchers, range)?;
         self.snapshot.damage().for_each(|text| self.warn(text));
         let (got, limit) = (series.len() as u64, self.limits.selector_series_max);
         if got > limit {
             return Err(QueryError::Limit { name: "selector_series_max", limit, got });
         }
-        self.series.fetch_add(got, Relaxed);
+        self.usage.add_series(got, started.elapsed());
+        let bytes: usize = series.iter().map(Series::memory_bytes).sum();
+        self.check_memory(self.usage.add_bytes(bytes as u64))?;
         Ok(series)
     }
 
     /// Counts samples that were read.
     pub(super) fn charge_samples(&self, count: usize) -> Result<()> {
-        let got = self.samples.fetch_add(count as u64, Relaxed) + count as u64;
+        let got = self.usage.add_samples(count as u64);
         let limit = self.limits.query_samples_max;
         if got > limit {
             return Err(QueryError::Limit { name: "query_samples_max", limit, got });
@@ -126,12 +132,18 @@ impl<'q> Context<'q> {
 
     /// Counts cells before memory is taken for them.
     pub(super) fn charge_points(&self, rows: usize, steps: usize) -> Result<()> {
-        let count = (rows as u64).saturating_mul(steps as u64);
-        let limit = self.limits.query_points_max;
-        let before = self.points.fetch_add(count.min(limit.saturating_add(1)), Relaxed);
-        let got = before.saturating_add(count);
+        self.check_memory(self.usage.add_cells((rows as u64).saturating_mul(steps as u64)))
+    }
+
+    /// Counts memory that is only freed when the query ends.
+    pub(super) fn charge_kept_bytes(&self, bytes: usize) -> Result<()> {
+        self.check_memory(self.usage.keep_bytes(bytes as u64))
+    }
+
+    fn check_memory(&self, got: u64) -> Result<()> {
+        let limit = self.limits.query_memory_bytes_max;
         if got > limit {
-            return Err(QueryError::Limit { name: "query_points_max", limit, got });
+            return Err(QueryError::Limit { name: "query_memory_bytes_max", limit, got });
         }
         Ok(())
     }
@@ -152,7 +164,9 @@ impl<'q> Context<'q> {
     }
 
     pub(super) fn stats(&self) -> QueryStats {
-        QueryStats { samples: self.samples.load(Relaxed), series: self.series.load(Relaxed) }
+        let Reads { samples, series, .. } = self.usage.reads();
+        let (points_peak, memory_bytes_peak) = (self.usage.cells_peak(), self.usage.bytes_peak());
+        QueryStats { samples, series, points_peak, memory_bytes_peak }
     }
 
     /// The texts of the warnings and of the infos.

@@ -230,10 +230,23 @@ impl<'q> Pipeline<'q> {
                 self.roll_up(plan, windows, param.as_deref(), at, scratch, cells)?;
             }
         }
+        self.count_samples(scratch, cells);
         for stage in &self.stages {
             stage.apply(self.context, cells)?;
         }
         Ok(any_present(cells))
+    }
+
+    /// Counts what each step looked at, for those who want to know.
+    fn count_samples(&self, scratch: &Scratch, cells: &[f64]) {
+        let Some(tally) = &self.context.tally else { return };
+        match &self.source {
+            Source::Rows(_) => {}
+            Source::Instant { .. } => tally.add_cells(cells),
+            Source::Rollup { windows, .. } | Source::SubqueryRollup { windows, .. } => {
+                tally.add_windows(windows, &scratch.samples.timestamps);
+            }
+        }
     }
 
     /// Evaluates a function of windows of the samples in `scratch`, which are those of row `at`.
@@ -248,7 +261,8 @@ impl<'q> Pipeline<'q> {
     ) -> Result<()> {
         let Scratch { samples, rollup, .. } = scratch;
         if samples.histograms.is_empty() {
-            rollup::evaluate(plan.function, windows, param, samples, rollup, cells);
+            let work = rollup::Work { function: plan.function, windows, param, samples };
+            rollup::evaluate_in_parts(self.context, &work, rollup, cells)?;
         } else {
             let (context, labels) = (self.context, self.labels(at));
             let request = native::RollupRequest { context, plan, labels, windows, param, samples };
