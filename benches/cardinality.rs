@@ -109,7 +109,6 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         );
         println!("  memory a series:   {}", first.since(&before, series));
         println!("  with all samples:  {}", all.since(&before, series));
-        drop(writer);
         drop(generator);
         db.flush()?;
         let after = Usage::now()?;

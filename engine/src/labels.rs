@@ -41,14 +41,9 @@ impl Labels {
     /// Packs pairs that are sorted, unique and not empty already, as those of an index are.
     #[must_use]
     pub(crate) fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut packed = Vec::with_capacity(256);
-        for (name, value) in pairs {
-            for text in [name, value] {
-                write_len(&mut packed, text.len());
-                packed.extend_from_slice(text.as_bytes());
-            }
-        }
-        Self { packed: Arc::from(packed) }
+        let mut packer = Packer::default();
+        pairs.into_iter().for_each(|(name, value)| packer.push(name, value));
+        packer.finish()
     }
 
     /// The pairs, sorted by name.
@@ -180,6 +175,33 @@ impl<'a> IntoIterator for &'a Labels {
     }
 }
 
+/// Packs label sets one after the other, in memory that is reused.
+#[derive(Debug, Default)]
+pub(crate) struct Packer {
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    /// Adds a pair that is sorted behind the ones before, with another name, and not empty.
+    #[inline]
+    pub(crate) fn push(&mut self, name: &str, value: &str) {
+        for text in [name, value] {
+            write_len(&mut self.packed, text.len());
+            self.packed.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// The label set of the pairs so far.
+    pub(crate) fn finish(&self) -> Labels {
+        Labels { packed: Arc::from(&*self.packed) }
+    }
+
+    /// Begins another label set.
+    pub(crate) fn clear(&mut self) {
+        self.packed.clear();
+    }
+}
+
 /// The pairs of a [`Labels`], sorted by name.
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
@@ -192,7 +214,7 @@ impl<'a> Iter<'a> {
         let (text, rest) = self.rest.get(used..)?.split_at_checked(len)?;
         self.rest = rest;
         #[expect(unsafe_code, reason = "checking each time takes a fifth of the CPU that a new series costs")]
-        // SAFETY: `packed` is private and made in two places, of `&str`s (`from_sorted`) or of bytes whose strings are all
+        // SAFETY: `packed` is private and made in two places, of `&str`s (`Packer`) or of bytes whose strings are all
         // checked to be UTF-8 (`from_packed`). Both put each string behind its length, and this walks over the same lengths
         // from the start, so `text` is one of these strings.
         let text = unsafe { std::str::from_utf8_unchecked(text) };

@@ -66,7 +66,7 @@ pub use labels::{Iter as LabelsIter, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use options::{Options, WalSync};
 pub use pattern::{PatternError, anchored_regex};
-pub use querier::{Cardinality, Count, Estimate, Part, Series, Snapshot};
+pub use querier::{Cardinality, Count, Estimate, KnownTimes, Part, Series, Snapshot};
 pub use rows::{Field, HistogramRow, Row};
 pub use samples::Samples;
 pub use time::TimeRange;

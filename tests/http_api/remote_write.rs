@@ -130,6 +130,19 @@ fn histograms_are_stored_and_bad_ones_named() {
         "{{\"metric\":{{\"__name__\":\"latency\",\"job\":\"x\"}},\"values\":[1.5,{one},{one},{one}],\"timestamps\":[1000,2000,3000,5000]}}\n"
     );
     assert_eq!(server.get("/api/v1/export?match[]=latency").body, expected);
+
+    let shown = json!({"count": "5", "sum": "2.5",
+        "buckets": [[0, "0.5", "0.7071067811865476", "3"], [0, "0.7071067811865476", "1", "2"]]});
+    let instant = server.query("latency", "3");
+    assert_eq!(instant[0]["histogram"], json!([3, shown]));
+    assert!(instant[0].get("value").is_none());
+    for query in ["query?query=latency[5s]&time=5", "query_range?query=latency&start=1&end=3&step=1"] {
+        let series = server.get(&format!("/api/v1/{query}")).json()["data"]["result"][0].clone();
+        assert_eq!(series["values"], json!([[1, "1.5"]]), "{query}");
+        assert_eq!(series["histograms"][1], json!([3, shown]), "{query}");
+    }
+    let range = server.get("/api/v1/query_range?query=latency&start=2&end=3&step=1").json();
+    assert!(range["data"]["result"][0].get("values").is_none());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::directory::{Directory, Mapped};
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
 use crate::index::{BlockMeta, ChunkRef, Index, LabelIndex, TimesEntry, matching};
-use crate::labels::Labels;
+use crate::labels::{Labels, Packer};
 use crate::matcher::Matcher;
 use crate::samples::Samples;
 use crate::time::TimeRange;
@@ -148,9 +148,11 @@ impl Block {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeries>> {
-        let mut found = Vec::new();
-        for Touching { id, chunks, deleted } in self.touching(matchers, range)? {
-            found.push(BlockSeries { labels: self.index.labels(id)?, chunks, deleted });
+        let mut packer = Packer::default();
+        let touching = self.touching(matchers, range)?;
+        let mut found = Vec::with_capacity(touching.len());
+        for Touching { id, chunks, deleted } in touching {
+            found.push(BlockSeries { labels: self.index.pack_labels(id, &mut packer)?, chunks, deleted });
         }
         Ok(found)
     }
@@ -295,6 +297,15 @@ impl Block {
         decode_timestamps(columns.timestamps, &mut out.timestamps).map_err(located(times.offset))?;
         let count = out.timestamps.len() - before;
         decode_column(columns.values, count, out).map_err(located(chunk.values))
+    }
+
+    /// Appends the values of a chunk, but not their timestamps, of which there are `count`.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn decode_values(&self, chunk: ChunkRef, count: usize, out: &mut Samples) -> Result<()> {
+        let values = self.unit(chunk.values)?;
+        decode_column(values, count, out).map_err(|e| self.corrupt(chunk.values, e.offset, e.reason))
     }
 
     /// What the values of a chunk amount to, if the index says it: the chunk itself is not touched.

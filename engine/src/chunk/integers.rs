@@ -200,17 +200,23 @@ impl Integers<'_> {
 
     /// Fills `out`, which has as many places as [`read`] was told.
     pub(super) fn decode(&self, out: &mut [i64]) -> Result<(), DecodeError> {
+        self.decode_as(out, |number| number)
+    }
+
+    /// Fills `out` with what `of` makes of the numbers.
+    #[inline]
+    pub(super) fn decode_as(&self, out: &mut [i64], of: impl Fn(i64) -> i64) -> Result<(), DecodeError> {
         let Some(residuals) = &self.residuals else { return Ok(()) };
         if let (Order::Delta, Residuals::Equal(delta)) = (self.order, residuals) {
             let delta = delta.wrapping_mul(self.divisor as i64);
             for (index, place) in out.iter_mut().enumerate() {
-                *place = self.first.wrapping_add(delta.wrapping_mul(index as i64));
+                *place = of(self.first.wrapping_add(delta.wrapping_mul(index as i64)));
             }
             return Ok(());
         }
         let (header, rest) = out.split_at_mut(self.order.header_numbers());
         residuals.decode(rest)?;
-        header[0] = self.first;
+        header[0] = of(self.first);
         let divisor = self.divisor as i64;
         if divisor != 1 {
             rest.iter_mut().for_each(|place| *place = place.wrapping_mul(divisor));
@@ -219,23 +225,23 @@ impl Integers<'_> {
         match self.order {
             Order::Plain => {
                 for place in rest {
-                    *place = self.first.wrapping_add(*place);
+                    *place = of(self.first.wrapping_add(*place));
                 }
             }
             Order::Delta => {
                 for place in rest {
                     number = number.wrapping_add(*place);
-                    *place = number;
+                    *place = of(number);
                 }
             }
             Order::DeltaOfDelta => {
                 let mut delta = self.first_delta.wrapping_mul(divisor);
                 number = number.wrapping_add(delta);
-                header[1] = number;
+                header[1] = of(number);
                 for place in rest {
                     delta = delta.wrapping_add(*place);
                     number = number.wrapping_add(delta);
-                    *place = number;
+                    *place = of(number);
                 }
             }
         }

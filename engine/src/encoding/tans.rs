@@ -47,7 +47,7 @@ impl Frequencies {
 
         let symbols = used.iter().filter(|&&count| count > 0).count() as u64;
         // Finer frequencies would take more than they save, and more time to build the tables.
-        let states = (total / 4).max(1).min(symbols * STATES_PER_SYMBOL);
+        let states = (total / 8).max(1).min(symbols * STATES_PER_SYMBOL);
         let table_log = states.ilog2().max((symbols * 2).next_power_of_two().ilog2());
         let table_log = table_log.clamp(TABLE_LOG_MIN, TABLE_LOG_MAX);
         let size = 1_u64 << table_log;
@@ -134,23 +134,32 @@ impl Frequencies {
         Ok(Self { table_log, first, counts })
     }
 
-    /// The table to decode with: for each state what `entry` makes of its symbol, the lowest next state, and the number of
-    /// bits to add to that.
-    pub fn decode_table<T: Clone>(&self, mut entry: impl FnMut(usize, u16, u8) -> T) -> Vec<T> {
+    /// The table to decode with: for each state, what `entry` makes of what `of_symbol` made of its symbol, of the lowest next
+    /// state, and of the number of bits to add to that. `of_symbol` gets a symbol and the most bits that follow one of its states.
+    pub fn decode_table<S: Copy + Default, T>(
+        &self,
+        mut of_symbol: impl FnMut(usize, u32) -> S,
+        entry: impl Fn(S, u16, u8) -> T,
+    ) -> Vec<T> {
         let size = 1_usize << self.table_log;
-        let mut next = [0; SYMBOLS_MAX];
+        let mut next = [0_u16; SYMBOLS_MAX];
         next[..self.counts.len()].copy_from_slice(&self.counts);
+        let made = |(symbol, count): (usize, &u16)| match count.checked_ilog2() {
+            Some(log) => of_symbol(self.first + symbol, self.table_log - log),
+            None => S::default(),
+        };
+        let made: Vec<S> = self.counts.iter().enumerate().map(made).collect();
         let mut symbols = [0; 1 << TABLE_LOG_MAX];
         self.spread(&mut symbols[..size]);
-        let mut table = Vec::with_capacity(size);
-        for &symbol in &symbols[..size] {
-            let state = next[usize::from(symbol)];
-            next[usize::from(symbol)] += 1;
-            let bits = self.table_log - u32::from(state).ilog2();
+        let of_state = |&symbol: &u8| {
+            let symbol = usize::from(symbol);
+            let state = next[symbol];
+            next[symbol] += 1;
+            let bits = self.table_log - ilog2(state);
             let lowest = (usize::from(state) << bits) - size;
-            table.push(entry(self.first + usize::from(symbol), lowest as u16, bits as u8));
-        }
-        table
+            entry(made[symbol], lowest as u16, bits as u8)
+        };
+        symbols[..size].iter().map(of_state).collect()
     }
 
     /// Fills in the symbol of each state, counted from `first`. Each symbol's states lie far apart, which keeps the cost of a
@@ -166,6 +175,12 @@ impl Frequencies {
             }
         }
     }
+}
+
+/// The base-2 logarithm of a number that is not 0: the exponent of the number as a float, which takes no branch.
+#[inline]
+fn ilog2(number: u16) -> u32 {
+    (f32::from(number).to_bits() >> 23).wrapping_sub(127)
 }
 
 /// Moves the sum of `counts` to `size`, at the cost of the most frequent symbols, which feel it least.
@@ -301,7 +316,7 @@ mod tests {
             prop_assert_eq!(reader.bit(), frequencies.written_bits());
 
             let (mut state, bits) = encode(&frequencies, &symbols);
-            let table = frequencies.decode_table(|symbol, lowest, bits| (symbol, lowest, bits));
+            let table = frequencies.decode_table(|symbol, _| symbol, |symbol, lowest, bits| (symbol, lowest, bits));
             for (index, &expected) in symbols.iter().enumerate() {
                 let (symbol, lowest, width) = table[usize::from(state)];
                 prop_assert_eq!(symbol, usize::from(expected));
@@ -315,7 +330,7 @@ mod tests {
         #[test]
         fn arbitrary_frequencies_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(frequencies) = Frequencies::read(&mut BitReader::new(&bytes)) {
-                let table = frequencies.decode_table(|_, lowest, bits| (lowest, bits));
+                let table = frequencies.decode_table(|_, _| (), |(), lowest, bits| (lowest, bits));
                 for (lowest, bits) in table {
                     let size = 1_u64 << frequencies.table_log();
                     prop_assert!(u64::from(lowest) + mask(u32::from(bits)) < size);

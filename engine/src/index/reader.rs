@@ -15,7 +15,7 @@ use super::{automaton, postings};
 use crate::directory::Mapped;
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
-use crate::labels::{Labels, METRIC_NAME};
+use crate::labels::{Labels, METRIC_NAME, Packer};
 use crate::matcher::Matcher;
 
 /// With fewer values of a label, a regular expression is asked for each.
@@ -136,20 +136,42 @@ impl Index {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn labels(&self, series: u32) -> Result<Labels> {
+        self.pack_labels(series, &mut Packer::default())
+    }
+
+    /// As [`labels`](Self::labels), in memory that is reused.
+    pub(crate) fn pack_labels(&self, series: u32, packer: &mut Packer) -> Result<Labels> {
         let mut reader = self.series_reader(series)?;
         let fail = |e: DecodeError| self.corrupt(Section::Series, e.offset, e.reason);
         let (metric, set) = (reader.varint().map_err(fail)?, reader.varint().map_err(fail)?);
-        let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(16);
+        let mut metric = match metric.checked_sub(1) {
+            Some(pair) => Some(self.pair(pair)?.1),
+            None => None,
+        };
         let mut set = Reader::new(self.item(Section::SetEnds, Section::Sets, set as usize)?);
+        let mut names = self.names.as_slice();
+        packer.clear();
         while !set.is_empty() {
             let pair = set.varint().map_err(|e| self.corrupt(Section::Sets, e.offset, e.reason))?;
-            pairs.push(self.pair(pair)?);
+            let pair = u32::try_from(pair).unwrap_or(u32::MAX);
+            // Pairs come in the order of their names.
+            while let [name, rest @ ..] = names
+                && name.pairs.end <= pair
+            {
+                names = rest;
+            }
+            let Some(name) = names.first().filter(|name| name.pairs.start <= pair) else {
+                return Err(self.corrupt(Section::Sets, 0, "the label pairs of a series are out of order"));
+            };
+            if let Some(metric) = metric.take_if(|_| *name.text > *METRIC_NAME) {
+                packer.push(METRIC_NAME, metric);
+            }
+            packer.push(&name.text, self.value(pair)?);
         }
-        if let Some(metric) = metric.checked_sub(1) {
-            let at = pairs.partition_point(|(name, _)| *name < METRIC_NAME);
-            pairs.insert(at, self.pair(metric)?);
+        if let Some(metric) = metric {
+            packer.push(METRIC_NAME, metric);
         }
-        Ok(Labels::from_sorted(pairs))
+        Ok(packer.finish())
     }
 
     /// The chunks of a series, in order of time, into `out`.

@@ -86,6 +86,11 @@ impl Series {
     /// # Errors
     /// [`Error::Corruption`] when a chunk does not check out.
     pub fn read(&self, out: &mut Samples) -> Result<()> {
+        self.read_range(out).map(drop)
+    }
+
+    /// As [`read`](Self::read); returns how many samples before the range were decoded and dropped.
+    pub(super) fn read_range(&self, out: &mut Samples) -> Result<usize> {
         out.clear();
         let mut ascending = true;
         for part in &self.parts {
@@ -101,7 +106,7 @@ impl Series {
         let end = out.timestamps.partition_point(|t| *t <= self.range.end);
         let start = out.timestamps.partition_point(|t| *t < self.range.start);
         out.cut(start, end);
-        Ok(())
+        Ok(start)
     }
 }
 

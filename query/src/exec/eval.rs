@@ -1,7 +1,7 @@
 //! Evaluates plan nodes on a grid: vectors to rows, scalars to one column.
 
 use rayon::prelude::*;
-use timberline_engine::{Labels, Matcher, Samples, Series, TimeRange};
+use timberline_engine::{KnownTimes, Labels, Matcher, Samples, Series, TimeRange};
 
 use super::context::Context;
 use super::grid::{Grid, Windows, millis_to_nanos};
@@ -264,7 +264,12 @@ impl<'q> Evaluator<'q> {
                 let read = |series: &Series| {
                     self.context.check()?;
                     let mut samples = Samples::default();
-                    select::read_without_markers(self.context, series, &mut samples)?;
+                    select::read_without_markers(
+                        self.context,
+                        series,
+                        &mut KnownTimes::default(),
+                        &mut samples,
+                    )?;
                     count(&samples);
                     // A timestamp and a value each.
                     self.context.charge_points(2, samples.values.len())?;

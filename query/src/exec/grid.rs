@@ -92,6 +92,14 @@ impl Windows {
         millis_to_nanos(self.shift.time_ms(self.grid.time_ms(step)))
     }
 
+    /// The distance between the ends of neighbouring windows, unless some are beyond what an `i64` holds.
+    fn stride(&self) -> Option<i64> {
+        let stride = if self.shift.at_ms.is_some() { 0 } else { millis_to_nanos(self.grid.step_ms) };
+        let last = self.grid.steps.saturating_sub(1);
+        let end = stride.checked_mul(last as i64)?.checked_add(self.end(0))?;
+        (end == self.end(last)).then_some(stride)
+    }
+
     pub(super) fn range_nanos(&self) -> i64 {
         millis_to_nanos(self.range_ms)
     }
@@ -106,9 +114,13 @@ impl Windows {
     #[inline]
     pub(super) fn walk(&self, timestamps: &[i64], mut each: impl FnMut(Window)) {
         let range = self.range_nanos();
+        let (first, stride) = (self.end(0), self.stride());
         let (mut lo, mut hi) = (0, 0);
         for step in 0..self.grid.steps {
-            let end = self.end(step);
+            let end = match stride {
+                Some(stride) => first + stride * step as i64,
+                None => self.end(step),
+            };
             let open_start = end.saturating_sub(range);
             while hi < timestamps.len() && timestamps[hi] <= end {
                 hi += 1;
@@ -148,6 +160,15 @@ mod tests {
         windows.walk(&timestamps, |w| seen.push((w.step, w.lo, w.hi)));
         assert_eq!(seen, [(0, 1, 3), (1, 3, 4), (2, 4, 5)]);
         assert_eq!(windows.needed(), TimeRange::new(1, 3_000_000_000));
+    }
+
+    #[test]
+    fn windows_at_the_ends_of_time_do_not_overflow() {
+        let windows =
+            Windows { grid: Grid::new(0, i64::MAX, i64::MAX / 3), range_ms: 1000, shift: UNSHIFTED };
+        let mut seen = Vec::new();
+        windows.walk(&[0, i64::MAX], |w| seen.push((w.step, w.lo, w.hi, w.end)));
+        assert_eq!(seen, [(0, 0, 1, 0), (1, 1, 2, i64::MAX), (2, 1, 2, i64::MAX), (3, 1, 2, i64::MAX)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use hashbrown::HashMap;
 use rayon::prelude::*;
-use timberline_engine::{Labels, METRIC_NAME, MatchOp, Matcher, Samples, Series, is_stale};
+use timberline_engine::{KnownTimes, Labels, METRIC_NAME, MatchOp, Matcher, Samples, Series, is_stale};
 
 use super::eval::Evaluator;
 use super::finish;
@@ -73,7 +73,7 @@ impl Infos {
         let series = evaluator.context.select(&matchers, windows.needed())?;
         evaluator.context.charge_points(series.len(), evaluator.grid.steps)?;
         let read = |samples: &mut Samples, series: &Series| {
-            select::read(evaluator.context, series, samples)?;
+            select::read(evaluator.context, series, &mut KnownTimes::default(), samples)?;
             if !samples.histograms.is_empty() {
                 let series = super::row::format_labels(series.labels());
                 let message = format!("this should be an info metric, with float samples: {series}");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use timberline_engine::{Histogram, Labels, METRIC_NAME, Samples, Series};
+use timberline_engine::{Histogram, KnownTimes, Labels, METRIC_NAME, Samples, Series};
 
 use super::annotations::is_counter_name;
 use super::context::Context;
@@ -138,6 +138,7 @@ impl Stage {
 #[derive(Default)]
 pub(super) struct Scratch {
     samples: Samples,
+    known: KnownTimes,
     rollup: rollup::Buffers,
     /// The metric that an annotation was last added for: series of one metric follow each other.
     annotated: Option<String>,
@@ -202,7 +203,7 @@ impl<'q> Pipeline<'q> {
             Source::Instant { series, windows, timestamps, without_buckets } => {
                 cells.fill(ABSENT);
                 let samples = &mut scratch.samples;
-                select::read(self.context, &series[at], samples)?;
+                select::read(self.context, &series[at], &mut scratch.known, samples)?;
                 if *timestamps {
                     select::newest_timestamps(windows, samples, cells);
                 } else {
@@ -217,7 +218,8 @@ impl<'q> Pipeline<'q> {
             }
             Source::Rollup { series, windows, plan, param } => {
                 cells.fill(ABSENT);
-                select::read_without_markers(self.context, &series[at], &mut scratch.samples)?;
+                let Scratch { samples, known, .. } = scratch;
+                select::read_without_markers(self.context, &series[at], known, samples)?;
                 if plan.range.without_buckets {
                     native::keep_statistics(&mut scratch.samples);
                 }
@@ -259,8 +261,11 @@ impl<'q> Pipeline<'q> {
         scratch: &mut Scratch,
         cells: &mut [f64],
     ) -> Result<()> {
-        let Scratch { samples, rollup, .. } = scratch;
-        if samples.histograms.is_empty() {
+        let Scratch { samples, known, rollup, .. } = scratch;
+        let is_read = matches!(self.source, Source::Rollup { .. });
+        let floats = samples.histograms.is_empty();
+        rollup.times = known.version(&samples.timestamps).filter(|_| is_read && floats);
+        if floats {
             let work = rollup::Work { function: plan.function, windows, param, samples };
             rollup::evaluate_in_parts(self.context, &work, rollup, cells)?;
         } else {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use timberline_engine::{Error, Samples, Series, is_stale};
+use timberline_engine::{Error, KnownTimes, Samples, Series, is_stale};
 
 use super::context::Context;
 use super::grid::{Grid, Windows, millis_to_nanos};
@@ -11,8 +11,13 @@ use super::row::is_present;
 use crate::error::Result;
 
 /// Reads the samples of `series` and counts them. A damaged series has none, and a warning says so: the others still answer.
-pub(super) fn read(context: &Context<'_>, series: &Series, samples: &mut Samples) -> Result<()> {
-    match series.read(samples) {
+pub(super) fn read(
+    context: &Context<'_>,
+    series: &Series,
+    known: &mut KnownTimes,
+    samples: &mut Samples,
+) -> Result<()> {
+    match series.read_after(known, samples) {
         Err(error @ Error::Corruption { .. }) => {
             samples.clear();
             context.warn(format!("{error}: the series {} is left out", series.labels()));
@@ -34,9 +39,10 @@ pub(super) fn read(context: &Context<'_>, series: &Series, samples: &mut Samples
 pub(super) fn read_without_markers(
     context: &Context<'_>,
     series: &Series,
+    known: &mut KnownTimes,
     samples: &mut Samples,
 ) -> Result<()> {
-    read(context, series, samples)?;
+    read(context, series, known, samples)?;
     remove_markers(samples);
     Ok(())
 }

@@ -214,3 +214,5 @@ fn a_range_query_is_the_instant_queries_of_its_steps() {
         }
     }
 }
+
+mod native;

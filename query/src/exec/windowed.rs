@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use timberline_engine::{Labels, METRIC_NAME, Samples, Series, TimeRange};
+use timberline_engine::{KnownTimes, Labels, METRIC_NAME, Samples, Series, TimeRange};
 
 use super::annotations::is_counter_name;
 use super::eval::Evaluator;
@@ -28,7 +28,7 @@ fn rows_of_series(
     context.charge_points(series.len(), steps)?;
     let row = |samples: &mut Samples, series: &Series| {
         context.check()?;
-        select::read_without_markers(context, series, samples)?;
+        select::read_without_markers(context, series, &mut KnownTimes::default(), samples)?;
         let mut values = vec![ABSENT; steps];
         fill(series.labels(), samples, &mut values)?;
         if let Some(tally) = &context.tally {

@@ -22,6 +22,9 @@ pub(crate) fn is_reset(current: &Histogram, previous: &Histogram) -> bool {
     if current.schema > previous.schema || current.zero_threshold < previous.zero_threshold {
         return true;
     }
+    if current.zero_threshold == previous.zero_threshold {
+        return current.zero_count < previous.zero_count || sides_shrank(current, previous, |_| false);
+    }
     let threshold = current.zero_threshold;
     let wider = wider_threshold(
         previous.schema,
@@ -42,10 +45,15 @@ pub(crate) fn is_reset(current: &Histogram, previous: &Histogram) -> bool {
     {
         return true;
     }
+    sides_shrank(current, previous, inside)
+}
+
+/// Whether a bucket of `previous` has less in `current`, but for those that are `swallowed` by the zero bucket.
+fn sides_shrank(current: &Histogram, previous: &Histogram, swallowed: impl Fn(i32) -> bool) -> bool {
     let difference = previous.schema.abs_diff(current.schema);
     let sides = [(&current.positive, &previous.positive), (&current.negative, &previous.negative)];
     sides.into_iter().any(|(current, previous)| {
-        let outside = indexed(previous).filter(|(index, _)| !inside(*index));
+        let outside = indexed(previous).filter(|(index, _)| !swallowed(*index));
         let before = merged(outside.map(|(index, count)| (coarser_index_of(index, difference), count)));
         shrank(&indexed(current).collect::<Vec<_>>(), &before)
     })
@@ -146,6 +154,9 @@ mod tests {
         assert!(is_reset(&with(1.0, 0.0, &[2.0]), &before));
         assert!(is_reset(&with(1.5, 9.0, &[2.0]), &before));
         assert!(is_reset(&before, &Histogram { zero_threshold: 0.1, ..Histogram::default() }));
+        // A zero bucket of the same width may overlap others.
+        assert!(!is_reset(&with(1.5, 9.0, &[2.0]), &with(1.5, 9.0, &[2.0])));
+        assert!(is_reset(&with(1.5, 9.0, &[2.0]), &with(1.5, 9.0, &[3.0])));
     }
 
     #[test]

@@ -301,6 +301,31 @@ mod tests {
     }
 
     #[test]
+    fn buckets_are_read_where_they_matter() {
+        let reads_all = |text: &str| !format!("{:?}", plan(text).unwrap()).contains("without_buckets: true");
+        for text in [
+            "histogram_count(x)",
+            "histogram_avg(sum by (a) (rate(x[5m])))",
+            "histogram_sum(x unless histogram_quantile(0.5, y) < 3)",
+            "histogram_count(x smoothed)",
+            "histogram_count(increase(x[5m] anchored))",
+        ] {
+            assert!(!reads_all(text), "{text}");
+        }
+        for text in [
+            "x",
+            "histogram_stddev(x)",
+            "histogram_count(x </ 2)",
+            "histogram_count(x == y)",
+            "histogram_count(rate(x[5m:1m]))",
+            "max_over_time(histogram_count(x)[5m:1m])",
+            "histogram_sum(scalar(histogram_fraction(0, 1, x)) * vector(1))",
+        ] {
+            assert!(reads_all(text), "{text}");
+        }
+    }
+
+    #[test]
     fn bad_label_arguments_are_refused() {
         let message = |text: &str| plan(text).unwrap_err().to_string();
         let text = r#"label_replace(x, "a", "$1", "b", "(")"#;

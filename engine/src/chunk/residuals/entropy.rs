@@ -118,7 +118,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Entropy<
 }
 
 /// What a state says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     lowest: i64,
     next: u16,
@@ -166,13 +166,15 @@ impl Entropy<'_> {
     /// Fills `out`, which has as many places as [`read`] was told.
     pub(super) fn decode(&self, out: &mut [i64]) -> Result<(), DecodeError> {
         let mut bits_max = 0;
-        let table = self.frequencies.decode_table(|bin, next, state_bits| {
+        let of_symbol = |bin: usize, state_bits_max| {
             let Bin { lowest, offset_bits } = PLACES[bin];
-            let bits = state_bits + offset_bits as u8;
-            bits_max = bits_max.max(u32::from(bits));
-            let lowest = lowest.wrapping_add(self.center);
-            let state_mask = mask(u32::from(state_bits)) as u16;
-            Entry { lowest, next, state_mask, offset_mask: mask(offset_bits) as u16, state_bits, bits }
+            bits_max = bits_max.max(state_bits_max + offset_bits);
+            let (lowest, offset_mask) = (lowest.wrapping_add(self.center), mask(offset_bits) as u16);
+            Entry { lowest, offset_mask, bits: offset_bits as u8, ..Entry::default() }
+        };
+        let table = self.frequencies.decode_table(of_symbol, |symbol, next, state_bits| {
+            let state_mask = (1_u16 << state_bits) - 1;
+            Entry { next, state_mask, state_bits, bits: symbol.bits + state_bits, ..symbol }
         });
         let mut cursor = Cursor { stream: self.stream, bit: self.bit, table: &table, states: self.states };
         let (before, last) = out.split_at_mut(out.len() - LANES);

@@ -234,15 +234,15 @@ impl Request<'_> {
         let counted_before = self.histogram(first).map_or(0.0, |histogram| histogram.count);
         let is_counter = self.plan.function != Rollup::Delta;
         let reaches_zero = is_counter && change.count > 0.0 && counted_before >= 0.0;
-        let gaps = Gaps {
+        let gaps = Gaps::new(
             sampled,
-            intervals: last - first,
-            to_start: (timestamps[first] - window.end.saturating_sub(range)) as f64,
-            to_end: (window.end - timestamps[last]) as f64,
-            zero_after: reaches_zero.then(|| sampled * (counted_before / change.count)),
-        };
+            last - first,
+            (timestamps[first] - window.end.saturating_sub(range)) as f64,
+            (window.end - timestamps[last]) as f64,
+        );
+        let zero_after = if reaches_zero { sampled * (counted_before / change.count) } else { f64::NAN };
         let per_second = if self.plan.function == Rollup::Rate { range as f64 / 1e9 } else { 1.0 };
-        self.context.keep(Sum::of(&change, 1.0).times(gaps.covered() / sampled / per_second))
+        self.context.keep(Sum::of(&change, 1.0).times(gaps.factor(zero_after, per_second)))
     }
 
     /// What was counted between the first and the last of a window's histograms, of which there are two at least.

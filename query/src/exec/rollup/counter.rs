@@ -13,121 +13,139 @@ fn seconds(nanos: i64) -> f64 {
     nanos as f64 / 1e9
 }
 
-/// Where a counter was reset, and what was counted before.
+/// What a counter had counted before its resets.
 #[derive(Debug, Default)]
 pub(super) struct Resets {
-    /// The indexes of the samples that are smaller than the one before.
-    positions: Vec<usize>,
-    /// The sum of the samples before the first `i` resets.
+    /// For each sample, the sum of the samples before the resets up to it.
     counted: Vec<CompensatedSum>,
 }
 
 impl Resets {
     fn find(&mut self, values: &[f64]) {
-        self.positions.clear();
-        self.positions.resize(values.len(), 0);
-        let mut found = 0;
-        // Without a branch: a gauge goes down as often as up, and `rate` is asked of gauges too.
-        for (i, pair) in values.windows(2).enumerate() {
-            self.positions[found] = i + 1;
-            found += usize::from(pair[1] < pair[0]);
-        }
-        self.positions.truncate(found);
         self.counted.clear();
         let mut sum = CompensatedSum::default();
         self.counted.push(sum);
-        for &position in &self.positions {
-            sum.add(values[position - 1]);
-            self.counted.push(sum);
-        }
+        // Without a branch: a gauge goes down as often as up, and `rate` is asked of gauges too.
+        self.counted.extend(values.array_windows().map(|[before, after]| {
+            sum.add(if after < before { *before } else { 0.0 });
+            sum
+        }));
     }
 
-    /// What was counted before the resets `from..to`.
-    fn counted_between(&self, from: usize, to: usize, values: &[f64]) -> f64 {
-        let (before, after) = (self.counted[from], self.counted[to]);
+    /// What was counted before the resets behind sample `first`, up to `last`.
+    #[inline]
+    fn counted_between(&self, first: usize, last: usize, values: &[f64]) -> f64 {
+        let (before, after) = (self.counted[first], self.counted[last]);
         if after.sum.is_finite() {
             return (after.sum - before.sum) + (after.error - before.error);
         }
-        self.positions[from..to].iter().map(|&position| values[position - 1]).sum()
+        let resets = values[first..=last].array_windows().filter(|[before, after]| after < before);
+        resets.map(|[before, _]| before).sum()
     }
 }
 
+/// Memory that is reused from series to series.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    resets: Resets,
+    spans: Vec<Span>,
+    /// Which timestamps `spans` are of.
+    spans_of: Option<u64>,
+}
+
+/// A window with two samples at least: what of its extrapolation follows from timestamps alone.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    step: usize,
+    first: usize,
+    last: usize,
+    gaps: Gaps,
+    /// What to multiply the change by, unless a counter was zero in the window.
+    factor: f64,
+}
+
 /// `rate`, `increase` and `delta`: the change between the first and the last sample of a window, extrapolated to the
-/// window's ends as Prometheus does it. `resets` is a buffer.
+/// window's ends as Prometheus does it. `times` is equal for series with equal timestamps, and `None` when nothing is known.
 pub(super) fn extrapolated(
     function: Rollup,
     windows: &Windows,
     samples: &Samples,
-    resets: &mut Resets,
+    times: Option<u64>,
+    buffers: &mut Buffers,
     cells: &mut [f64],
 ) {
-    let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
-    let is_counter = function != Rollup::Delta;
-    resets.find(if is_counter { values } else { &[] });
+    let values = samples.values.as_slice();
+    let Buffers { resets, spans, spans_of } = buffers;
+    let per_second = if function == Rollup::Rate { seconds(windows.range_nanos()) } else { 1.0 };
+    if times.is_none() || *spans_of != times {
+        find_spans(windows, &samples.timestamps, per_second, spans);
+        *spans_of = times;
+    }
+    if function == Rollup::Delta {
+        for span in &*spans {
+            cells[span.step] = (values[span.last] - values[span.first]) * span.factor;
+        }
+        return;
+    }
+    resets.find(values);
+    for &Span { step, first, last, gaps, factor } in &*spans {
+        let change = (values[last] - values[first]) + resets.counted_between(first, last, values);
+        let zero_after = gaps.sampled * values[first] / change;
+        let was_zero = change > 0.0 && values[first] >= 0.0 && zero_after < gaps.to_start;
+        let factor = if was_zero { gaps.factor(zero_after, per_second) } else { factor };
+        cells[step] = change * factor;
+    }
+}
+
+fn find_spans(windows: &Windows, timestamps: &[i64], per_second: f64, spans: &mut Vec<Span>) {
     let range = windows.range_nanos();
-    let per_second = if function == Rollup::Rate { seconds(range) } else { 1.0 };
-    let (mut from, mut to) = (0, 0);
+    spans.clear();
     windows.walk(timestamps, |window| {
         let (first, last) = (window.lo, window.hi - 1);
-        if first == last {
-            return;
+        if first < last {
+            // Only ratios of these durations matter, so they stay in nanoseconds.
+            let gaps = Gaps::new(
+                (timestamps[last] - timestamps[first]) as f64,
+                last - first,
+                (timestamps[first] - window.end.saturating_sub(range)) as f64,
+                (window.end - timestamps[last]) as f64,
+            );
+            let factor = gaps.factor(f64::NAN, per_second);
+            spans.push(Span { step: window.step, first, last, gaps, factor });
         }
-        let mut change = values[last] - values[first];
-        while to < resets.positions.len() && resets.positions[to] <= last {
-            to += 1;
-        }
-        while from < to && resets.positions[from] <= first {
-            from += 1;
-        }
-        if from < to {
-            change += resets.counted_between(from, to, values);
-        }
-        // Only ratios of these durations matter, so they stay in nanoseconds.
-        let sampled = (timestamps[last] - timestamps[first]) as f64;
-        let reaches_zero = is_counter && change > 0.0 && values[first] >= 0.0;
-        let gaps = Gaps {
-            sampled,
-            intervals: last - first,
-            to_start: (timestamps[first] - window.end.saturating_sub(range)) as f64,
-            to_end: (window.end - timestamps[last]) as f64,
-            zero_after: reaches_zero.then(|| sampled * values[first] / change),
-        };
-        cells[window.step] = change * (gaps.covered() / sampled / per_second);
     });
 }
 
-/// How a window's samples lie in it. All times are in the same unit.
+/// How far a window's change is extrapolated: to the window's ends, as far as the series is likely to have been there. All times
+/// are in nanoseconds.
+#[derive(Clone, Copy, Debug)]
 pub(in crate::exec) struct Gaps {
     /// From the first to the last sample.
     pub(in crate::exec) sampled: f64,
-    /// The number of samples less one.
-    pub(in crate::exec) intervals: usize,
-    /// From the window's start to the first sample.
+    /// Before the first sample.
     pub(in crate::exec) to_start: f64,
-    /// From the last sample to the window's end.
+    /// Behind the last sample.
     pub(in crate::exec) to_end: f64,
-    /// How long before its first sample a counter that grew steadily was zero.
-    pub(in crate::exec) zero_after: Option<f64>,
 }
 
 impl Gaps {
-    /// The time that the change is taken to stand for: that sampled, and the gaps to the window's ends as far as the series is
-    /// likely to have been there. A counter is not extrapolated to before it was zero.
+    /// From the time from the first to the last sample, how many intervals that is, and how far the window's ends are.
     #[inline]
-    pub(in crate::exec) fn covered(self) -> f64 {
-        let Self { sampled, intervals, mut to_start, mut to_end, zero_after } = self;
+    pub(in crate::exec) fn new(sampled: f64, intervals: usize, to_start: f64, to_end: f64) -> Self {
         let interval = sampled / intervals as f64;
-        let threshold = interval * EXTRAPOLATION_INTERVALS_MAX;
-        if to_start >= threshold {
-            to_start = interval / 2.0;
-        }
-        if let Some(zero_after) = zero_after.filter(|&zero_after| zero_after < to_start) {
-            to_start = zero_after;
-        }
-        if to_end >= threshold {
-            to_end = interval / 2.0;
-        }
-        sampled + to_start + to_end
+        // A gap of exactly so many intervals is common. Prometheus counts in seconds, and so rounds the same way.
+        let threshold = sampled / 1e9 / intervals as f64 * EXTRAPOLATION_INTERVALS_MAX;
+        let bridged = |gap: f64| if gap / 1e9 >= threshold { interval / 2.0 } else { gap };
+        Self { sampled, to_start: bridged(to_start), to_end: bridged(to_end) }
+    }
+
+    /// What a change is to be multiplied by. A counter is not extrapolated to before it was zero, which one that grew steadily was
+    /// `zero_after` before its first sample; NaN when it was not.
+    #[inline]
+    pub(in crate::exec) fn factor(&self, zero_after: f64, per_second: f64) -> f64 {
+        let Self { sampled, to_start, to_end } = *self;
+        let to_start = if zero_after < to_start { zero_after } else { to_start };
+        (sampled + to_start + to_end) / sampled / per_second
     }
 }
 

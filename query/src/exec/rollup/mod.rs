@@ -29,7 +29,9 @@ const PART_SAMPLES: usize = 1 << 20;
 /// Memory that is reused from series to series.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    resets: counter::Resets,
+    counter: counter::Buffers,
+    /// Equal for series whose samples have equal timestamps; `None` when nothing is known.
+    pub(super) times: Option<u64>,
     sums: fold::Suffixes<CompensatedSum>,
     extremes: fold::Suffixes<f64>,
     /// A window's values, to be put in order.
@@ -82,7 +84,8 @@ pub(super) fn evaluate(
     let values = samples.values.as_slice();
     match function {
         Rollup::Rate | Rollup::Increase | Rollup::Delta => {
-            counter::extrapolated(function, windows, samples, &mut buffers.resets, cells);
+            let Buffers { counter, times, .. } = buffers;
+            counter::extrapolated(function, windows, samples, *times, counter, cells);
         }
         Rollup::Irate | Rollup::Idelta => {
             counter::instantaneous(function == Rollup::Irate, windows, samples, cells);

@@ -57,7 +57,7 @@ pub(in crate::http) struct ApiError {
     pub(in crate::http) message: String,
     /// The configuration name of the limit that is the reason.
     pub(in crate::http) limit: Option<&'static str>,
-    status: StatusCode,
+    pub(super) status: StatusCode,
 }
 
 impl ApiError {

@@ -1,0 +1,282 @@
+//! The executor against a deliberately naive evaluator ([`model`]): random data, random queries, the same answers.
+//!
+//! A query must fail in both or give the same series, with the same times and values. And each step of a range query must be the
+//! answer to the instant query at its time. What fails is made smaller before it is shown: expressions inside it, fewer steps.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod data;
+mod functions;
+mod model;
+mod queries;
+mod vectors;
+mod windows;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::{Random, for_each_seed};
+use data::Data;
+use model::{Answer, Bounds, Failure, Model};
+use queries::Maker;
+use timberline_engine::{Labels, Snapshot};
+use timberline_query::ast::Expr;
+use timberline_query::{Cancel, Executor, ExecutorOptions, MatrixSeries, Query, Value};
+
+const DATABASES: u64 = 250;
+const QUERIES_PER_DATABASE: u64 = 40;
+const TOLERANCE: f64 = 1e-9;
+/// How often the model evaluates with noise before a difference counts.
+const NOISES: u64 = 4;
+
+/// How often what came out, so that a test that compares nothing does not pass.
+#[derive(Default)]
+struct Tally {
+    values: AtomicU64,
+    empty: AtomicU64,
+    errors: AtomicU64,
+    unknown: AtomicU64,
+    unstable: AtomicU64,
+}
+
+impl Tally {
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn answers_as_the_model_does() {
+    let tally = Tally::default();
+    let options = ExecutorOptions { threads: 2, ..ExecutorOptions::default() };
+    let executor = Executor::new(options).unwrap();
+    for_each_seed(DATABASES, |seed| {
+        let mut random = Random(seed);
+        let (data, db) = data::random(&mut random);
+        let snapshot = db.snapshot();
+        let case = Case { data: &data, snapshot: &snapshot, executor: &executor, tally: &tally };
+        for _ in 0..QUERIES_PER_DATABASE {
+            let (text, bounds) = Maker { random: &mut random, data: &data }.query();
+            let expr = timberline_query::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            if let Err(difference) = case.check(&expr, bounds) {
+                panic!("{}", case.smaller(&expr, bounds, difference));
+            }
+        }
+    });
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let Tally { values, empty, errors, unknown, unstable } = &tally;
+    let [values, empty, errors, unknown, unstable] = [values, empty, errors, unknown, unstable].map(of);
+    println!("{values} answers, {empty} empty ones, {errors} errors");
+    println!("not compared: {unknown} with several right outcomes, {unstable} in which rounding decides");
+    let all = values + empty + errors + unknown + unstable;
+    assert!(values * 2 > all, "too few queries give something to compare");
+    assert!(unstable * 50 <= all, "too many differences are put down to rounding");
+}
+
+/// A database and what is asked of it.
+struct Case<'a> {
+    data: &'a Data,
+    snapshot: &'a Snapshot,
+    executor: &'a Executor,
+    tally: &'a Tally,
+}
+
+impl Case<'_> {
+    fn execute(&self, expr: &Expr, bounds: Bounds) -> Result<Value, String> {
+        let Bounds { start_ms, end_ms, step_ms } = bounds;
+        let query = Query::range(expr.to_string(), expr.clone(), start_ms, end_ms, step_ms);
+        match self.executor.execute(self.snapshot, &query, &Cancel::new()) {
+            Ok(outcome) => Ok(outcome.value),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn model(&self, expr: &Expr, bounds: Bounds, noise: Option<u64>) -> Result<Answer, Failure> {
+        Model::new(&self.data.series, bounds, noise).evaluate(expr)
+    }
+
+    /// Says how the two answers to a query differ.
+    fn check(&self, expr: &Expr, bounds: Bounds) -> Result<(), String> {
+        let expected = self.model(expr, bounds, None);
+        if expected == Err(Failure::Unknown) {
+            Tally::count(&self.tally.unknown);
+            return Ok(());
+        }
+        let value = self.execute(expr, bounds);
+        if let Ok(value) = &value {
+            check_order(expr, value)?;
+        }
+        let got = value.map(answer);
+        let same = match (&got, &expected) {
+            (Ok(got), Ok(expected)) => same(got, expected),
+            (got, expected) => got.is_err() == expected.is_err(),
+        };
+        if !same {
+            if self.is_unstable(expr, bounds, &expected) {
+                Tally::count(&self.tally.unstable);
+                return Ok(());
+            }
+            return Err(format!("the executor gives {}\nthe model    {}", shown(&got), shown(&expected)));
+        }
+        Tally::count(match &expected {
+            Err(_) => &self.tally.errors,
+            Ok(answer) if answer.is_empty() => &self.tally.empty,
+            Ok(_) => &self.tally.values,
+        });
+        match got {
+            Ok(got) => self.check_steps(expr, bounds, &got),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether rounding decides the answer.
+    fn is_unstable(&self, expr: &Expr, bounds: Bounds, expected: &Result<Answer, Failure>) -> bool {
+        (0..NOISES).any(|noise| match (self.model(expr, bounds, Some(noise)), expected) {
+            (Ok(noisy), Ok(expected)) => !same(&noisy, expected),
+            (noisy, expected) => noisy != *expected,
+        })
+    }
+
+    /// Compares some steps of a range query with the instant queries at their times.
+    fn check_steps(&self, expr: &Expr, bounds: Bounds, range: &Answer) -> Result<(), String> {
+        let text = expr.to_string();
+        if bounds.step_ms == 0
+            || ["start()", "end()", "step()", "range()"].iter().any(|call| text.contains(call))
+        {
+            return Ok(());
+        }
+        let times: Vec<i64> = bounds.steps().collect();
+        for now in [times[0], times[times.len() / 2], times[times.len() - 1]] {
+            let at = Bounds { start_ms: now, end_ms: now, step_ms: 0 };
+            let of_step = |(labels, samples): &(Labels, Vec<(i64, f64)>)| {
+                let sample = samples.iter().find(|(time, _)| *time == now)?;
+                Some((labels.clone(), vec![*sample]))
+            };
+            let step: Answer = range.iter().filter_map(of_step).collect();
+            let instant = self.execute(expr, at).map(answer);
+            let same = instant.as_ref().is_ok_and(|instant| same(instant, &step));
+            if !same && !self.is_unstable(expr, at, &self.model(expr, at, None)) {
+                let (instant, step) = (shown(&instant), shown(&Ok::<_, String>(step)));
+                return Err(format!("the instant query at {now} gives {instant}\nthe range query {step}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for a part of the query, or for one step of it, that differs too.
+    fn smaller(&self, expr: &Expr, bounds: Bounds, difference: String) -> String {
+        let (mut expr, mut bounds, mut difference) = (expr.clone(), bounds, difference);
+        'smaller: loop {
+            let instants = bounds.steps().map(|now| Bounds { start_ms: now, end_ms: now, step_ms: 0 });
+            let instants: Vec<Bounds> = if bounds.step_ms > 0 { instants.collect() } else { Vec::new() };
+            for part in parts(&expr) {
+                if let Err(other) = self.check(part, bounds) {
+                    (expr, difference) = (part.clone(), other);
+                    continue 'smaller;
+                }
+            }
+            for at in instants {
+                if let Err(other) = self.check(&expr, at) {
+                    (bounds, difference) = (at, other);
+                    continue 'smaller;
+                }
+            }
+            let Bounds { start_ms, end_ms, step_ms } = bounds;
+            let times = format!("from {start_ms} to {end_ms} step {step_ms} (ms)");
+            return format!("{expr}\n{times}\n{difference}\n{}", self.samples_of(&expr));
+        }
+    }
+
+    /// The samples that the selectors of a small query read.
+    fn samples_of(&self, expr: &Expr) -> String {
+        let mut selectors = Vec::new();
+        let mut left = vec![expr];
+        while let Some(expr) = left.pop() {
+            match expr {
+                Expr::Selector(selector) => selectors.push(selector),
+                Expr::Matrix(matrix) => selectors.push(&matrix.selector),
+                other => left.extend(children(other)),
+            }
+        }
+        let reads = |labels: &Labels| {
+            selectors.iter().any(|selector| {
+                selector.matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
+            })
+        };
+        let series = self.data.series.iter().filter(|series| reads(&series.labels));
+        series.map(|series| format!("{} {:?}\n", series.labels, series.samples)).collect()
+    }
+}
+
+/// The expressions directly inside `expr`.
+fn children(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::Number(_) | Expr::String(_) | Expr::Selector(_) | Expr::Matrix(_) => Vec::new(),
+        Expr::Subquery(subquery) => vec![&subquery.expr],
+        Expr::Unary(unary) => vec![&unary.expr],
+        Expr::Paren(paren) => vec![&paren.expr],
+        Expr::Binary(binary) => vec![&binary.lhs, &binary.rhs],
+        Expr::Aggregate(aggregate) => vec![&aggregate.expr],
+        Expr::Call(call) => call.args.iter().collect(),
+    }
+}
+
+/// The same that are queries of their own.
+fn parts(expr: &Expr) -> Vec<&Expr> {
+    let is_query = |part: &&Expr| {
+        !matches!(part, Expr::Number(_) | Expr::String(_) | Expr::Matrix(_) | Expr::Subquery(_))
+    };
+    let inside = children(expr).into_iter().flat_map(|child| match child {
+        Expr::Subquery(subquery) => vec![&*subquery.expr],
+        child => vec![child],
+    });
+    inside.filter(is_query).collect()
+}
+
+fn answer(value: Value) -> Answer {
+    let mut answer: Answer = match value {
+        Value::Scalar { timestamp_ms, value } => vec![(Labels::empty(), vec![(timestamp_ms, value)])],
+        Value::Vector(samples) => samples
+            .into_iter()
+            .map(|sample| (sample.labels, vec![(sample.timestamp_ms, sample.value)]))
+            .collect(),
+        Value::Matrix(series) => {
+            let samples = |s: MatrixSeries| (s.labels, s.timestamps_ms.into_iter().zip(s.values).collect());
+            series.into_iter().map(samples).collect()
+        }
+        Value::String { value, .. } => panic!("a string: {value}"),
+    };
+    answer.sort_by(|a, b| a.0.cmp(&b.0));
+    answer
+}
+
+/// `sort` and `sort_desc` order the samples of an instant query; NaN comes last.
+fn check_order(expr: &Expr, value: &Value) -> Result<(), String> {
+    let (Expr::Call(call), Value::Vector(samples)) = (expr, value) else { return Ok(()) };
+    let descends = match call.function.name {
+        "sort" => false,
+        "sort_desc" => true,
+        _ => return Ok(()),
+    };
+    let is_ordered =
+        |pair: &[f64]| pair[1].is_nan() || if descends { pair[0] >= pair[1] } else { pair[0] <= pair[1] };
+    let values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
+    if values.windows(2).all(is_ordered) { Ok(()) } else { Err(format!("{values:?} are not in order")) }
+}
+
+fn same(a: &Answer, b: &Answer) -> bool {
+    let close = |a: f64, b: f64| {
+        a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).min(f64::MAX)
+    };
+    let same_samples = |a: &[(i64, f64)], b: &[(i64, f64)]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && close(a.1, b.1))
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && same_samples(&a.1, &b.1))
+}
+
+fn shown<E: std::fmt::Debug>(answer: &Result<Answer, E>) -> String {
+    match answer {
+        Ok(answer) => answer.iter().map(|(labels, samples)| format!("\n    {labels} {samples:?}")).collect(),
+        Err(error) => format!("{error:?}"),
+    }
+}

@@ -1,0 +1,188 @@
+//! Functions of a window of samples, each from the words of its documentation.
+
+use crate::model::Model;
+
+/// A window: the samples in it, and its ends, nanoseconds.
+pub(crate) struct Window<'a> {
+    pub(crate) samples: &'a [(i64, f64)],
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    /// The step's time, which differs from the window's end where there is an offset.
+    pub(crate) now: i64,
+}
+
+fn seconds(nanos: i64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// How far apart the magnitudes are that take part.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().filter(|v| v.is_finite()).fold(0.0, |a, b| a.max(b.abs()))
+}
+
+impl Model<'_> {
+    /// The value of the function `name`, if the window gives one. `params` are its scalar arguments.
+    pub(crate) fn rollup(&self, name: &str, params: &[f64], window: &Window<'_>) -> Option<f64> {
+        let samples = window.samples;
+        let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
+        let count = values.len() as f64;
+        let (&(first_time, first), &(last_time, last)) = (samples.first()?, samples.last()?);
+        let extreme = |beats: fn(f64, f64) -> bool| {
+            let better = |best: (i64, f64), &next: &(i64, f64)| {
+                if beats(next.1, best.1) || best.1.is_nan() { next } else { best }
+            };
+            samples[1..].iter().fold(samples[0], better)
+        };
+        Some(match name {
+            "count_over_time" => count,
+            "sum_over_time" => self.sum(&values),
+            "avg_over_time" => self.average(&values),
+            "min_over_time" => extreme(|a, b| a < b).1,
+            "max_over_time" => extreme(|a, b| a > b).1,
+            "first_over_time" => first,
+            "last_over_time" => last,
+            "present_over_time" => 1.0,
+            "stdvar_over_time" => self.variance(&values),
+            "stddev_over_time" => self.variance(&values).sqrt(),
+            "quantile_over_time" => self.quantile(params[0], values),
+            "mad_over_time" if values.iter().any(|value| value.is_nan()) => f64::NAN,
+            "mad_over_time" => {
+                let median = self.quantile(0.5, values.clone());
+                self.quantile(0.5, values.iter().map(|value| (value - median).abs()).collect())
+            }
+            "zscore_over_time" => (last - self.average(&values)) / self.variance(&values).sqrt(),
+            "ema_over_time" => {
+                let alpha = params[0];
+                values[1..].iter().fold(first, |ema, x| self.rough(alpha * x + (1.0 - alpha) * ema))
+            }
+            "ts_of_first_over_time" => seconds(first_time),
+            "ts_of_last_over_time" => seconds(last_time),
+            "ts_of_max_over_time" => seconds(extreme(|a, b| a >= b).0),
+            "ts_of_min_over_time" => seconds(extreme(|a, b| a <= b).0),
+            "resets" => values.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64,
+            "changes" => {
+                let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan();
+                values.windows(2).filter(|pair| !same(pair[0], pair[1])).count() as f64
+            }
+            _ if samples.len() < 2 => return None,
+            "rate" | "increase" | "delta" => self.extrapolated(name, &values, window),
+            "idelta" => last - values[values.len() - 2],
+            "irate" => {
+                let (before_time, before) = samples[samples.len() - 2];
+                let change = if last < before { last } else { last - before };
+                self.rough(change / seconds(last_time - before_time))
+            }
+            "deriv" => self.line(samples, first_time).0,
+            "predict_linear" => {
+                let (slope, now) = self.line(samples, window.now);
+                self.rough(slope * params[0] + now)
+            }
+            "double_exponential_smoothing" => self.smoothed(&values, params[0], params[1]),
+            _ => panic!("the model has no {name}"),
+        })
+    }
+
+    pub(crate) fn sum(&self, values: &[f64]) -> f64 {
+        let sum = values.iter().sum::<f64>();
+        if values.iter().all(|value| (value * 1024.0).fract() == 0.0) {
+            return self.exact(sum);
+        }
+        self.noisy(sum, largest(values))
+    }
+
+    pub(crate) fn average(&self, values: &[f64]) -> f64 {
+        self.exact_or_rough(self.sum(values) / values.len() as f64)
+    }
+
+    pub(crate) fn variance(&self, values: &[f64]) -> f64 {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+        self.noisy(squares / values.len() as f64, largest(values).powi(2) * 1e-3).max(0.0)
+            + if squares.is_nan() { f64::NAN } else { 0.0 }
+    }
+
+    pub(crate) fn quantile(&self, quantile: f64, mut values: Vec<f64>) -> f64 {
+        if quantile.is_nan() {
+            return f64::NAN;
+        }
+        if !(0.0..=1.0).contains(&quantile) {
+            return if quantile < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
+        }
+        // NaN is the smallest.
+        values.sort_by(|a, b| a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan())));
+        let rank = quantile * (values.len() - 1) as f64;
+        let (below, above) =
+            (values[rank.floor() as usize], values[(rank.floor() as usize + 1).min(values.len() - 1)]);
+        let weight = rank - rank.floor();
+        self.exact_or_rough(below * (1.0 - weight) + above * weight)
+    }
+
+    fn extrapolated(&self, name: &str, values: &[f64], window: &Window<'_>) -> f64 {
+        let (first, last) = (values[0], values[values.len() - 1]);
+        let is_counter = name != "delta";
+        let mut change = last - first;
+        if is_counter {
+            let lost: Vec<f64> =
+                values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).collect();
+            change += lost.iter().sum::<f64>();
+        }
+        // Where the threshold is met exactly, what decides is that Prometheus counts in seconds.
+        let (first_time, last_time) = (window.samples[0].0, window.samples[values.len() - 1].0);
+        let sampled = seconds(last_time - first_time);
+        let interval = sampled / (values.len() - 1) as f64;
+        let threshold = interval * 1.1;
+        let mut before = seconds(first_time - window.start);
+        if before >= threshold {
+            before = interval / 2.0;
+        }
+        if is_counter && change > 0.0 && first >= 0.0 {
+            before = before.min(sampled * (first / change));
+        }
+        let mut after = seconds(window.end - last_time);
+        if after >= threshold {
+            after = interval / 2.0;
+        }
+        let increase = change * (sampled + before + after) / sampled;
+        let span = if name == "rate" { seconds(window.end - window.start) } else { 1.0 };
+        self.noisy(increase / span, 0.0)
+    }
+
+    /// The slope per second and the value at `origin` of the line through the samples, by least squares.
+    fn line(&self, samples: &[(i64, f64)], origin: i64) -> (f64, f64) {
+        let count = samples.len() as f64;
+        if samples.iter().all(|(_, value)| *value == samples[0].1) {
+            return if samples[0].1.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, samples[0].1) };
+        }
+        let points: Vec<(f64, f64)> =
+            samples.iter().map(|(time, value)| (seconds(time - origin), *value)).collect();
+        if self.is_noisy() {
+            // The textbook's way, which is as good as its rounding errors let it be.
+            let noisy = |v: f64| self.noisy(v, 0.0);
+            let x: f64 = points.iter().map(|p| p.0).sum();
+            let y: f64 = points.iter().map(|p| noisy(p.1)).sum();
+            let xy: f64 = points.iter().map(|p| noisy(p.0 * p.1)).sum();
+            let xx: f64 = points.iter().map(|p| noisy(p.0 * p.0)).sum();
+            let slope = (xy - x * y / count) / (xx - x * x / count);
+            return (slope, y / count - slope * x / count);
+        }
+        let mean_x = points.iter().map(|p| p.0).sum::<f64>() / count;
+        let mean_y = points.iter().map(|p| p.1).sum::<f64>() / count;
+        let covariance: f64 = points.iter().map(|p| (p.0 - mean_x) * (p.1 - mean_y)).sum();
+        let variance: f64 = points.iter().map(|p| (p.0 - mean_x) * (p.0 - mean_x)).sum();
+        let slope = covariance / variance;
+        (slope, mean_y - slope * mean_x)
+    }
+
+    /// Holt's linear method: a level and a trend.
+    fn smoothed(&self, values: &[f64], level_factor: f64, trend_factor: f64) -> f64 {
+        let (mut level, mut trend) = (values[0], values[1] - values[0]);
+        for (i, value) in values.iter().enumerate().skip(1) {
+            let next = self.rough(level_factor * value + (1.0 - level_factor) * (level + trend));
+            if i + 1 < values.len() {
+                trend = self.rough(trend_factor * (next - level) + (1.0 - trend_factor) * trend);
+            }
+            level = next;
+        }
+        level
+    }
+}
