@@ -209,7 +209,7 @@ fn threads_change_neither_histograms_nor_what_is_said_of_them() {
 #[test]
 fn histograms_count_as_the_memory_that_they_take() {
     let (db, _directory) = database();
-    let limits = Limits { query_memory_bytes_max: 64 << 10, ..Limits::default() };
+    let limits = Limits { query_memory_bytes_max: 24 << 10, ..Limits::default() };
     let run = |text| {
         executor(limits.clone(), 1).execute(&db.snapshot(), &range(text, 1_800_000, 61_000), &Cancel::new())
     };
