@@ -10,6 +10,7 @@ use super::Limits;
 use super::annotations::{Annotations, position};
 use super::native;
 use super::tally::Tally;
+use super::threads::Threads;
 use super::usage::Usage;
 use crate::ast::Span;
 use crate::error::{QueryError, Result};
@@ -64,6 +65,7 @@ impl Cancel {
 /// The shared state of one evaluation.
 pub(super) struct Context<'q> {
     pub(super) snapshot: &'q Snapshot,
+    pub(super) threads: &'q Threads,
     pub(super) limits: &'q Limits,
     pub(super) lookback_ms: i64,
     /// The native histograms that cells name.
@@ -80,6 +82,7 @@ pub(super) struct Context<'q> {
 impl<'q> Context<'q> {
     pub(super) fn new(
         snapshot: &'q Snapshot,
+        threads: &'q Threads,
         limits: &'q Limits,
         lookback_ms: i64,
         text: &'q str,
@@ -87,6 +90,7 @@ impl<'q> Context<'q> {
     ) -> Self {
         Self {
             snapshot,
+            threads,
             limits,
             lookback_ms,
             histograms: native::List::default(),

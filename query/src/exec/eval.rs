@@ -1,6 +1,5 @@
 //! Evaluates plan nodes on a grid: vectors to rows, scalars to one column.
 
-use rayon::prelude::*;
 use timberline_engine::{KnownTimes, Labels, Matcher, Samples, Series, TimeRange};
 
 use super::context::Context;
@@ -261,7 +260,8 @@ impl<'q> Evaluator<'q> {
             RangeInput::Series(matchers) => {
                 let windows = self.windows(plan.range_ms, plan.shift);
                 let series = self.context.select(matchers, windows.needed())?;
-                let read = |series: &Series| {
+                let read = |(): &mut (), at: usize| {
+                    let series: &Series = &series[at];
                     self.context.check()?;
                     let mut samples = Samples::default();
                     select::read_without_markers(
@@ -275,11 +275,11 @@ impl<'q> Evaluator<'q> {
                     self.context.charge_points(2, samples.values.len())?;
                     Ok((series.labels().clone(), samples))
                 };
-                series.par_iter().map(read).collect()
+                self.context.threads.map(series.len(), || (), read)
             }
             RangeInput::Subquery { plan: inner, step_ms } => {
                 let (rows, grid) = self.subquery(plan, inner, *step_ms)?;
-                let rows = finish::remove_names(rows)?;
+                let rows = finish::remove_names(self.context.threads, rows)?;
                 let to_samples = |row: Row| {
                     let mut samples = Samples::default();
                     select::samples_of_row(self.context, &row.values, grid, &mut samples);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use rayon::prelude::*;
 use timberline_engine::histogram::cell;
 use timberline_engine::{Histogram, Labels, Samples};
 
 use super::context::Context;
 use super::grid::{Grid, nanos_to_millis};
 use super::row::{Row, is_absent, is_metadata_label, is_present};
+use super::threads::Threads;
 use crate::error::{QueryError, Result};
 use crate::value::{MatrixSeries, Value, VectorSample};
 
@@ -63,16 +63,16 @@ pub(super) fn merge(rows: Vec<Row>) -> Result<Vec<Row>> {
 }
 
 /// Removes the names of the rows whose name was dropped on the way, which only now can make series equal.
-pub(super) fn remove_names(mut rows: Vec<Row>) -> Result<Vec<Row>> {
+pub(super) fn remove_names(threads: &Threads, mut rows: Vec<Row>) -> Result<Vec<Row>> {
     if !rows.iter().any(|row| row.drop_name) {
         return Ok(rows);
     }
-    rows.par_iter_mut().filter(|row| row.drop_name).for_each(|row| {
-        row.drop_name = false;
-        if row.labels.iter().any(|(name, _)| is_metadata_label(name)) {
+    threads.map_mut(&mut rows, |row| {
+        if std::mem::take(&mut row.drop_name) && row.labels.iter().any(|(name, _)| is_metadata_label(name)) {
             row.labels = row.labels.retain(|name| !is_metadata_label(name));
         }
-    });
+        Ok(())
+    })?;
     merge(rows)
 }
 
@@ -88,25 +88,29 @@ pub(super) fn scalar(column: Vec<f64>, grid: Grid, instant: bool) -> Value {
 }
 
 /// The value of an instant query: the rows have one step. Their order stays.
-pub(super) fn vector(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Value {
+pub(super) fn vector(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Result<Value> {
     let samples = rows.into_iter().filter_map(|row| {
         let value = row.values.first().copied().filter(|&value| is_present(value))?;
         let histogram = context.histogram(value).cloned();
         Some(VectorSample { labels: row.labels, timestamp_ms: grid.start_ms, value, histogram })
     });
-    Value::Vector(samples.collect())
+    Ok(Value::Vector(samples.collect()))
 }
 
 /// The value of a range query.
-pub(super) fn matrix(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Value {
-    let mut series: Vec<MatrixSeries> =
-        rows.into_par_iter().filter_map(|row| matrix_series(context, row, grid)).collect();
-    series.par_sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(series)
+pub(super) fn matrix(context: &Context<'_>, mut rows: Vec<Row>, grid: Grid) -> Result<Value> {
+    let series = context.threads.map_mut(&mut rows, |row| {
+        context.check()?;
+        Ok(matrix_series(context, row, grid))
+    });
+    let mut series: Vec<MatrixSeries> = series?.into_iter().flatten().collect();
+    context.threads.sort_by(&mut series, |a, b| a.labels.cmp(&b.labels));
+    Ok(Value::Matrix(series))
 }
 
-fn matrix_series(context: &Context<'_>, row: Row, grid: Grid) -> Option<MatrixSeries> {
-    let mut values = row.values;
+/// The row's series; its cells are taken.
+fn matrix_series(context: &Context<'_>, row: &mut Row, grid: Grid) -> Option<MatrixSeries> {
+    let mut values = std::mem::take(&mut row.values);
     let timestamps_ms: Vec<i64> = if values.iter().any(|&value| is_absent(value)) {
         let times =
             (0..grid.steps).filter(|&step| is_present(values[step])).map(|step| grid.time_ms(step)).collect();
@@ -116,7 +120,12 @@ fn matrix_series(context: &Context<'_>, row: Row, grid: Grid) -> Option<MatrixSe
         (0..grid.steps).map(|step| grid.time_ms(step)).collect()
     };
     let histograms = own_histograms(context, &mut values);
-    (!values.is_empty()).then_some(MatrixSeries { labels: row.labels, timestamps_ms, values, histograms })
+    (!values.is_empty()).then(|| MatrixSeries {
+        labels: row.labels.clone(),
+        timestamps_ms,
+        values,
+        histograms,
+    })
 }
 
 /// The histograms that `values` name. They are named by their place in this list then.
@@ -161,18 +170,21 @@ mod tests {
 
     #[test]
     fn names_are_removed_and_disjoint_rows_joined() {
+        let threads = Threads::new(1).unwrap();
         let rows =
-            remove_names(vec![row("a", true, &[1.0, ABSENT]), row("b", true, &[ABSENT, 2.0])]).unwrap();
+            remove_names(&threads, vec![row("a", true, &[1.0, ABSENT]), row("b", true, &[ABSENT, 2.0])])
+                .unwrap();
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].labels.to_string(), r#"{env="1"}"#);
         assert_eq!(rows[0].values, [1.0, 2.0]);
-        let kept = remove_names(vec![row("a", true, &[1.0]), row("b", false, &[2.0])]).unwrap();
+        let kept = remove_names(&threads, vec![row("a", true, &[1.0]), row("b", false, &[2.0])]).unwrap();
         assert_eq!(kept.len(), 2);
     }
 
     #[test]
     fn two_samples_with_equal_labels_at_one_step_are_an_error() {
-        let error = remove_names(vec![row("a", true, &[1.0]), row("b", true, &[2.0])]).unwrap_err();
+        let rows = vec![row("a", true, &[1.0]), row("b", true, &[2.0])];
+        let error = remove_names(&Threads::new(1).unwrap(), rows).unwrap_err();
         assert_eq!(error.to_string(), "vector cannot contain metrics with the same labelset");
     }
 }

@@ -20,12 +20,12 @@ mod rollup;
 mod row;
 mod select;
 mod tally;
+mod threads;
 mod usage;
 mod windowed;
 
 use std::time::{Duration, Instant};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use timberline_engine::Snapshot;
 
 use crate::ast::Expr;
@@ -37,6 +37,7 @@ use context::Context;
 use eval::Evaluator;
 use grid::Grid;
 use tally::Tally;
+use threads::Threads;
 use usage::Usage;
 
 pub(crate) use annotations::go_number;
@@ -137,11 +138,11 @@ impl Query {
     }
 }
 
-/// Executes queries on threads of its own.
+/// Executes queries: in the thread that asks, and what is worth more on threads that all queries share.
 #[derive(Debug)]
 pub struct Executor {
     options: ExecutorOptions,
-    pool: ThreadPool,
+    threads: Threads,
 }
 
 impl Executor {
@@ -150,12 +151,8 @@ impl Executor {
     /// # Errors
     /// [`QueryError::Threads`] when the operating system refuses them.
     pub fn new(options: ExecutorOptions) -> Result<Self> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(options.threads)
-            .thread_name(|i| format!("query-{i}"))
-            .build()
-            .map_err(|error| QueryError::Threads(error.to_string()))?;
-        Ok(Self { options, pool })
+        let threads = Threads::new(options.threads)?;
+        Ok(Self { options, threads })
     }
 
     /// The options it was made with.
@@ -195,8 +192,7 @@ impl Executor {
         }
         context.usage = Usage::new(true);
         let planned = started.elapsed();
-        let (value, mut timings) =
-            self.pool.install(|| evaluate(&context, grid, &plan, query.is_instant()))?;
+        let (value, mut timings) = evaluate(&context, grid, &plan, query.is_instant())?;
         check_result(&value, &self.options.limits)?;
         timings.preparation += planned;
         let mut explanation = explain::explain(&context, grid, &plan)?;
@@ -209,7 +205,7 @@ impl Executor {
     fn context<'q>(&'q self, snapshot: &'q Snapshot, query: &'q Query, cancel: &Cancel) -> Context<'q> {
         let lookback_ms = query.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
         let cancel = cancel.with_timeout(self.options.timeout);
-        Context::new(snapshot, &self.options.limits, lookback_ms, &query.text, cancel)
+        Context::new(snapshot, &self.threads, &self.options.limits, lookback_ms, &query.text, cancel)
     }
 
     fn run(
@@ -220,8 +216,7 @@ impl Executor {
         query: &Query,
         planned: Duration,
     ) -> Result<Outcome> {
-        let (value, mut timings) =
-            self.pool.install(|| evaluate(&context, grid, plan, query.is_instant()))?;
+        let (value, mut timings) = evaluate(&context, grid, plan, query.is_instant())?;
         check_result(&value, &self.options.limits)?;
         timings.preparation += planned;
         let stats = context.stats();
@@ -290,9 +285,9 @@ fn evaluate(context: &Context<'_>, grid: Grid, plan: &Plan, instant: bool) -> Re
         Plan::Vector(plan) => {
             let rows = evaluator.rows(plan)?;
             let times = time_evaluation();
-            let rows = finish::remove_names(rows)?;
+            let rows = finish::remove_names(context.threads, rows)?;
             let finish = if instant { finish::vector } else { finish::matrix };
-            (finish(context, rows, grid), times)
+            (finish(context, rows, grid)?, times)
         }
         Plan::Range(plan) => {
             let series = evaluator.samples(plan)?;

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use timberline_engine::{Histogram, KnownTimes, Labels, METRIC_NAME, Samples, Series};
 
 use super::annotations::is_counter_name;
@@ -282,7 +281,8 @@ impl<'q> Pipeline<'q> {
         if let Source::Rows(rows) = &mut self.source {
             let mut rows = std::mem::take(rows);
             let drops_name = self.stages.iter().any(Stage::drops_name);
-            rows.par_iter_mut().try_for_each(|row| {
+            self.context.threads.map_mut(&mut rows, |row| {
+                self.context.check()?;
                 row.drop_name |= drops_name;
                 self.stages.iter().try_for_each(|stage| stage.apply(self.context, &mut row.values))
             })?;
@@ -290,18 +290,11 @@ impl<'q> Pipeline<'q> {
             return Ok(rows);
         }
         self.context.charge_points(self.len(), self.steps())?;
-        let rows: Result<Vec<Option<Row>>> = (0..self.len())
-            .into_par_iter()
-            .map_init(Scratch::default, |scratch, at| {
-                let mut values = vec![ABSENT; self.steps()];
-                let any = self.fill(at, scratch, &mut values)?;
-                Ok(any.then(|| Row {
-                    labels: self.labels(at).clone(),
-                    drop_name: self.drop_name(at),
-                    values,
-                }))
-            })
-            .collect();
+        let rows = self.context.threads.map(self.len(), Scratch::default, |scratch, at| {
+            let mut values = vec![ABSENT; self.steps()];
+            let any = self.fill(at, scratch, &mut values)?;
+            Ok(any.then(|| Row { labels: self.labels(at).clone(), drop_name: self.drop_name(at), values }))
+        });
         Ok(rows?.into_iter().flatten().collect())
     }
 

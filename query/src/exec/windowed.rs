@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use timberline_engine::{KnownTimes, Labels, METRIC_NAME, Samples, Series, TimeRange};
 
 use super::annotations::is_counter_name;
@@ -26,7 +25,8 @@ fn rows_of_series(
 ) -> Result<Vec<Row>> {
     let (context, steps) = (evaluator.context, evaluator.grid.steps);
     context.charge_points(series.len(), steps)?;
-    let row = |samples: &mut Samples, series: &Series| {
+    let row = |samples: &mut Samples, at: usize| {
+        let series = &series[at];
         context.check()?;
         select::read_without_markers(context, series, &mut KnownTimes::default(), samples)?;
         let mut values = vec![ABSENT; steps];
@@ -36,7 +36,7 @@ fn rows_of_series(
         }
         Ok(any_present(&values).then(|| Row { labels: series.labels().clone(), drop_name, values }))
     };
-    let rows: Result<Vec<Option<Row>>> = series.par_iter().map_init(Samples::default, row).collect();
+    let rows = context.threads.map(series.len(), Samples::default, row);
     Ok(rows?.into_iter().flatten().collect())
 }
 
@@ -281,7 +281,10 @@ pub(super) fn smoothing<'q>(evaluator: &Evaluator<'q>, plan: &'q SmoothingPlan) 
         RangeInput::Subquery { plan: inner, step_ms } => {
             let (rows, grid) = evaluator.subquery(&plan.range, inner, *step_ms)?;
             evaluator.context.charge_points(rows.len(), evaluator.grid.steps)?;
-            let smoothed = rows.into_par_iter().map_init(Samples::default, |samples, row| {
+            let threads = evaluator.context.threads;
+            let rows = threads.map(rows.len(), Samples::default, |samples, at| {
+                let row = &rows[at];
+                evaluator.context.check()?;
                 select::samples_of_row(evaluator.context, &row.values, grid, samples);
                 evaluator.context.charge_samples(samples.values.len())?;
                 let mut values = vec![ABSENT; evaluator.grid.steps];
@@ -289,9 +292,8 @@ pub(super) fn smoothing<'q>(evaluator: &Evaluator<'q>, plan: &'q SmoothingPlan) 
                 if let Some(tally) = &evaluator.context.tally {
                     tally.add_windows(&windows, &samples.timestamps);
                 }
-                Ok(Row { labels: row.labels, drop_name: true, values })
+                Ok(Row { labels: row.labels.clone(), drop_name: true, values })
             });
-            let rows: Result<Vec<Row>> = smoothed.collect();
             rows?.into_iter().filter(|row| !row.is_empty()).collect()
         }
     };
