@@ -36,9 +36,10 @@ pub(crate) fn run(port: u16) -> Outcome<()> {
     }
     for scans in SCANS_AT_ONCE {
         let (stop, answers) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (stop, answers) = (&stop, &answers);
         thread::scope(|scope| {
             let scanners: Vec<_> =
-                (0..scans).map(|i| scope.spawn(|| scan(port, i, &stop, &answers))).collect();
+                (0..scans).map(|i| scope.spawn(move || scan(port, i, stop, answers))).collect();
             let measured: Outcome<()> = SHORT.iter().zip(&idle).try_for_each(|((at, query), idle)| {
                 let p99 = measure(port, scans, &path(at, query), query)?;
                 println!(

@@ -56,6 +56,7 @@ pub mod tombstones;
 mod value;
 pub mod verify;
 pub mod wal;
+mod watch;
 
 pub use chunk::{Resets, Statistics};
 pub use db::{Appender, CompactionReport, Db, DeleteReport, FlushReport, SNAPSHOTS_DIR, Stats};
@@ -72,3 +73,4 @@ pub use samples::Samples;
 pub use time::TimeRange;
 pub use value::{STALE_NAN, STALE_NAN_BITS, is_stale};
 pub use wal::{ReplayProgress, ReplayState};
+pub use watch::Watch;

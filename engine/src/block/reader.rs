@@ -19,6 +19,7 @@ use crate::matcher::Matcher;
 use crate::samples::Samples;
 use crate::time::TimeRange;
 use crate::tombstones::{Deleted, Tombstones};
+use crate::watch::Watch;
 
 /// An open block, less what its tombstones hide. Only the names of its labels and its metadata are on the heap.
 #[derive(Clone, Debug)]
@@ -146,12 +147,18 @@ impl Block {
     /// The series that satisfy all matchers and have a chunk that overlaps `range`, sorted by labels.
     ///
     /// # Errors
-    /// [`Error::Corruption`].
-    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeries>> {
+    /// [`Error::Corruption`]; [`Error::BrokenOff`] when `watch` says so.
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        watch: Watch<'_>,
+    ) -> Result<Vec<BlockSeries>> {
         let mut packer = Packer::default();
-        let touching = self.touching(matchers, range)?;
+        let touching = self.touching(matchers, range, watch)?;
         let mut found = Vec::with_capacity(touching.len());
         for Touching { id, chunks, deleted } in touching {
+            watch.look(found.len())?;
             found.push(BlockSeries { labels: self.index.pack_labels(id, &mut packer)?, chunks, deleted });
         }
         Ok(found)
@@ -178,7 +185,7 @@ impl Block {
 
     /// As [`touching`](Self::touching), without the series of which nothing is left inside `range`.
     fn left(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Touching>> {
-        let mut found = self.touching(matchers, range)?;
+        let mut found = self.touching(matchers, range, Watch::default())?;
         found.retain(|series| match &series.deleted {
             None => true,
             Some(deleted) => series.chunks.iter().any(|(_, times)| self.is_left(times, deleted, range)),
@@ -205,7 +212,7 @@ impl Block {
         self.left(matchers, range)?.iter().map(|series| self.index.labels(series.id)).collect()
     }
 
-    fn touching(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Touching>> {
+    fn touching(&self, matchers: &[Matcher], range: TimeRange, watch: Watch<'_>) -> Result<Vec<Touching>> {
         if !self.meta().range.overlaps(range) {
             return Ok(Vec::new());
         }
@@ -224,6 +231,7 @@ impl Block {
             }
             if !chunks.is_empty() {
                 found.push(Touching { id, chunks: chunks.clone(), deleted });
+                watch.look(found.len())?;
             }
         }
         Ok(found)

@@ -17,6 +17,7 @@ use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
 use crate::wal::RowRef;
+use crate::watch::Watch;
 
 /// A definition in the log that is this far ahead of the last one is damage, not a sign that others are lost.
 const MISSING_GROUPS_MAX: usize = 1 << 20;
@@ -298,6 +299,7 @@ impl Shard {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        watch: Watch<'_>,
         out: &mut Vec<HeadSeries>,
     ) -> Result<()> {
         for id in self.series_ids(matchers, range)? {
@@ -307,6 +309,7 @@ impl Shard {
             let buffered = group.buffered(column, range).map(Arc::new);
             if !chunks.is_empty() || buffered.is_some() {
                 out.push(HeadSeries { labels: self.labels_of(id), column, chunks, buffered });
+                watch.look(out.len())?;
             }
         }
         Ok(())

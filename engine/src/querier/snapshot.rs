@@ -13,6 +13,7 @@ use crate::index::{ChunkRef, TimesEntry};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
+use crate::watch::Watch;
 
 /// A head that takes no more rows, and is about to become blocks.
 #[derive(Clone, Debug)]
@@ -55,13 +56,29 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Corruption`](crate::Error::Corruption) when an index does not check out.
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>> {
+        self.select_watched(matchers, range, Watch::default())
+    }
+
+    /// The same, as long as `watch` wants it to go on.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select); [`Error::BrokenOff`](crate::Error::BrokenOff).
+    pub fn select_watched(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        watch: Watch<'_>,
+    ) -> Result<Vec<Series>> {
         let mut found: Vec<Series> = Vec::new();
         for block in &self.blocks {
-            found.extend(block.select(matchers, range)?.into_iter().map(|s| from_block(block, s, range)));
+            found.extend(
+                block.select(matchers, range, watch)?.into_iter().map(|s| from_block(block, s, range)),
+            );
         }
         for head in self.heads() {
-            found.extend(head.select(matchers, range)?.into_iter().map(|s| from_head(s, range)));
+            found.extend(head.select(matchers, range, watch)?.into_iter().map(|s| from_head(s, range)));
         }
+        watch.ask(found.len())?;
         // Stable, so the parts of a series stay in the order of their writes.
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found.dedup_by(|later, earlier| {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use timberline_engine::{Matcher, Series, Snapshot, TimeRange};
+use timberline_engine::{Matcher, Series, Snapshot, TimeRange, Watch};
 
 use super::Limits;
 use super::annotations::{Annotations, position};
@@ -112,13 +112,20 @@ impl<'q> Context<'q> {
             return Ok(Vec::new());
         }
         let started = Instant::now();
-        let series = self.snapshot.select(matchers, range)?;
+        let limit = self.limits.selector_series_max;
+        let too_many = |got| QueryError::Limit { name: "selector_series_max", limit, got };
+        let goes_on = |found| found <= limit && self.check().is_ok();
+        let series = match self.snapshot.select_watched(matchers, range, Watch::new(&goes_on)) {
+            Err(timberline_engine::Error::BrokenOff { found }) => {
+                return Err(self.check().err().unwrap_or_else(|| too_many(found)));
+            }
+            selected => selected?,
+        };
         self.snapshot.damage().for_each(|text| self.warn(text));
-        let (got, limit) = (series.len() as u64, self.limits.selector_series_max);
-        if got > limit {
-            return Err(QueryError::Limit { name: "selector_series_max", limit, got });
+        if series.len() as u64 > limit {
+            return Err(too_many(series.len() as u64));
         }
-        self.usage.add_series(got, started.elapsed());
+        self.usage.add_series(series.len() as u64, started.elapsed());
         let bytes: usize = series.iter().map(Series::memory_bytes).sum();
         self.check_memory(self.usage.add_bytes(bytes as u64))?;
         Ok(series)
@@ -142,6 +149,17 @@ impl<'q> Context<'q> {
     /// Counts memory that is only freed when the query ends.
     pub(super) fn charge_kept_bytes(&self, bytes: usize) -> Result<()> {
         self.check_memory(self.usage.keep_bytes(bytes as u64))
+    }
+
+    /// Counts points of the answer before it is made.
+    pub(super) fn charge_result(&self, points: usize) -> Result<()> {
+        let got = self.usage.add_result_points(points as u64);
+        let limit = self.limits.result_points_max;
+        if got > limit {
+            return Err(QueryError::Limit { name: "result_points_max", limit, got });
+        }
+        // Each has a time and a value, of which the value is there already.
+        self.check_memory(self.usage.add_bytes((points * size_of::<i64>()) as u64))
     }
 
     fn check_memory(&self, got: u64) -> Result<()> {

@@ -122,7 +122,17 @@ impl<'q> Explainer<'q> {
             VectorPlan::SelectTimestamps { matchers, shift } => {
                 self.instant("select", matchers, *shift, false)?.named("timestamp").takes([])
             }
-            VectorPlan::SelectSmoothed(_) | VectorPlan::Extended(_) => self.edges(plan)?,
+            VectorPlan::SelectSmoothed(plan) => {
+                let windows = self.evaluator.windows(0, plan.shift);
+                let node = new_node("select", "smoothed");
+                self.widened(node, &plan.matchers, &windows, Edges::Smoothed, plan.without_buckets)?
+            }
+            VectorPlan::Extended(plan) => {
+                let name = name_of(|name| Rollup::from_name(name) == Some(plan.function));
+                let windows = self.evaluator.windows(plan.range_ms, plan.shift);
+                let node = new_node("rollup", format!("{name} {}", plan.edges));
+                self.widened(node, &plan.matchers, &windows, plan.edges, plan.without_buckets)?
+            }
             VectorPlan::Rollup(plan) => {
                 let param = plan.param.as_deref().map(|param| self.scalar(param)).transpose()?;
                 self.windowed(
@@ -214,27 +224,17 @@ impl<'q> Explainer<'q> {
         Ok(if without_buckets { node.with(PushDown::WithoutBuckets) } else { node })
     }
 
-    /// Nodes that look beyond the edges of their windows.
-    fn edges(&self, plan: &'q VectorPlan) -> Result<Described> {
-        let (node, matchers, range_ms, shift, without_buckets) = match plan {
-            VectorPlan::SelectSmoothed(plan) => {
-                let node = new_node("select", "smoothed");
-                (node, &plan.matchers, 0, plan.shift, plan.without_buckets)
-            }
-            VectorPlan::Extended(plan) => {
-                let name = name_of(|name| Rollup::from_name(name) == Some(plan.function));
-                let node = new_node("rollup", format!("{name} {}", plan.edges));
-                (node, &plan.matchers, plan.range_ms, plan.shift, plan.without_buckets)
-            }
-            _ => return Ok(new_node("unknown", "").takes([])),
-        };
-        let edges = match plan {
-            VectorPlan::Extended(plan) => plan.edges,
-            _ => Edges::Smoothed,
-        };
-        let needed = super::windowed::needed(&self.evaluator, range_ms, shift, edges);
-        let windows = self.evaluator.windows(range_ms, shift);
-        let node = self.selecting(node, matchers, &windows, needed)?;
+    /// A node that looks beyond the edges of its windows.
+    fn widened(
+        &self,
+        node: Node,
+        matchers: &[Matcher],
+        windows: &Windows,
+        edges: Edges,
+        without_buckets: bool,
+    ) -> Result<Described> {
+        let needed = super::windowed::needed(&self.evaluator, windows.range_ms, windows.shift, edges);
+        let node = self.selecting(node, matchers, windows, needed)?;
         Ok(if without_buckets { node.with(PushDown::WithoutBuckets) } else { node }.takes([]))
     }
 

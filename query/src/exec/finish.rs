@@ -9,7 +9,7 @@ use timberline_engine::{Histogram, Labels, Samples};
 
 use super::context::Context;
 use super::grid::{Grid, nanos_to_millis};
-use super::row::{Row, is_absent, is_metadata_label, is_present};
+use super::row::{Row, is_metadata_label, is_present};
 use super::threads::Threads;
 use crate::error::{QueryError, Result};
 use crate::value::{MatrixSeries, Value, VectorSample};
@@ -77,18 +77,21 @@ pub(super) fn remove_names(threads: &Threads, mut rows: Vec<Row>) -> Result<Vec<
 }
 
 /// The value of a scalar expression.
-pub(super) fn scalar(column: Vec<f64>, grid: Grid, instant: bool) -> Value {
+pub(super) fn scalar(context: &Context<'_>, column: Vec<f64>, grid: Grid, instant: bool) -> Result<Value> {
+    context.charge_result(column.len())?;
     if instant {
         let value = column.first().copied().unwrap_or(f64::NAN);
-        return Value::Scalar { timestamp_ms: grid.start_ms, value };
+        return Ok(Value::Scalar { timestamp_ms: grid.start_ms, value });
     }
     let timestamps_ms = (0..grid.steps).map(|step| grid.time_ms(step)).collect();
     let histograms = Vec::new();
-    Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), timestamps_ms, values: column, histograms }])
+    let labels = Labels::empty();
+    Ok(Value::Matrix(vec![MatrixSeries { labels, timestamps_ms, values: column, histograms }]))
 }
 
 /// The value of an instant query: the rows have one step. Their order stays.
 pub(super) fn vector(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Result<Value> {
+    context.charge_result(rows.len())?;
     let samples = rows.into_iter().filter_map(|row| {
         let value = row.values.first().copied().filter(|&value| is_present(value))?;
         let histogram = context.histogram(value).cloned();
@@ -101,7 +104,7 @@ pub(super) fn vector(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Resul
 pub(super) fn matrix(context: &Context<'_>, mut rows: Vec<Row>, grid: Grid) -> Result<Value> {
     let series = context.threads.map_mut(&mut rows, |row| {
         context.check()?;
-        Ok(matrix_series(context, row, grid))
+        matrix_series(context, row, grid)
     });
     let mut series: Vec<MatrixSeries> = series?.into_iter().flatten().collect();
     context.threads.sort_by(&mut series, |a, b| a.labels.cmp(&b.labels));
@@ -109,9 +112,11 @@ pub(super) fn matrix(context: &Context<'_>, mut rows: Vec<Row>, grid: Grid) -> R
 }
 
 /// The row's series; its cells are taken.
-fn matrix_series(context: &Context<'_>, row: &mut Row, grid: Grid) -> Option<MatrixSeries> {
+fn matrix_series(context: &Context<'_>, row: &mut Row, grid: Grid) -> Result<Option<MatrixSeries>> {
     let mut values = std::mem::take(&mut row.values);
-    let timestamps_ms: Vec<i64> = if values.iter().any(|&value| is_absent(value)) {
+    let points = values.iter().filter(|&&value| is_present(value)).count();
+    context.charge_result(points)?;
+    let timestamps_ms: Vec<i64> = if points < values.len() {
         let times =
             (0..grid.steps).filter(|&step| is_present(values[step])).map(|step| grid.time_ms(step)).collect();
         values.retain(|&value| is_present(value));
@@ -120,12 +125,8 @@ fn matrix_series(context: &Context<'_>, row: &mut Row, grid: Grid) -> Option<Mat
         (0..grid.steps).map(|step| grid.time_ms(step)).collect()
     };
     let histograms = own_histograms(context, &mut values);
-    (!values.is_empty()).then(|| MatrixSeries {
-        labels: row.labels.clone(),
-        timestamps_ms,
-        values,
-        histograms,
-    })
+    let labels = row.labels.clone();
+    Ok((points > 0).then_some(MatrixSeries { labels, timestamps_ms, values, histograms }))
 }
 
 /// The histograms that `values` name. They are named by their place in this list then.
@@ -143,7 +144,8 @@ fn own_histograms(context: &Context<'_>, values: &mut [f64]) -> Vec<Arc<Histogra
 }
 
 /// The value of an instant query of a range vector: the samples themselves.
-pub(super) fn raw_matrix(series: Vec<(Labels, Samples)>) -> Value {
+pub(super) fn raw_matrix(context: &Context<'_>, series: Vec<(Labels, Samples)>) -> Result<Value> {
+    context.charge_result(series.iter().map(|(_, samples)| samples.values.len()).sum())?;
     let mut matrix: Vec<MatrixSeries> = series
         .into_iter()
         .filter(|(_, samples)| !samples.values.is_empty())
@@ -155,7 +157,7 @@ pub(super) fn raw_matrix(series: Vec<(Labels, Samples)>) -> Value {
         })
         .collect();
     matrix.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(matrix)
+    Ok(Value::Matrix(matrix))
 }
 
 #[cfg(test)]

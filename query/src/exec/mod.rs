@@ -192,8 +192,7 @@ impl Executor {
         }
         context.usage = Usage::new(true);
         let planned = started.elapsed();
-        let (value, mut timings) = evaluate(&context, grid, &plan, query.is_instant())?;
-        check_result(&value, &self.options.limits)?;
+        let (_, mut timings) = evaluate(&context, grid, &plan, query.is_instant())?;
         timings.preparation += planned;
         let mut explanation = explain::explain(&context, grid, &plan)?;
         let stats = context.stats();
@@ -217,7 +216,6 @@ impl Executor {
         planned: Duration,
     ) -> Result<Outcome> {
         let (value, mut timings) = evaluate(&context, grid, plan, query.is_instant())?;
-        check_result(&value, &self.options.limits)?;
         timings.preparation += planned;
         let stats = context.stats();
         let step_samples = context.tally.take().map(Tally::into_counts);
@@ -267,6 +265,7 @@ impl Executor {
 
 fn evaluate(context: &Context<'_>, grid: Grid, plan: &Plan, instant: bool) -> Result<(Value, Timings)> {
     let started = Instant::now();
+    context.check()?;
     let evaluator = Evaluator { context, grid };
     let time_evaluation = || {
         let elapsed = started.elapsed();
@@ -280,7 +279,7 @@ fn evaluate(context: &Context<'_>, grid: Grid, plan: &Plan, instant: bool) -> Re
         Plan::Scalar(plan) => {
             let column = evaluator.scalar(plan)?;
             let times = time_evaluation();
-            (finish::scalar(column, grid, instant), times)
+            (finish::scalar(context, column, grid, instant)?, times)
         }
         Plan::Vector(plan) => {
             let rows = evaluator.rows(plan)?;
@@ -292,24 +291,11 @@ fn evaluate(context: &Context<'_>, grid: Grid, plan: &Plan, instant: bool) -> Re
         Plan::Range(plan) => {
             let series = evaluator.samples(plan)?;
             let times = time_evaluation();
-            (finish::raw_matrix(series), times)
+            (finish::raw_matrix(context, series)?, times)
         }
     };
     timings.result = finishing.elapsed();
     Ok((value, timings))
-}
-
-fn check_result(value: &Value, limits: &Limits) -> Result<()> {
-    let got = match value {
-        Value::Scalar { .. } | Value::String { .. } => 1,
-        Value::Vector(samples) => samples.len() as u64,
-        Value::Matrix(series) => series.iter().map(|series| series.values.len() as u64).sum(),
-    };
-    let limit = limits.result_points_max;
-    if got > limit {
-        return Err(QueryError::Limit { name: "result_points_max", limit, got });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Nodes are evaluated one after the other, each on all threads, so what was held when a node began and what it returned is all
 //! that is held when it ends. The profile is only kept when somebody asks for it.
 
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -48,8 +49,9 @@ pub(super) struct Usage {
     samples: AtomicU64,
     series: AtomicU64,
     encoded_bytes: AtomicU64,
+    result_points: AtomicU64,
     select_nanoseconds: AtomicU64,
-    profile: Option<Mutex<HashMap<usize, Spent>>>,
+    profile: Option<Mutex<HashMap<NodeId, Spent>>>,
 }
 
 /// What one node took, with all below it.
@@ -101,6 +103,11 @@ impl Usage {
         self.samples.fetch_add(count, Relaxed) + count
     }
 
+    /// Counts points of the answer; gives all so far.
+    pub(super) fn add_result_points(&self, count: u64) -> u64 {
+        self.result_points.fetch_add(count, Relaxed) + count
+    }
+
     pub(super) fn add_encoded_bytes(&self, bytes: u64) {
         self.encoded_bytes.fetch_add(bytes, Relaxed);
     }
@@ -139,7 +146,7 @@ impl Usage {
     }
 
     /// A node ends with these rows, and holds nothing else.
-    pub(super) fn end(&self, mark: Mark, node: usize, rows: &[Row]) {
+    pub(super) fn end(&self, mark: Mark, node: NodeId, rows: &[Row]) {
         let cells: u64 = rows.iter().map(|row| row.values.len() as u64).sum();
         self.cells.set(mark.cells.saturating_add(cells));
         self.held.set(mark.held.saturating_add(cells.saturating_mul(CELL_BYTES)));
@@ -147,7 +154,7 @@ impl Usage {
     }
 
     /// Puts down what a node took since `mark`.
-    pub(super) fn record(&self, mark: Mark, node: usize, rows: usize) {
+    pub(super) fn record(&self, mark: Mark, node: NodeId, rows: usize) {
         let (Some(profile), Some((started, before))) = (&self.profile, mark.started) else { return };
         let mut profile = profile.lock().unwrap_or_else(PoisonError::into_inner);
         let spent = profile.entry(node).or_default();
@@ -158,15 +165,19 @@ impl Usage {
     }
 
     /// What the node took; `None` when it was not evaluated by itself.
-    pub(super) fn spent(&self, node: usize) -> Option<Spent> {
+    pub(super) fn spent(&self, node: NodeId) -> Option<Spent> {
         let profile = self.profile.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         profile.get(&node).copied()
     }
 }
 
-/// What a node is known by in the profile: plans do not move while they are evaluated.
-pub(super) fn node_id<T>(plan: &T) -> usize {
-    std::ptr::from_ref(plan).addr()
+/// What a node is known by in the profile: plans do not move while they are evaluated. A part of a node may have its address, but not
+/// its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct NodeId(usize, TypeId);
+
+pub(super) fn node_id<T: 'static>(plan: &T) -> NodeId {
+    NodeId(std::ptr::from_ref(plan).addr(), TypeId::of::<T>())
 }
 
 #[cfg(test)]
@@ -178,25 +189,26 @@ mod tests {
     #[test]
     fn a_node_that_ends_holds_its_rows_only() {
         let usage = Usage::new(true);
+        let nodes = [1, 2, 3];
         let (outer, inner) = (usage.begin(), usage.begin());
         assert_eq!(usage.add_cells(100), 800);
         let row = Row { labels: Labels::empty(), drop_name: false, values: vec![0.0; 10] };
-        usage.end(inner, 1, std::slice::from_ref(&row));
+        usage.end(inner, node_id(&nodes[0]), std::slice::from_ref(&row));
         assert_eq!(usage.add_bytes(0), 80);
         assert_eq!(usage.keep_bytes(1000), 1080);
-        usage.end(outer, 2, &[]);
+        usage.end(outer, node_id(&nodes[1]), &[]);
         assert_eq!(usage.add_bytes(0), 1000);
         assert_eq!((usage.cells_peak(), usage.bytes_peak()), (100, 1800));
-        assert_eq!(usage.spent(1).map(|spent| (spent.runs, spent.rows)), Some((1, 1)));
-        assert!(usage.spent(3).is_none());
+        assert_eq!(usage.spent(node_id(&nodes[0])).map(|spent| (spent.runs, spent.rows)), Some((1, 1)));
+        assert!(usage.spent(node_id(&nodes[2])).is_none());
     }
 
     #[test]
     fn without_a_profile_nothing_is_put_down() {
         let usage = Usage::new(false);
-        let mark = usage.begin();
-        usage.end(mark, 1, &[]);
-        assert!(usage.spent(1).is_none());
+        let (node, mark) = (1, usage.begin());
+        usage.end(mark, node_id(&node), &[]);
+        assert!(usage.spent(node_id(&node)).is_none());
         assert_eq!(usage.add_cells(u64::MAX), CELL_BYTES.saturating_mul(u64::MAX).min(u64::MAX >> 16));
     }
 }
