@@ -4,7 +4,8 @@
 //! 1. The query's own thread begins. The work of most queries is over before [`ALONE`], so they wait for nobody but the
 //!    operating system.
 //! 2. What is left goes to the shared threads, behind the other queries that wait for them.
-//! 3. While somebody waits, a turn is over after [`TURN`]: each task stops behind its current item, and the query queues up again.
+//! 3. While another query is there, a turn is over after [`TURN`]: each task stops behind its current item, and the query queues up
+//!    again. Also one that has its turn already is there: a thread of it that waits for the others may have begun a task of ours.
 //!
 //! So a query waits for one turn of each other query, however long they are, and alone it is never interrupted. Tasks are cut by
 //! the number of items only: the answer does not depend on who else is there.
@@ -21,7 +22,7 @@ use crate::error::{QueryError, Result};
 
 /// How long a query's own thread computes before it asks for the shared ones.
 const ALONE: Duration = Duration::from_micros(500);
-/// How long a query has the shared threads while others wait.
+/// How long a query has the shared threads while others want them.
 const TURN: Duration = Duration::from_millis(2);
 /// Fewer items than this are not worth a task of their own.
 const TASK_ITEMS_MIN: usize = 16;
@@ -34,8 +35,8 @@ const SORT_MIN: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Threads {
     pool: ThreadPool,
-    /// Queries that have work for the threads and wait for their turn.
-    waiting: AtomicUsize,
+    /// Queries that have work for the threads, whether they wait or have their turn.
+    queries: AtomicUsize,
 }
 
 /// A run of items that are computed one after the other.
@@ -83,7 +84,7 @@ impl Threads {
             .thread_name(|i| format!("query-{i}"))
             .build()
             .map_err(|error| QueryError::Threads(error.to_string()))?;
-        Ok(Self { pool, waiting: AtomicUsize::new(0) })
+        Ok(Self { pool, queries: AtomicUsize::new(0) })
     }
 
     /// The results of `item` for each number below `count`, in order; `init` makes what a task reuses from item to item. Of several
@@ -174,7 +175,7 @@ impl Threads {
         while tasks.iter().enumerate().any(|(at, task)| work.goes_on(at, task)) {
             self.in_turn(|| {
                 let started = Instant::now();
-                let is_over = || self.waiting.load(Relaxed) > 0 && started.elapsed() >= TURN;
+                let is_over = || self.queries.load(Relaxed) > 1 && started.elapsed() >= TURN;
                 let tasks = tasks.par_iter_mut().enumerate().with_max_len(1);
                 tasks.for_each(|(at, task)| work.advance(at, task, is_over));
             });
@@ -184,11 +185,18 @@ impl Threads {
 
     /// Runs `work` on the shared threads, behind those who wait for them already.
     fn in_turn(&self, work: impl FnOnce() + Send) {
-        self.waiting.fetch_add(1, Relaxed);
-        self.pool.install(|| {
-            self.waiting.fetch_sub(1, Relaxed);
-            work();
-        });
+        self.queries.fetch_add(1, Relaxed);
+        let _leave_in_the_end = Leave(&self.queries);
+        self.pool.install(work);
+    }
+}
+
+/// A query has no work for the threads any more.
+struct Leave<'a>(&'a AtomicUsize);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
