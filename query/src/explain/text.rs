@@ -60,11 +60,23 @@ fn write_node(f: &mut Formatter<'_>, node: &Node, level: usize) -> fmt::Result {
     if let Some(selection) = &node.selection {
         write_selection(f, selection, &indent)?;
     }
-    if let Some(Reads { series, samples, encoded_bytes }) = node.reads {
-        write!(f, "{indent}{CONTINUED}read {series} series, {samples} samples")?;
-        writeln!(f, ", {} encoded", bytes(encoded_bytes))?;
+    if let Some(reads) = node.reads {
+        write_reads(f, reads, &indent)?;
     }
     node.inputs.iter().try_for_each(|input| write_node(f, input, level + 1))
+}
+
+fn write_reads(f: &mut Formatter<'_>, reads: Reads, indent: &str) -> fmt::Result {
+    let Reads { series, samples, encoded_bytes } = reads;
+    if series == 0 {
+        let unit = if samples == 1 { "point" } else { "points" };
+        return writeln!(f, "{indent}{CONTINUED}read {samples} {unit} of the subquery");
+    }
+    writeln!(
+        f,
+        "{indent}{CONTINUED}read {series} series, {samples} samples, {} encoded",
+        bytes(encoded_bytes)
+    )
 }
 
 fn write_selection(f: &mut Formatter<'_>, selection: &Selection, indent: &str) -> fmt::Result {
@@ -72,6 +84,9 @@ fn write_selection(f: &mut Formatter<'_>, selection: &Selection, indent: &str) -
     write!(f, "{indent}{CONTINUED}about {series_estimated} series")?;
     if series_estimated_max > series_estimated {
         write!(f, ", at most {series_estimated_max}")?;
+    }
+    if selection.window_ms > 0 {
+        write!(f, ", windows of {}", format_duration(selection.window_ms))?;
     }
     writeln!(f, ", from {} to {}", seconds(*start), seconds(*end))?;
     for matcher in &selection.matchers {

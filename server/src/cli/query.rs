@@ -297,6 +297,29 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_is_asked_for_as_text_or_as_json() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        for (flags, expected) in [
+            (vec!["--explain"], vec!["format=text"]),
+            (vec!["--analyze"], vec!["analyze=true", "format=text"]),
+            (vec!["--explain", "--analyze", "--json"], vec!["analyze=true"]),
+        ] {
+            let line = <Line as clap::Parser>::try_parse_from([vec!["query", "up"], flags].concat()).unwrap();
+            let (path, parameters) = request(&line.args, 0).unwrap();
+            let texts = parameters.iter().map(|(name, value)| format!("{name}={value}"));
+            let wanted: Vec<String> = texts.filter(|text| !text.starts_with("query=")).collect();
+            assert_eq!(
+                (path, wanted),
+                ("/api/v1/explain", expected.into_iter().map(str::to_owned).collect())
+            );
+        }
+    }
+
+    #[test]
     fn a_range_without_a_step_ends_with_the_newest_point() {
         #[derive(Debug, clap::Parser)]
         struct Line {

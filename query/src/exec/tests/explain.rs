@@ -81,7 +81,7 @@ fn an_analysis_says_who_read_what() {
     for part in [
         "evaluated at 5 steps of 15s from 0 to 60\n",
         "\n  aggregate sum by (dc) [adds up cells as they come, keeps no rows of series]  (",
-        "\n    select [fused into the node above]\n        about 100 series, from ",
+        "\n    select [fused into the node above]\n        about 100 series, windows of 5m, from ",
         "\n        read 100 series, 500 samples, ",
         "\n175 series, 875 samples, at most ",
     ] {
