@@ -1,7 +1,8 @@
 //! The least HTTP/1.1 client that can send a body and read a status, so that the generator takes few cycles.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use crate::Outcome;
 
@@ -24,21 +25,37 @@ impl Connection {
 
     /// Sends a POST request; any status but 2xx is an error.
     pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> Outcome<()> {
-        self.request("POST", path, body)
+        self.request("POST", path, body).map(drop)
     }
 
-    pub(crate) fn get(&mut self, path: &str) -> Outcome<()> {
+    /// Sends a GET request; gives the body.
+    pub(crate) fn get(&mut self, path: &str) -> Outcome<Vec<u8>> {
         self.request("GET", path, b"")
     }
 
-    fn request(&mut self, method: &str, path: &str, body: &[u8]) -> Outcome<()> {
+    /// Waits a moment for an answer to begin.
+    pub(crate) fn has_answer(&mut self) -> std::io::Result<bool> {
+        self.stream.get_ref().set_read_timeout(Some(Duration::from_millis(20)))?;
+        match self.stream.fill_buf() {
+            Ok(bytes) => Ok(!bytes.is_empty()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> std::io::Result<()> {
         let stream = self.stream.get_mut();
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
             body.len()
         )?;
-        stream.write_all(body)?;
+        stream.write_all(body)
+    }
+
+    fn request(&mut self, method: &str, path: &str, body: &[u8]) -> Outcome<Vec<u8>> {
+        self.send(method, path, body)?;
         let mut status = String::new();
         self.stream.read_line(&mut status)?;
         let (mut length, mut is_chunked, mut line) = (0, false, String::new());
@@ -52,7 +69,7 @@ impl Connection {
         }
         let answer = if is_chunked { self.chunks()? } else { self.bytes(length)? };
         if status.split(' ').nth(1).is_some_and(|code| code.starts_with('2')) {
-            return Ok(());
+            return Ok(answer);
         }
         Err(format!("{method} {path}: {}: {}", status.trim(), String::from_utf8_lossy(&answer)).into())
     }

@@ -6,6 +6,7 @@
 //! cargo bench -p timberline-workspace --bench load -- --hosts 100 --hours 12
 //! cargo bench -p timberline-workspace --bench load -- --replay --hours 2    and kill -9, restart: 28.8 million samples to replay
 //! cargo bench -p timberline-workspace --bench load -- --queries    and ask queries afterwards
+//! cargo bench -p timberline-workspace --bench load -- --contention    and ask short queries while full scans run
 //! cargo bench -p timberline-workspace --bench load -- \
 //!     --server 'victoria-metrics -storageDataPath={dir} -httpListenAddr=127.0.0.1:{port}'
 //! ```
@@ -13,6 +14,7 @@
 //! nearly for itself. CPU seconds are the server process's own. Compare servers in one sitting.
 
 mod client;
+mod contention;
 mod cpu_only;
 mod process;
 mod queries;
@@ -57,6 +59,9 @@ struct Arguments {
     /// Asks queries once everything is there, and prints what each takes.
     #[arg(long)]
     queries: bool,
+    /// Measures short queries while full scans run, and how soon a query ends whose client hangs up.
+    #[arg(long)]
+    contention: bool,
     /// The server's command, with {dir} and {port}; this repository's server when it is missing.
     #[arg(long)]
     server: Option<String>,
@@ -121,6 +126,9 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     }
     if arguments.queries {
         queries::run(&server, port)?;
+    }
+    if arguments.contention {
+        contention::run(port)?;
     }
     println!("memory:  {} MB at most", server.peak_memory_bytes()? >> 20);
     let disk = folder_bytes(folder.path())?;

@@ -39,7 +39,7 @@ impl ServerProcess {
         loop {
             let ready = Connection::open(port).map_err(Into::into).and_then(|mut c| c.get("/health"));
             match ready {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(error) if start.elapsed() > Duration::from_secs(30) => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }

@@ -14,7 +14,7 @@ const RUNS_MIN: u32 = 5;
 const HOUR_S: u64 = 3600;
 
 /// When a query is evaluated.
-enum At {
+pub(crate) enum At {
     /// At the end of the first hour.
     Instant,
     /// Through the first hour, with this step in seconds; a step of an hour gives its end alone.
@@ -66,7 +66,8 @@ pub(crate) fn run(server: &ServerProcess, port: u16) -> Outcome<()> {
     Ok(())
 }
 
-fn path(at: &At, query: &str) -> String {
+/// The path that asks for `query`.
+pub(crate) fn path(at: &At, query: &str) -> String {
     let (start, end) = (START_NS / 1_000_000_000, START_NS / 1_000_000_000 + HOUR_S);
     let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
     // Without its cache VictoriaMetrics evaluates each query anew, as we do.

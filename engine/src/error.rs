@@ -74,6 +74,12 @@ pub enum Error {
         /// What was asked for.
         got: u64,
     },
+    /// Whoever asked for series wants no more of them.
+    #[error("the selection was broken off after {found} series")]
+    BrokenOff {
+        /// The series that it had found in one head or block.
+        found: u64,
+    },
     /// The database was closed.
     #[error("the database is closed")]
     Closed,

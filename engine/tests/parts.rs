@@ -1,6 +1,6 @@
 //! The parts of a series: known by time, number and statistics before they are decoded.
 
-use timberline_engine::{Db, Labels, Matcher, Options, Samples, TimeRange};
+use timberline_engine::{Db, Error, Labels, Matcher, Options, Samples, TimeRange, Watch};
 
 #[test]
 fn parts_tell_what_they_hold_before_they_are_decoded() {
@@ -43,4 +43,28 @@ fn parts_tell_what_they_hold_before_they_are_decoded() {
         }
     }
     assert_eq!(samples.values[30], 5.0);
+}
+
+#[test]
+fn a_selection_breaks_off_when_nobody_wants_it_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Db::open(directory.path(), Options { background: false, ..Options::default() }).unwrap();
+    let mut appender = db.appender().unwrap();
+    for i in 0..5000 {
+        let labels = Labels::from_pairs([("__name__", "up"), ("i", &i.to_string())]).unwrap();
+        appender.series(&labels, [(1, 1.0)]).unwrap();
+    }
+    appender.commit().unwrap();
+    for place in ["head", "block"] {
+        let select = |series_max: u64| {
+            let goes_on = |found| found <= series_max;
+            let snapshot = db.snapshot();
+            snapshot.select_watched(&[], TimeRange::ALL, Watch::new(&goes_on)).map(|found| found.len())
+        };
+        assert_eq!(select(5000).unwrap(), 5000, "{place}");
+        // It looks now and then, so it finds a few more.
+        let Err(Error::BrokenOff { found }) = select(2000) else { panic!("not broken off in the {place}") };
+        assert!((2001..4000).contains(&found), "{found} in the {place}");
+        db.flush().unwrap();
+    }
 }

@@ -29,7 +29,8 @@ static EXECUTOR: LazyLock<Executor> = LazyLock::new(|| {
         query_samples_max: 1_000_000,
         selector_series_max: 1000,
         query_steps_max: 1000,
-        query_points_max: 1_000_000,
+        query_memory_bytes_max: 8 << 20,
+        result_points_max: 1_000_000,
     };
     let options = ExecutorOptions { threads: 1, timeout: TIMEOUT, limits, ..ExecutorOptions::default() };
     Executor::new(options).unwrap()

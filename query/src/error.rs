@@ -40,7 +40,7 @@ pub enum QueryError {
     #[error("query was canceled in expression evaluation")]
     Canceled,
     /// The query's deadline passed.
-    #[error("query timed out in expression evaluation")]
+    #[error("query timed out in expression evaluation: past query_timeout or the timeout of the request")]
     Timeout,
     /// The storage engine failed to answer.
     #[error(transparent)]
@@ -75,6 +75,17 @@ impl QueryError {
             Self::Canceled => ErrorKind::Canceled,
             Self::Timeout => ErrorKind::Timeout,
             Self::Storage(_) | Self::Threads(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// The configuration name of the limit that is the reason, if one is.
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Limit { name, .. } => Some(name),
+            Self::Resolution { .. } => Some("query_steps_max"),
+            Self::Timeout => Some("query_timeout"),
+            _ => None,
         }
     }
 

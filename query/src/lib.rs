@@ -5,6 +5,7 @@
 pub mod ast;
 mod error;
 mod exec;
+pub mod explain;
 pub mod histogram;
 pub mod parser;
 mod plan;
@@ -16,4 +17,4 @@ mod value;
 pub use error::{ErrorKind, QueryError, Result};
 pub use exec::{Cancel, Executor, ExecutorOptions, Limits, Query};
 pub use parser::{ParseError, format_duration, parse, parse_duration, parse_selector};
-pub use value::{MatrixSeries, Outcome, QueryStats, Value, VectorSample};
+pub use value::{MatrixSeries, Outcome, QueryStats, Timings, Value, VectorSample};

@@ -6,7 +6,8 @@ use timberline_engine::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationExpr, Edges, Expr,
-    FillValues, MatrixSelector, NumberLiteral, StringLiteral, Subquery, VectorMatching, VectorSelector,
+    FillValues, Grouping, MatrixSelector, NumberLiteral, StringLiteral, Subquery, VectorMatching,
+    VectorSelector,
 };
 use crate::parser::{format_duration, is_bare_grouping_label, is_bare_matcher_label, is_bare_metric_name};
 
@@ -323,6 +324,15 @@ impl Display for Operator<'_> {
     }
 }
 
+/// How vectors pair up, as it stands behind an operator.
+pub(crate) struct Matching<'a>(pub(crate) &'a VectorMatching);
+
+impl Display for Matching<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write_matching(f, self.0)
+    }
+}
+
 fn write_matching(f: &mut Formatter<'_>, matching: &VectorMatching) -> fmt::Result {
     let group = match matching.cardinality {
         Cardinality::ManyToOne => Some("group_left"),
@@ -370,12 +380,22 @@ impl Display for AggregateHead<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.op)?;
         let grouping = &self.0.grouping;
-        if grouping.without || !grouping.labels.is_empty() {
-            f.write_str(if grouping.without { " without " } else { " by " })?;
-            write_labels(f, &grouping.labels)?;
-            f.write_char(' ')?;
+        let space = if grouping.without || !grouping.labels.is_empty() { " " } else { "" };
+        write!(f, "{}{space}", GroupBy(grouping))
+    }
+}
+
+/// ` by (…)` or ` without (…)`; nothing when it is one group.
+pub(crate) struct GroupBy<'a>(pub(crate) &'a Grouping);
+
+impl Display for GroupBy<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Grouping { without, labels } = self.0;
+        if !without && labels.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        f.write_str(if *without { " without " } else { " by " })?;
+        write_labels(f, labels)
     }
 }
 

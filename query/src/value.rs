@@ -1,6 +1,7 @@
 //! What a query answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use timberline_engine::{Histogram, Labels};
 
@@ -61,6 +62,29 @@ pub struct QueryStats {
     pub samples: u64,
     /// Series selected, counted once per selector.
     pub series: u64,
+    /// The most cells (a series at a step) that were held at once.
+    pub points_peak: u64,
+    /// The most memory that rows, selected series and native histograms took at once, bytes. Buffers of threads are not counted.
+    pub memory_bytes_peak: u64,
+}
+
+/// Where the time of an evaluation went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Planning, and finding series in the indexes.
+    pub preparation: Duration,
+    /// Reading and computing.
+    pub evaluation: Duration,
+    /// Making the answer of the last rows: names, order.
+    pub result: Duration,
+}
+
+impl Timings {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.preparation + self.evaluation + self.result
+    }
 }
 
 /// The answer to a query.
@@ -74,4 +98,9 @@ pub struct Outcome {
     pub infos: Vec<String>,
     /// What the evaluation touched.
     pub stats: QueryStats,
+    /// The samples that each step looked at, when [`Query::count_samples`](crate::Query::count_samples) asks for them. A sample
+    /// counts at each step whose window it is in, as Prometheus counts.
+    pub step_samples: Option<Vec<u64>>,
+    /// Where the time went.
+    pub timings: Timings,
 }

@@ -5,6 +5,7 @@
 mod cardinality;
 mod damage;
 mod deletes;
+mod explain;
 mod operations;
 mod reads;
 mod remote_write;

@@ -208,7 +208,7 @@ fn a_query_ends_when_its_client_hangs_up_and_the_queue_for_queries_is_bounded() 
         // Nothing but the client ends the query below.
         config.query_timeout = Duration::from_secs(24 * 3600);
         config.query_steps_max = 1_000_000;
-        config.query_points_max = u64::MAX;
+        config.query_memory_bytes_max = u64::MAX;
     });
     write_counter(&server);
     let mut connection = TcpStream::connect(server.address).unwrap();

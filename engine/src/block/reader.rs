@@ -19,6 +19,7 @@ use crate::matcher::Matcher;
 use crate::samples::Samples;
 use crate::time::TimeRange;
 use crate::tombstones::{Deleted, Tombstones};
+use crate::watch::Watch;
 
 /// An open block, less what its tombstones hide. Only the names of its labels and its metadata are on the heap.
 #[derive(Clone, Debug)]
@@ -146,15 +147,16 @@ impl Block {
     /// Calls `each` with the series that satisfy all matchers and have a chunk that overlaps `range`, sorted by labels.
     ///
     /// # Errors
-    /// [`Error::Corruption`].
+    /// [`Error::Corruption`]; [`Error::BrokenOff`] when `watch` says so.
     pub fn select(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        watch: Watch<'_>,
         mut each: impl FnMut(BlockSeries<'_>),
     ) -> Result<()> {
         let mut packer = Packer::default();
-        self.touching(matchers, range, |Touching { id, chunks, deleted }| {
+        self.touching(matchers, range, watch, |Touching { id, chunks, deleted }| {
             each(BlockSeries { labels: self.index.pack_labels(id, &mut packer)?, chunks, deleted });
             Ok(())
         })
@@ -173,6 +175,17 @@ impl Block {
         Ok(ids)
     }
 
+    /// How many series satisfy the matchers, if the block has samples in `range`; their own samples are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
+        if !self.meta().range.overlaps(range) {
+            return Ok(0);
+        }
+        Ok(matching(&*self.index, matchers)?.cardinality())
+    }
+
     /// As [`touching`](Self::touching), the ids without the series of which nothing is left inside `range`.
     fn left(
         &self,
@@ -180,7 +193,7 @@ impl Block {
         range: TimeRange,
         mut each: impl FnMut(u32) -> Result<()>,
     ) -> Result<()> {
-        self.touching(matchers, range, |series| {
+        self.touching(matchers, range, Watch::default(), |series| {
             let is_left = match &series.deleted {
                 None => true,
                 Some(deleted) => series.chunks.iter().any(|(_, times)| self.is_left(times, deleted, range)),
@@ -219,12 +232,14 @@ impl Block {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        watch: Watch<'_>,
         mut each: impl FnMut(Touching<'_>) -> Result<()>,
     ) -> Result<()> {
         if !self.meta().range.overlaps(range) {
             return Ok(());
         }
         let mut chunks = Vec::new();
+        let mut looked_at = 0;
         for id in matching(&*self.index, matchers)?.iter() {
             chunks.clear();
             self.index.chunks(id, &mut chunks)?;
@@ -237,6 +252,8 @@ impl Block {
                 }
             }
             if !chunks.is_empty() {
+                looked_at += 1;
+                watch.look(looked_at)?;
                 each(Touching { id, chunks: &chunks, deleted })?;
             }
         }
@@ -348,6 +365,14 @@ impl Block {
         }
         let statistics = self.index.statistics(chunk.statistics)?;
         Ok(EncodedColumns { timestamps, values, statistics, range: times.range, count: times.count })
+    }
+
+    /// The length of a chunk's two columns as they are stored, bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn encoded_bytes(&self, chunk: ChunkRef, times: &TimesEntry) -> Result<usize> {
+        Ok(self.unit(times.offset)?.len() + self.unit(chunk.values)?.len())
     }
 
     fn unit(&self, offset: u64) -> Result<&[u8]> {

@@ -274,6 +274,13 @@ impl GroupChunk {
         decode_column(slice(values), samples as usize, out)
     }
 
+    /// The length of a column and its timestamps, bytes.
+    #[must_use]
+    pub fn encoded_bytes(&self, column: usize) -> usize {
+        let ChunkColumn { timestamps, values, .. } = self.columns[column];
+        (timestamps.end - timestamps.start + values.end - values.start) as usize
+    }
+
     /// How many samples a column has.
     #[must_use]
     pub fn samples(&self, column: usize) -> usize {

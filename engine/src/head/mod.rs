@@ -42,6 +42,7 @@ use crate::time::TimeRange;
 use crate::wal::{
     GROUP_WIDTH_MAX, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Replay, Rows, Wal, encode_batch,
 };
+use crate::watch::Watch;
 use keys::{KeyTable, Places, Slot};
 use shard::{Place, Shard};
 use turnstile::Turnstile;
@@ -367,10 +368,23 @@ impl Head {
     ///
     /// # Errors
     /// None; the result is that of all sources of series.
-    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<HeadSeries>> {
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        watch: Watch<'_>,
+    ) -> Result<Vec<HeadSeries>> {
         let mut found = Vec::new();
-        self.shards.iter().try_for_each(|shard| shard.read().select(matchers, range, &mut found))?;
+        self.shards.iter().try_for_each(|shard| shard.read().select(matchers, range, watch, &mut found))?;
         Ok(found)
+    }
+
+    /// How many series these are; their samples are not looked at.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    pub fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
+        self.shards.iter().map(|shard| shard.read().count_series(matchers, range)).sum()
     }
 
     /// The labels of these series; in no order.

@@ -17,6 +17,7 @@ use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
 use crate::wal::RowRef;
+use crate::watch::Watch;
 
 /// A definition in the log that is this far ahead of the last one is damage, not a sign that others are lost.
 const MISSING_GROUPS_MAX: usize = 1 << 20;
@@ -231,6 +232,11 @@ impl Shard {
         }))
     }
 
+    /// How many series satisfy the matchers and are in a group with a sample near `range`.
+    pub(super) fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
+        Ok(self.series_ids(matchers, range)?.count() as u64)
+    }
+
     /// The labels of the series that satisfy the matchers and have a sample near `range`.
     pub(super) fn labels(&self, matchers: &[Matcher], range: TimeRange, out: &mut Vec<Labels>) -> Result<()> {
         out.extend(self.series_ids(matchers, range)?.map(|id| self.labels_of(id)));
@@ -293,6 +299,7 @@ impl Shard {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        watch: Watch<'_>,
         out: &mut Vec<HeadSeries>,
     ) -> Result<()> {
         for id in self.series_ids(matchers, range)? {
@@ -302,6 +309,7 @@ impl Shard {
             let buffered = group.buffered(column, range).map(Arc::new);
             if !chunks.is_empty() || buffered.is_some() {
                 out.push(HeadSeries { labels: self.labels_of(id), column, chunks, buffered });
+                watch.look(out.len())?;
             }
         }
         Ok(())

@@ -13,6 +13,9 @@ use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
 use crate::tombstones::Deleted;
 
+/// A timestamp and a value.
+const BUFFERED_SAMPLE_BYTES: usize = size_of::<i64>() + size_of::<f64>();
+
 /// Samples of one series in one place, sorted by time.
 #[derive(Clone, Debug)]
 pub struct Part(pub(super) Place);
@@ -57,6 +60,17 @@ impl Series {
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// What it takes in memory, bytes, without its labels and without what it shares with other series.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let buffered = |part: &Part| match &part.0 {
+            Place::Buffer(samples) => samples.timestamps.len() * BUFFERED_SAMPLE_BYTES,
+            Place::Block(..) | Place::Trimmed(..) | Place::Head(..) => 0,
+        };
+        let buffers: usize = self.parts.iter().map(buffered).sum();
+        size_of::<Self>() + self.parts.len() * size_of::<Part>() + buffers
     }
 
     /// Whether the parts follow each other in time. Only then do the samples and the statistics of each count as they are;
@@ -144,6 +158,20 @@ impl Part {
             Place::Block(_, _, times) | Place::Trimmed(_, _, times, _) => times.count as usize,
             Place::Head(chunk, column) => chunk.samples(*column),
             Place::Buffer(samples) => samples.timestamps.len(),
+        }
+    }
+
+    /// The bytes that [`decode`](Self::decode) reads.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] when the chunk does not check out.
+    pub fn encoded_bytes(&self) -> Result<usize> {
+        match &self.0 {
+            Place::Block(block, chunk, times) | Place::Trimmed(block, chunk, times, _) => {
+                block.encoded_bytes(*chunk, times)
+            }
+            Place::Head(chunk, column) => Ok(chunk.encoded_bytes(*column)),
+            Place::Buffer(samples) => Ok(samples.timestamps.len() * BUFFERED_SAMPLE_BYTES),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::index::{ChunkRef, TimesEntry};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
+use crate::watch::Watch;
 
 /// A head that takes no more rows, and is about to become blocks.
 #[derive(Clone, Debug)]
@@ -55,17 +56,31 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Corruption`](crate::Error::Corruption) when an index does not check out.
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>> {
+        self.select_watched(matchers, range, Watch::default())
+    }
+
+    /// The same, as long as `watch` wants it to go on.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select); [`Error::BrokenOff`](crate::Error::BrokenOff).
+    pub fn select_watched(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        watch: Watch<'_>,
+    ) -> Result<Vec<Series>> {
         let mut found: Vec<Series> = Vec::new();
         // What one block gave is in order already.
         let mut in_order = 0;
         for block in &self.blocks {
             let before = found.len();
-            block.select(matchers, range, |series| found.push(from_block(block, series, range)))?;
+            block.select(matchers, range, watch, |series| found.push(from_block(block, series, range)))?;
             in_order = if before == 0 { found.len() } else { in_order };
         }
         for head in self.heads() {
-            found.extend(head.select(matchers, range)?.into_iter().map(|s| from_head(s, range)));
+            found.extend(head.select(matchers, range, watch)?.into_iter().map(|s| from_head(s, range)));
         }
+        watch.ask(found.len())?;
         if in_order < found.len() {
             merge_parts(&mut found);
         }

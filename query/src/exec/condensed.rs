@@ -167,16 +167,26 @@ fn read(
     scratch: &mut Scratch,
 ) -> Result<bool> {
     let is_whole = |part: &Part| needs.are_whole(windows, part);
-    if !series.is_ordered() || !series.parts().iter().any(is_whole) {
+    // Who counts the samples of each step has to see them.
+    if context.tally.is_some() || !series.is_ordered() || !series.parts().iter().any(is_whole) {
         return Ok(false);
     }
     let Scratch { samples, known, condensed, .. } = scratch;
     known.forget();
     condensed.hidden.clear();
+    let (mut chunks, mut bytes) = (0, 0);
     let outcome = series.read_with(samples, |part, out| {
         let statistics = if is_whole(part) { part.statistics()? } else { None };
-        Ok(statistics.is_some_and(|statistics| condensed.stand_in(needs, part, &statistics, out)))
+        let stands_in =
+            statistics.is_some_and(|statistics| condensed.stand_in(needs, part, &statistics, out));
+        chunks += u64::from(stands_in);
+        if !stands_in && context.usage.has_profile() {
+            bytes += part.encoded_bytes()?;
+        }
+        Ok(stands_in)
     });
+    context.usage.add_condensed_chunks(chunks);
+    context.usage.add_encoded_bytes(bytes as u64);
     select::leave_out_if_damaged(context, series, outcome, samples)?;
     if !samples.histograms.is_empty() {
         native::forget_hints(samples);

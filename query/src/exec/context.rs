@@ -4,14 +4,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use timberline_engine::{Matcher, Series, Snapshot, TimeRange};
+use timberline_engine::{Matcher, Series, Snapshot, TimeRange, Watch};
 
 use super::Limits;
 use super::annotations::{Annotations, position};
 use super::native;
 use super::shared::SharedRows;
+use super::tally::Tally;
+use super::threads::Threads;
+use super::usage::Usage;
 use crate::ast::Span;
 use crate::error::{QueryError, Result};
+use crate::explain::Reads;
 use crate::value::QueryStats;
 
 /// A handle that ends a running query from outside. Clones share one state.
@@ -62,6 +66,7 @@ impl Cancel {
 /// The shared state of one evaluation.
 pub(super) struct Context<'q> {
     pub(super) snapshot: &'q Snapshot,
+    pub(super) threads: &'q Threads,
     pub(super) limits: &'q Limits,
     pub(super) lookback_ms: i64,
     /// The native histograms that cells name.
@@ -72,14 +77,16 @@ pub(super) struct Context<'q> {
     text: &'q str,
     annotations: Mutex<Annotations>,
     annotations_made: AtomicU64,
-    samples: AtomicU64,
-    series: AtomicU64,
-    points: AtomicU64,
+    /// What was used so far.
+    pub(super) usage: Usage,
+    /// The samples that each step looks at, if somebody wants to know.
+    pub(super) tally: Option<Tally>,
 }
 
 impl<'q> Context<'q> {
     pub(super) fn new(
         snapshot: &'q Snapshot,
+        threads: &'q Threads,
         limits: &'q Limits,
         lookback_ms: i64,
         text: &'q str,
@@ -87,6 +94,7 @@ impl<'q> Context<'q> {
     ) -> Self {
         Self {
             snapshot,
+            threads,
             limits,
             lookback_ms,
             histograms: native::List::default(),
@@ -95,9 +103,8 @@ impl<'q> Context<'q> {
             text,
             annotations: Mutex::default(),
             annotations_made: AtomicU64::new(0),
-            samples: AtomicU64::new(0),
-            series: AtomicU64::new(0),
-            points: AtomicU64::new(0),
+            usage: Usage::default(),
+            tally: None,
         }
     }
 
@@ -110,19 +117,29 @@ impl<'q> Context<'q> {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let series = self.snapshot.select(matchers, range)?;
+        let started = Instant::now();
+        let limit = self.limits.selector_series_max;
+        let too_many = |got| QueryError::Limit { name: "selector_series_max", limit, got };
+        let goes_on = |found| found <= limit && self.check().is_ok();
+        let series = match self.snapshot.select_watched(matchers, range, Watch::new(&goes_on)) {
+            Err(timberline_engine::Error::BrokenOff { found }) => {
+                return Err(self.check().err().unwrap_or_else(|| too_many(found)));
+            }
+            selected => selected?,
+        };
         self.snapshot.damage().for_each(|text| self.warn(text));
-        let (got, limit) = (series.len() as u64, self.limits.selector_series_max);
-        if got > limit {
-            return Err(QueryError::Limit { name: "selector_series_max", limit, got });
+        if series.len() as u64 > limit {
+            return Err(too_many(series.len() as u64));
         }
-        self.series.fetch_add(got, Relaxed);
+        self.usage.add_series(series.len() as u64, started.elapsed());
+        let bytes: usize = series.iter().map(Series::memory_bytes).sum();
+        self.check_memory(self.usage.add_bytes(bytes as u64))?;
         Ok(series)
     }
 
     /// Counts samples that were read.
     pub(super) fn charge_samples(&self, count: usize) -> Result<()> {
-        let got = self.samples.fetch_add(count as u64, Relaxed) + count as u64;
+        let got = self.usage.add_samples(count as u64);
         let limit = self.limits.query_samples_max;
         if got > limit {
             return Err(QueryError::Limit { name: "query_samples_max", limit, got });
@@ -132,12 +149,29 @@ impl<'q> Context<'q> {
 
     /// Counts cells before memory is taken for them.
     pub(super) fn charge_points(&self, rows: usize, steps: usize) -> Result<()> {
-        let count = (rows as u64).saturating_mul(steps as u64);
-        let limit = self.limits.query_points_max;
-        let before = self.points.fetch_add(count.min(limit.saturating_add(1)), Relaxed);
-        let got = before.saturating_add(count);
+        self.check_memory(self.usage.add_cells((rows as u64).saturating_mul(steps as u64)))
+    }
+
+    /// Counts memory that is only freed when the query ends.
+    pub(super) fn charge_kept_bytes(&self, bytes: usize) -> Result<()> {
+        self.check_memory(self.usage.keep_bytes(bytes as u64))
+    }
+
+    /// Counts points of the answer before it is made.
+    pub(super) fn charge_result(&self, points: usize) -> Result<()> {
+        let got = self.usage.add_result_points(points as u64);
+        let limit = self.limits.result_points_max;
         if got > limit {
-            return Err(QueryError::Limit { name: "query_points_max", limit, got });
+            return Err(QueryError::Limit { name: "result_points_max", limit, got });
+        }
+        // Each has a time and a value, of which the value is there already.
+        self.check_memory(self.usage.add_bytes((points * size_of::<i64>()) as u64))
+    }
+
+    fn check_memory(&self, got: u64) -> Result<()> {
+        let limit = self.limits.query_memory_bytes_max;
+        if got > limit {
+            return Err(QueryError::Limit { name: "query_memory_bytes_max", limit, got });
         }
         Ok(())
     }
@@ -164,7 +198,9 @@ impl<'q> Context<'q> {
     }
 
     pub(super) fn stats(&self) -> QueryStats {
-        QueryStats { samples: self.samples.load(Relaxed), series: self.series.load(Relaxed) }
+        let Reads { samples, series, .. } = self.usage.reads();
+        let (points_peak, memory_bytes_peak) = (self.usage.cells_peak(), self.usage.bytes_peak());
+        QueryStats { samples, series, points_peak, memory_bytes_peak }
     }
 
     /// The texts of the warnings and of the infos.

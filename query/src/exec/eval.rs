@@ -1,6 +1,5 @@
 //! Evaluates plan nodes on a grid: vectors to rows, scalars to one column.
 
-use rayon::prelude::*;
 use timberline_engine::{KnownTimes, Labels, Matcher, Samples, Series, TimeRange};
 
 use super::context::Context;
@@ -8,6 +7,7 @@ use super::grid::{Grid, Windows, millis_to_nanos};
 use super::native::is_float;
 use super::pipeline::{Pipeline, Source, Stage};
 use super::row::{ABSENT, Row, is_absent};
+use super::usage::node_id;
 use super::{aggregate, binary, finish, functions, histogram, info, select, shared, windowed};
 use crate::error::Result;
 use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, Shift, VectorPlan};
@@ -26,6 +26,13 @@ impl<'q> Evaluator<'q> {
     /// The rows of a vector expression; each has a sample at some step.
     pub(super) fn rows(&self, plan: &'q VectorPlan) -> Result<Vec<Row>> {
         self.context.check()?;
+        let mark = self.context.usage.begin();
+        let rows = self.evaluate(plan)?;
+        self.context.usage.end(mark, node_id(plan), &rows);
+        Ok(rows)
+    }
+
+    fn evaluate(&self, plan: &'q VectorPlan) -> Result<Vec<Row>> {
         match plan {
             VectorPlan::Select { .. }
             | VectorPlan::SelectTimestamps { .. }
@@ -83,7 +90,7 @@ impl<'q> Evaluator<'q> {
                 histogram::quantile(self, &quantiles, *quantile_span, &self.rows(input)?, *input_span)
             }
             VectorPlan::Invariant(plan) => {
-                let mut rows = Self { grid: self.grid.first(), ..*self }.rows(plan)?;
+                let mut rows = self.once(|first| first.rows(plan))?;
                 self.context.charge_points(rows.len(), self.grid.steps)?;
                 for row in &mut rows {
                     row.values.resize(self.grid.steps, row.values[0]);
@@ -91,6 +98,17 @@ impl<'q> Evaluator<'q> {
                 Ok(rows)
             }
         }
+    }
+
+    /// Evaluates what is the same at each step at the first.
+    fn once<T>(&self, evaluate: impl FnOnce(Self) -> Result<T>) -> Result<T> {
+        let first = Self { grid: self.grid.first(), ..*self };
+        let Some(tally) = &self.context.tally else { return evaluate(first) };
+        tally.begin_grid(first.grid.steps);
+        let value = evaluate(first);
+        let samples = tally.end_grid().into_iter().sum();
+        tally.add_at_each_step(samples);
+        value
     }
 
     /// The numbers of a scalar expression.
@@ -111,7 +129,7 @@ impl<'q> Evaluator<'q> {
                 pairs.map(|(a, b)| extreme(a, b)).collect()
             }
             ScalarPlan::Invariant(plan) => {
-                let mut column = Self { grid: self.grid.first(), ..*self }.scalar(plan)?;
+                let mut column = self.once(|first| first.scalar(plan))?;
                 if let Some(&value) = column.first() {
                     column.resize(steps, value);
                 }
@@ -159,7 +177,7 @@ impl<'q> Evaluator<'q> {
 
     /// The times that are read for `windows`. Histograms without buckets are compared to the one before, also to one that is before
     /// the first window.
-    fn needed(&self, windows: &Windows, without_buckets: bool) -> TimeRange {
+    pub(super) fn needed(&self, windows: &Windows, without_buckets: bool) -> TimeRange {
         let mut needed = windows.needed();
         if without_buckets && !needed.is_empty() {
             needed.start = needed.start.saturating_sub(millis_to_nanos(self.context.lookback_ms));
@@ -194,7 +212,12 @@ impl<'q> Evaluator<'q> {
             return Ok((Vec::new(), grid));
         }
         self.context.charge_points(1, grid.steps)?;
-        Ok((Self { grid, ..*self }.rows(inner)?, grid))
+        let inside = Self { grid, ..*self };
+        let Some(tally) = &self.context.tally else { return Ok((inside.rows(inner)?, grid)) };
+        tally.begin_grid(grid.steps);
+        let rows = inside.rows(inner);
+        tally.end_grid();
+        Ok((rows?, grid))
     }
 
     fn stage(&self, op: &'q MapOp) -> Result<Stage> {
@@ -223,11 +246,24 @@ impl<'q> Evaluator<'q> {
 
     /// The samples of a range vector at the first step, for a query that asks for just them.
     pub(super) fn samples(&self, plan: &'q RangePlan) -> Result<Vec<(Labels, Samples)>> {
+        let mark = self.context.usage.begin();
+        let series = self.read_range(plan)?;
+        self.context.usage.record(mark, node_id(plan), series.len());
+        Ok(series)
+    }
+
+    fn read_range(&self, plan: &'q RangePlan) -> Result<Vec<(Labels, Samples)>> {
+        let count = |samples: &Samples| {
+            if let Some(tally) = &self.context.tally {
+                tally.add(samples.values.len());
+            }
+        };
         match &plan.input {
             RangeInput::Series(matchers) => {
                 let windows = self.windows(plan.range_ms, plan.shift);
                 let series = self.context.select(matchers, windows.needed())?;
-                let read = |series: &Series| {
+                let read = |(): &mut (), at: usize| {
+                    let series: &Series = &series[at];
                     self.context.check()?;
                     let mut samples = Samples::default();
                     select::read_without_markers(
@@ -236,16 +272,20 @@ impl<'q> Evaluator<'q> {
                         &mut KnownTimes::default(),
                         &mut samples,
                     )?;
+                    count(&samples);
+                    // A timestamp and a value each.
+                    self.context.charge_points(2, samples.values.len())?;
                     Ok((series.labels().clone(), samples))
                 };
-                series.par_iter().map(read).collect()
+                self.context.threads.map(series.len(), || (), read)
             }
             RangeInput::Subquery { plan: inner, step_ms } => {
                 let (rows, grid) = self.subquery(plan, inner, *step_ms)?;
-                let rows = finish::remove_names(rows)?;
+                let rows = finish::remove_names(self.context.threads, rows)?;
                 let to_samples = |row: Row| {
                     let mut samples = Samples::default();
                     select::samples_of_row(self.context, &row.values, grid, &mut samples);
+                    count(&samples);
                     (row.labels, samples)
                 };
                 Ok(rows.into_iter().map(to_samples).collect())

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use rayon::prelude::*;
 use timberline_engine::histogram::cell;
 use timberline_engine::{Histogram, Labels, Samples};
 
 use super::context::Context;
 use super::grid::{Grid, nanos_to_millis};
-use super::row::{Row, is_absent, is_metadata_label, is_present};
+use super::row::{Row, is_metadata_label, is_present};
+use super::threads::Threads;
 use crate::error::{QueryError, Result};
 use crate::value::{MatrixSeries, Value, VectorSample};
 
@@ -63,51 +63,62 @@ pub(super) fn merge(rows: Vec<Row>) -> Result<Vec<Row>> {
 }
 
 /// Removes the names of the rows whose name was dropped on the way, which only now can make series equal.
-pub(super) fn remove_names(mut rows: Vec<Row>) -> Result<Vec<Row>> {
-    let rename = |row: &mut Row| {
+pub(super) fn remove_names(threads: &Threads, mut rows: Vec<Row>) -> Result<Vec<Row>> {
+    if !rows.iter().any(|row| row.drop_name) {
+        return Ok(rows);
+    }
+    let renamed = threads.map_mut(&mut rows, |row| {
         let is_renamed =
             std::mem::take(&mut row.drop_name) && row.labels.iter().any(|(name, _)| is_metadata_label(name));
         if is_renamed {
             row.labels = row.labels.retain(|name| !is_metadata_label(name));
         }
-        is_renamed
-    };
-    let any_renamed = rows.par_iter_mut().map(rename).reduce(|| false, |a, b| a || b);
-    if any_renamed { merge(rows) } else { Ok(rows) }
+        Ok(is_renamed)
+    })?;
+    if renamed.contains(&true) { merge(rows) } else { Ok(rows) }
 }
 
 /// The value of a scalar expression.
-pub(super) fn scalar(column: Vec<f64>, grid: Grid, instant: bool) -> Value {
+pub(super) fn scalar(context: &Context<'_>, column: Vec<f64>, grid: Grid, instant: bool) -> Result<Value> {
+    context.charge_result(column.len())?;
     if instant {
         let value = column.first().copied().unwrap_or(f64::NAN);
-        return Value::Scalar { timestamp_ms: grid.start_ms, value };
+        return Ok(Value::Scalar { timestamp_ms: grid.start_ms, value });
     }
     let timestamps_ms = (0..grid.steps).map(|step| grid.time_ms(step)).collect();
     let histograms = Vec::new();
-    Value::Matrix(vec![MatrixSeries { labels: Labels::empty(), timestamps_ms, values: column, histograms }])
+    let labels = Labels::empty();
+    Ok(Value::Matrix(vec![MatrixSeries { labels, timestamps_ms, values: column, histograms }]))
 }
 
 /// The value of an instant query: the rows have one step. Their order stays.
-pub(super) fn vector(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Value {
+pub(super) fn vector(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Result<Value> {
+    context.charge_result(rows.len())?;
     let samples = rows.into_iter().filter_map(|row| {
         let value = row.values.first().copied().filter(|&value| is_present(value))?;
         let histogram = context.histogram(value).cloned();
         Some(VectorSample { labels: row.labels, timestamp_ms: grid.start_ms, value, histogram })
     });
-    Value::Vector(samples.collect())
+    Ok(Value::Vector(samples.collect()))
 }
 
 /// The value of a range query.
-pub(super) fn matrix(context: &Context<'_>, rows: Vec<Row>, grid: Grid) -> Value {
-    let mut series: Vec<MatrixSeries> =
-        rows.into_par_iter().filter_map(|row| matrix_series(context, row, grid)).collect();
-    series.par_sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(series)
+pub(super) fn matrix(context: &Context<'_>, mut rows: Vec<Row>, grid: Grid) -> Result<Value> {
+    let series = context.threads.map_mut(&mut rows, |row| {
+        context.check()?;
+        matrix_series(context, row, grid)
+    });
+    let mut series: Vec<MatrixSeries> = series?.into_iter().flatten().collect();
+    context.threads.sort_by(&mut series, |a, b| a.labels.cmp(&b.labels));
+    Ok(Value::Matrix(series))
 }
 
-fn matrix_series(context: &Context<'_>, row: Row, grid: Grid) -> Option<MatrixSeries> {
-    let mut values = row.values;
-    let timestamps_ms: Vec<i64> = if values.iter().any(|&value| is_absent(value)) {
+/// The row's series; its cells are taken.
+fn matrix_series(context: &Context<'_>, row: &mut Row, grid: Grid) -> Result<Option<MatrixSeries>> {
+    let mut values = std::mem::take(&mut row.values);
+    let points = values.iter().filter(|&&value| is_present(value)).count();
+    context.charge_result(points)?;
+    let timestamps_ms: Vec<i64> = if points < values.len() {
         let times =
             (0..grid.steps).filter(|&step| is_present(values[step])).map(|step| grid.time_ms(step)).collect();
         values.retain(|&value| is_present(value));
@@ -116,7 +127,8 @@ fn matrix_series(context: &Context<'_>, row: Row, grid: Grid) -> Option<MatrixSe
         (0..grid.steps).map(|step| grid.time_ms(step)).collect()
     };
     let histograms = own_histograms(context, &mut values);
-    (!values.is_empty()).then_some(MatrixSeries { labels: row.labels, timestamps_ms, values, histograms })
+    let labels = row.labels.clone();
+    Ok((points > 0).then_some(MatrixSeries { labels, timestamps_ms, values, histograms }))
 }
 
 /// The histograms that `values` name. They are named by their place in this list then.
@@ -134,7 +146,8 @@ fn own_histograms(context: &Context<'_>, values: &mut [f64]) -> Vec<Arc<Histogra
 }
 
 /// The value of an instant query of a range vector: the samples themselves.
-pub(super) fn raw_matrix(series: Vec<(Labels, Samples)>) -> Value {
+pub(super) fn raw_matrix(context: &Context<'_>, series: Vec<(Labels, Samples)>) -> Result<Value> {
+    context.charge_result(series.iter().map(|(_, samples)| samples.values.len()).sum())?;
     let mut matrix: Vec<MatrixSeries> = series
         .into_iter()
         .filter(|(_, samples)| !samples.values.is_empty())
@@ -146,7 +159,7 @@ pub(super) fn raw_matrix(series: Vec<(Labels, Samples)>) -> Value {
         })
         .collect();
     matrix.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(matrix)
+    Ok(Value::Matrix(matrix))
 }
 
 #[cfg(test)]
@@ -161,18 +174,21 @@ mod tests {
 
     #[test]
     fn names_are_removed_and_disjoint_rows_joined() {
+        let threads = Threads::new(1).unwrap();
         let rows =
-            remove_names(vec![row("a", true, &[1.0, ABSENT]), row("b", true, &[ABSENT, 2.0])]).unwrap();
+            remove_names(&threads, vec![row("a", true, &[1.0, ABSENT]), row("b", true, &[ABSENT, 2.0])])
+                .unwrap();
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].labels.to_string(), r#"{env="1"}"#);
         assert_eq!(rows[0].values, [1.0, 2.0]);
-        let kept = remove_names(vec![row("a", true, &[1.0]), row("b", false, &[2.0])]).unwrap();
+        let kept = remove_names(&threads, vec![row("a", true, &[1.0]), row("b", false, &[2.0])]).unwrap();
         assert_eq!(kept.len(), 2);
     }
 
     #[test]
     fn two_samples_with_equal_labels_at_one_step_are_an_error() {
-        let error = remove_names(vec![row("a", true, &[1.0]), row("b", true, &[2.0])]).unwrap_err();
+        let rows = vec![row("a", true, &[1.0]), row("b", true, &[2.0])];
+        let error = remove_names(&Threads::new(1).unwrap(), rows).unwrap_err();
         assert_eq!(error.to_string(), "vector cannot contain metrics with the same labelset");
     }
 }

@@ -2,7 +2,6 @@
 //! what is at most that. Native histograms in the same vector are answered beside them.
 
 use hashbrown::HashMap;
-use rayon::prelude::*;
 use timberline_engine::histogram::cell;
 use timberline_engine::{Labels, METRIC_NAME};
 
@@ -164,9 +163,12 @@ fn evaluate_native(
         let values: Vec<f64> = (0..row.values.len()).map(&mut cell).collect();
         Ok(Row { labels: row.labels.clone(), drop_name: true, values })
     };
-    let natives = rows.par_iter().enumerate().filter(|(_, row)| context.any_histogram(&row.values));
-    let results: Result<Vec<Row>> = natives.map(evaluate_one).collect();
-    Ok(results?.into_iter().filter(|row| !row.is_empty()).collect())
+    let results = context.threads.map(
+        rows.len(),
+        || (),
+        |(), at| context.any_histogram(&rows[at].values).then(|| evaluate_one((at, &rows[at]))).transpose(),
+    );
+    Ok(results?.into_iter().flatten().filter(|row| !row.is_empty()).collect())
 }
 
 fn evaluate_classic(
@@ -180,7 +182,7 @@ fn evaluate_classic(
         context.check()?;
         Ok(Row { labels: histogram.labels.clone(), drop_name: true, values: cells_of(histogram) })
     };
-    let results: Result<Vec<Row>> = histograms.par_iter().map(evaluate_one).collect();
+    let results = context.threads.map(histograms.len(), || (), |(), at| evaluate_one(&histograms[at]));
     Ok(results?.into_iter().filter(|row| !row.is_empty()).collect())
 }
 

@@ -4,8 +4,7 @@
 //! `job` are equal, and per step the newest one of a metric counts, so labels may change over time.
 
 use hashbrown::HashMap;
-use rayon::prelude::*;
-use timberline_engine::{KnownTimes, Labels, METRIC_NAME, MatchOp, Matcher, Samples, Series, is_stale};
+use timberline_engine::{KnownTimes, Labels, METRIC_NAME, MatchOp, Matcher, Samples, is_stale};
 
 use super::eval::Evaluator;
 use super::finish;
@@ -72,7 +71,9 @@ impl Infos {
         let windows = evaluator.windows(evaluator.context.lookback_ms, plan.shift);
         let series = evaluator.context.select(&matchers, windows.needed())?;
         evaluator.context.charge_points(series.len(), evaluator.grid.steps)?;
-        let read = |samples: &mut Samples, series: &Series| {
+        let read = |samples: &mut Samples, at: usize| {
+            let series = &series[at];
+            evaluator.context.check()?;
             select::read(evaluator.context, series, &mut KnownTimes::default(), samples)?;
             if !samples.histograms.is_empty() {
                 let series = super::row::format_labels(series.labels());
@@ -86,8 +87,7 @@ impl Infos {
             });
             Ok(Info { labels: series.labels().clone(), newest })
         };
-        let read: Result<Vec<Info>> = series.par_iter().map_init(Samples::default, read).collect();
-        infos.series = read?;
+        infos.series = evaluator.context.threads.map(series.len(), Samples::default, read)?;
         for (at, info) in infos.series.iter().enumerate() {
             let name = info.labels.metric_name().unwrap_or_default();
             if !infos.names.iter().any(|known| known == name) {

@@ -9,6 +9,7 @@ mod binary;
 mod condensed;
 mod context;
 mod eval;
+mod explain;
 mod finish;
 mod functions;
 mod grid;
@@ -20,20 +21,26 @@ mod rollup;
 mod row;
 mod select;
 mod shared;
+mod tally;
+mod threads;
+mod usage;
 mod windowed;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use timberline_engine::Snapshot;
 
 use crate::ast::Expr;
 use crate::error::{QueryError, Result};
+use crate::explain::{Analysis, Explanation};
 use crate::plan::{self, Bounds, Plan};
-use crate::value::{Outcome, Value};
+use crate::value::{Outcome, Timings, Value};
 use context::Context;
 use eval::Evaluator;
 use grid::Grid;
+use tally::Tally;
+use threads::Threads;
+use usage::Usage;
 
 pub(crate) use annotations::go_number;
 pub(crate) use binary::scalar_binary;
@@ -50,8 +57,10 @@ pub struct Limits {
     pub selector_series_max: u64,
     /// Steps of a range query.
     pub query_steps_max: u64,
-    /// Points evaluated, intermediate results included; a point takes 8 bytes of memory.
-    pub query_points_max: u64,
+    /// Points of the answer.
+    pub result_points_max: u64,
+    /// Memory of rows, selected series and native histograms at one time, bytes.
+    pub query_memory_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -60,7 +69,8 @@ impl Default for Limits {
             query_samples_max: 50_000_000,
             selector_series_max: 1_000_000,
             query_steps_max: 11_000,
-            query_points_max: 100_000_000,
+            result_points_max: 20_000_000,
+            query_memory_bytes_max: 1 << 30,
         }
     }
 }
@@ -107,20 +117,22 @@ pub struct Query {
     pub step_ms: i64,
     /// Replaces [`ExecutorOptions::lookback_delta_ms`].
     pub lookback_delta_ms: Option<i64>,
+    /// Whether to count the samples that each step looks at, which takes time.
+    pub count_samples: bool,
 }
 
 impl Query {
     /// An instant query at `time_ms`.
     #[must_use]
     pub fn instant(text: impl Into<String>, expr: Expr, time_ms: i64) -> Self {
-        let (start_ms, end_ms) = (time_ms, time_ms);
-        Self { text: text.into(), expr, start_ms, end_ms, step_ms: 0, lookback_delta_ms: None }
+        Self::range(text, expr, time_ms, time_ms, 0)
     }
 
     /// A range query.
     #[must_use]
     pub fn range(text: impl Into<String>, expr: Expr, start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
-        Self { text: text.into(), expr, start_ms, end_ms, step_ms, lookback_delta_ms: None }
+        let text = text.into();
+        Self { text, expr, start_ms, end_ms, step_ms, lookback_delta_ms: None, count_samples: false }
     }
 
     fn is_instant(&self) -> bool {
@@ -128,11 +140,11 @@ impl Query {
     }
 }
 
-/// Executes queries on threads of its own.
+/// Executes queries: in the thread that asks, and what is worth more on threads that all queries share.
 #[derive(Debug)]
 pub struct Executor {
     options: ExecutorOptions,
-    pool: ThreadPool,
+    threads: Threads,
 }
 
 impl Executor {
@@ -141,12 +153,8 @@ impl Executor {
     /// # Errors
     /// [`QueryError::Threads`] when the operating system refuses them.
     pub fn new(options: ExecutorOptions) -> Result<Self> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(options.threads)
-            .thread_name(|i| format!("query-{i}"))
-            .build()
-            .map_err(|error| QueryError::Threads(error.to_string()))?;
-        Ok(Self { options, pool })
+        let threads = Threads::new(options.threads)?;
+        Ok(Self { options, threads })
     }
 
     /// The options it was made with.
@@ -160,6 +168,64 @@ impl Executor {
     /// # Errors
     /// See [`QueryError`]; [`QueryError::kind`] says whose fault it is.
     pub fn execute(&self, snapshot: &Snapshot, query: &Query, cancel: &Cancel) -> Result<Outcome> {
+        let started = Instant::now();
+        let (grid, plan) = self.plan(query)?;
+        let mut context = self.context(snapshot, query, cancel);
+        context.tally = query.count_samples.then(|| Tally::new(grid.steps));
+        self.run(context, grid, &plan, query, started.elapsed())
+    }
+
+    /// Explains how `query` is evaluated over `snapshot`; with `analyze` it is evaluated, and the explanation says what that took.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn explain(
+        &self,
+        snapshot: &Snapshot,
+        query: &Query,
+        cancel: &Cancel,
+        analyze: bool,
+    ) -> Result<Explanation> {
+        let started = Instant::now();
+        let (grid, plan) = self.plan(query)?;
+        let mut context = self.context(snapshot, query, cancel);
+        if !analyze {
+            return explain::explain(&context, grid, &plan);
+        }
+        context.usage = Usage::new(true);
+        let planned = started.elapsed();
+        let (_, mut timings) = evaluate(&context, grid, &plan, query.is_instant())?;
+        timings.preparation += planned;
+        let mut explanation = explain::explain(&context, grid, &plan)?;
+        let stats = context.stats();
+        let (warnings, infos) = context.into_annotations();
+        explanation.analysis = Some(Analysis { timings, stats, warnings, infos });
+        Ok(explanation)
+    }
+
+    fn context<'q>(&'q self, snapshot: &'q Snapshot, query: &'q Query, cancel: &Cancel) -> Context<'q> {
+        let lookback_ms = query.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
+        let cancel = cancel.with_timeout(self.options.timeout);
+        Context::new(snapshot, &self.threads, &self.options.limits, lookback_ms, &query.text, cancel)
+    }
+
+    fn run(
+        &self,
+        mut context: Context<'_>,
+        grid: Grid,
+        plan: &Plan,
+        query: &Query,
+        planned: Duration,
+    ) -> Result<Outcome> {
+        let (value, mut timings) = evaluate(&context, grid, plan, query.is_instant())?;
+        timings.preparation += planned;
+        let stats = context.stats();
+        let step_samples = context.tally.take().map(Tally::into_counts);
+        let (warnings, infos) = context.into_annotations();
+        Ok(Outcome { value, warnings, infos, stats, step_samples, timings })
+    }
+
+    fn plan(&self, query: &Query) -> Result<(Grid, Plan)> {
         let grid = self.grid(query)?;
         let bounds = Bounds {
             start_ms: grid.start_ms,
@@ -174,13 +240,7 @@ impl Executor {
                 "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
             )));
         }
-        let lookback_ms = query.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
-        let cancel = cancel.with_timeout(self.options.timeout);
-        let context = Context::new(snapshot, &self.options.limits, lookback_ms, &query.text, cancel);
-        let value = self.pool.install(|| evaluate(&context, grid, plan, query.is_instant()))?;
-        let stats = context.stats();
-        let (warnings, infos) = context.into_annotations();
-        Ok(Outcome { value, warnings, infos, stats })
+        Ok((grid, plan))
     }
 
     fn grid(&self, query: &Query) -> Result<Grid> {
@@ -205,21 +265,39 @@ impl Executor {
     }
 }
 
-fn evaluate(context: &Context<'_>, grid: Grid, plan: Plan, instant: bool) -> Result<Value> {
+fn evaluate(context: &Context<'_>, grid: Grid, plan: &Plan, instant: bool) -> Result<(Value, Timings)> {
+    let started = Instant::now();
+    context.check()?;
     let evaluator = Evaluator { context, grid };
-    match plan {
-        Plan::String(value) => Ok(Value::String { timestamp_ms: grid.start_ms, value }),
-        Plan::Scalar(plan) => Ok(finish::scalar(evaluator.scalar(&plan)?, grid, instant)),
-        Plan::Vector(plan) => {
-            let rows = finish::remove_names(evaluator.rows(&plan)?)?;
-            Ok(if instant {
-                finish::vector(context, rows, grid)
-            } else {
-                finish::matrix(context, rows, grid)
-            })
+    let time_evaluation = || {
+        let elapsed = started.elapsed();
+        let preparation = context.usage.select_time().min(elapsed);
+        (Instant::now(), Timings { preparation, evaluation: elapsed - preparation, ..Timings::default() })
+    };
+    let (value, (finishing, mut timings)) = match plan {
+        Plan::String(value) => {
+            (Value::String { timestamp_ms: grid.start_ms, value: value.clone() }, time_evaluation())
         }
-        Plan::Range(plan) => Ok(finish::raw_matrix(evaluator.samples(&plan)?)),
-    }
+        Plan::Scalar(plan) => {
+            let column = evaluator.scalar(plan)?;
+            let times = time_evaluation();
+            (finish::scalar(context, column, grid, instant)?, times)
+        }
+        Plan::Vector(plan) => {
+            let rows = evaluator.rows(plan)?;
+            let times = time_evaluation();
+            let rows = finish::remove_names(context.threads, rows)?;
+            let finish = if instant { finish::vector } else { finish::matrix };
+            (finish(context, rows, grid)?, times)
+        }
+        Plan::Range(plan) => {
+            let series = evaluator.samples(plan)?;
+            let times = time_evaluation();
+            (finish::raw_matrix(context, series)?, times)
+        }
+    };
+    timings.result = finishing.elapsed();
+    Ok((value, timings))
 }
 
 #[cfg(test)]

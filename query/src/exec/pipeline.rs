@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use timberline_engine::{Histogram, KnownTimes, Labels, METRIC_NAME, Samples, Series};
 
 use super::annotations::is_counter_name;
@@ -245,10 +244,23 @@ impl<'q> Pipeline<'q> {
                 self.roll_up(plan, windows, param.as_deref(), at, scratch, cells)?;
             }
         }
+        self.count_samples(scratch, cells);
         for stage in &self.stages {
             stage.apply(self.context, cells)?;
         }
         Ok(any_present(cells))
+    }
+
+    /// Counts what each step looked at, for those who want to know.
+    fn count_samples(&self, scratch: &Scratch, cells: &[f64]) {
+        let Some(tally) = &self.context.tally else { return };
+        match &self.source {
+            Source::Rows(_) | Source::Shared(_) => {}
+            Source::Instant { .. } => tally.add_cells(cells),
+            Source::Rollup { windows, .. } | Source::SubqueryRollup { windows, .. } => {
+                tally.add_windows(windows, &scratch.samples.timestamps);
+            }
+        }
     }
 
     /// Evaluates a function of windows of the samples in `scratch`, which are those of row `at`.
@@ -266,7 +278,8 @@ impl<'q> Pipeline<'q> {
         let floats = samples.histograms.is_empty();
         rollup.times = known.version(&samples.timestamps).filter(|_| is_read && floats);
         if floats {
-            rollup::evaluate(plan.function, windows, param, samples, rollup, cells);
+            let work = rollup::Work { function: plan.function, windows, param, samples };
+            rollup::evaluate_in_parts(self.context, &work, rollup, cells)?;
         } else {
             let (context, labels) = (self.context, self.labels(at));
             let request = native::RollupRequest { context, plan, labels, windows, param, samples };
@@ -281,7 +294,8 @@ impl<'q> Pipeline<'q> {
         if let Source::Rows(rows) = &mut self.source {
             let mut rows = std::mem::take(rows);
             let drops_name = self.stages.iter().any(Stage::drops_name);
-            rows.par_iter_mut().try_for_each(|row| {
+            self.context.threads.map_mut(&mut rows, |row| {
+                self.context.check()?;
                 row.drop_name |= drops_name;
                 self.stages.iter().try_for_each(|stage| stage.apply(self.context, &mut row.values))
             })?;
@@ -289,18 +303,11 @@ impl<'q> Pipeline<'q> {
             return Ok(rows);
         }
         self.context.charge_points(self.len(), self.steps())?;
-        let rows: Result<Vec<Option<Row>>> = (0..self.len())
-            .into_par_iter()
-            .map_init(Scratch::default, |scratch, at| {
-                let mut values = vec![ABSENT; self.steps()];
-                let any = self.fill(at, scratch, &mut values)?;
-                Ok(any.then(|| Row {
-                    labels: self.labels(at).clone(),
-                    drop_name: self.drop_name(at),
-                    values,
-                }))
-            })
-            .collect();
+        let rows = self.context.threads.map(self.len(), Scratch::default, |scratch, at| {
+            let mut values = vec![ABSENT; self.steps()];
+            let any = self.fill(at, scratch, &mut values)?;
+            Ok(any.then(|| Row { labels: self.labels(at).clone(), drop_name: self.drop_name(at), values }))
+        });
         Ok(rows?.into_iter().flatten().collect())
     }
 

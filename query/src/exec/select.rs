@@ -22,6 +22,11 @@ pub(super) fn read(
     if !samples.histograms.is_empty() {
         native::forget_hints(samples);
     }
+    if context.usage.has_profile() {
+        // A part that does not check out was told of above.
+        let bytes: usize = series.parts().iter().filter_map(|part| part.encoded_bytes().ok()).sum();
+        context.usage.add_encoded_bytes(bytes as u64);
+    }
     context.charge_samples(samples.values.len())
 }
 

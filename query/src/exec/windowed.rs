@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-use timberline_engine::{KnownTimes, Labels, METRIC_NAME, Samples, Series};
+use timberline_engine::{KnownTimes, Labels, METRIC_NAME, Samples, Series, TimeRange};
 
 use super::annotations::is_counter_name;
 use super::eval::Evaluator;
@@ -20,19 +19,24 @@ use crate::plan::{ExtendedPlan, RangeInput, Rollup, Shift, SmoothedPlan, Smoothi
 fn rows_of_series(
     evaluator: &Evaluator<'_>,
     series: &[Series],
+    windows: &Windows,
     drop_name: bool,
     fill: impl Fn(&Labels, &mut Samples, &mut [f64]) -> Result<()> + Sync,
 ) -> Result<Vec<Row>> {
     let (context, steps) = (evaluator.context, evaluator.grid.steps);
     context.charge_points(series.len(), steps)?;
-    let row = |samples: &mut Samples, series: &Series| {
+    let row = |samples: &mut Samples, at: usize| {
+        let series = &series[at];
         context.check()?;
         select::read_without_markers(context, series, &mut KnownTimes::default(), samples)?;
         let mut values = vec![ABSENT; steps];
         fill(series.labels(), samples, &mut values)?;
+        if let Some(tally) = &context.tally {
+            tally.add_windows(windows, &samples.timestamps);
+        }
         Ok(any_present(&values).then(|| Row { labels: series.labels().clone(), drop_name, values }))
     };
-    let rows: Result<Vec<Option<Row>>> = series.par_iter().map_init(Samples::default, row).collect();
+    let rows = context.threads.map(series.len(), Samples::default, row);
     Ok(rows?.into_iter().flatten().collect())
 }
 
@@ -87,6 +91,11 @@ impl Widened {
         });
         outcome
     }
+}
+
+/// The times that are read for windows with such edges.
+pub(super) fn needed(evaluator: &Evaluator<'_>, range_ms: i64, shift: Shift, edges: Edges) -> TimeRange {
+    Widened::new(evaluator, range_ms, shift, edges).windows.needed()
 }
 
 /// The samples in and around the window `(start, end]`; at least one.
@@ -190,7 +199,7 @@ pub(super) fn extended(evaluator: &Evaluator<'_>, plan: &ExtendedPlan) -> Result
         _ => wide.change(true, smoothed),
     };
     let context = evaluator.context;
-    let rows = rows_of_series(evaluator, &series, true, |labels, samples, cells| {
+    let rows = rows_of_series(evaluator, &series, &widened.windows, true, |labels, samples, cells| {
         if samples.histograms.is_empty() {
             widened.fill(samples, cells, of_floats);
             return Ok(());
@@ -228,7 +237,7 @@ pub(super) fn smoothed_selector(evaluator: &Evaluator<'_>, plan: &SmoothedPlan) 
     let widened = Widened::new(evaluator, 0, plan.shift, Edges::Smoothed);
     let context = evaluator.context;
     let series = context.select(&plan.matchers, widened.windows.needed())?;
-    rows_of_series(evaluator, &series, false, |labels, samples, cells| {
+    rows_of_series(evaluator, &series, &widened.windows, false, |labels, samples, cells| {
         if plan.without_buckets {
             native::keep_statistics(samples);
         }
@@ -267,19 +276,24 @@ pub(super) fn smoothing<'q>(evaluator: &Evaluator<'q>, plan: &'q SmoothingPlan) 
     let rows = match &plan.range.input {
         RangeInput::Series(matchers) => {
             let series = evaluator.context.select(matchers, windows.needed())?;
-            rows_of_series(evaluator, &series, true, fill)?
+            rows_of_series(evaluator, &series, &windows, true, fill)?
         }
         RangeInput::Subquery { plan: inner, step_ms } => {
             let (rows, grid) = evaluator.subquery(&plan.range, inner, *step_ms)?;
             evaluator.context.charge_points(rows.len(), evaluator.grid.steps)?;
-            let smoothed = rows.into_par_iter().map_init(Samples::default, |samples, row| {
+            let threads = evaluator.context.threads;
+            let rows = threads.map(rows.len(), Samples::default, |samples, at| {
+                let row = &rows[at];
+                evaluator.context.check()?;
                 select::samples_of_row(evaluator.context, &row.values, grid, samples);
                 evaluator.context.charge_samples(samples.values.len())?;
                 let mut values = vec![ABSENT; evaluator.grid.steps];
                 fill(&row.labels, samples, &mut values)?;
-                Ok(Row { labels: row.labels, drop_name: true, values })
+                if let Some(tally) = &evaluator.context.tally {
+                    tally.add_windows(&windows, &samples.timestamps);
+                }
+                Ok(Row { labels: row.labels.clone(), drop_name: true, values })
             });
-            let rows: Result<Vec<Row>> = smoothed.collect();
             rows?.into_iter().filter(|row| !row.is_empty()).collect()
         }
     };

@@ -74,6 +74,22 @@ impl Rollup {
         matches!(self, Self::Rate | Self::Increase)
     }
 
+    /// Whether each window is looked at from its first sample to its last; else what enters and leaves it is enough.
+    pub(crate) fn looks_at_whole_windows(self) -> bool {
+        matches!(
+            self,
+            Self::Deriv
+                | Self::Mad
+                | Self::PredictLinear
+                | Self::Quantile
+                | Self::Stddev
+                | Self::Stdvar
+                | Self::TimeOfMax
+                | Self::TimeOfMin
+                | Self::Zscore
+        )
+    }
+
     /// Whether the result depends on the evaluation time and not only on the window.
     pub(crate) fn uses_step_time(self) -> bool {
         self == Self::PredictLinear

@@ -39,6 +39,12 @@ pub(super) struct Args {
     /// Print the server's JSON as it is
     #[arg(long)]
     json: bool,
+    /// Print how the query is going to be evaluated instead of its answer
+    #[arg(long)]
+    explain: bool,
+    /// Evaluate the query and print how that went
+    #[arg(long)]
+    analyze: bool,
 }
 
 type Parameters = Vec<(&'static str, String)>;
@@ -49,9 +55,11 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     let answer = Client::new(&args.url).post_form(path, &parameters)?;
     let response = answer.map_err(|refusal| explain(&refusal, &args.expression))?;
     let mut out = io::stdout().lock();
-    if args.json {
+    if args.json || args.explain || args.analyze {
         io::copy(&mut response.into_body().into_reader(), &mut out)?;
-        writeln!(out)?;
+        if args.json {
+            writeln!(out)?;
+        }
         return Ok(());
     }
     let answer: Value = serde_json::from_reader(io::BufReader::new(response.into_body().into_reader()))
@@ -70,6 +78,20 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
 
 /// The path and the parameters.
 fn request(args: &Args, now_ns: i64) -> Result<(&'static str, Parameters), Error> {
+    let (path, mut parameters) = evaluation(args, now_ns)?;
+    if !args.explain && !args.analyze {
+        return Ok((path, parameters));
+    }
+    if args.analyze {
+        parameters.push(("analyze", "true".to_owned()));
+    }
+    if !args.json {
+        parameters.push(("format", "text".to_owned()));
+    }
+    Ok(("/api/v1/explain", parameters))
+}
+
+fn evaluation(args: &Args, now_ns: i64) -> Result<(&'static str, Parameters), Error> {
     let mut parameters = vec![("query", args.expression.clone())];
     let Some(start) = &args.start else {
         if let Some(time) = &args.time {
@@ -272,6 +294,29 @@ mod tests {
         let mixed = json!({"values": [[0, "1"], [20, "2"]], "histograms": [[10, histogram]]});
         assert_eq!(points(&mixed), [(0.0, 1.0), (10.0, 3.0), (20.0, 2.0)]);
         assert_eq!(render(&json!({"resultType": "scalar", "result": [1, "2"]})), "2\n");
+    }
+
+    #[test]
+    fn a_plan_is_asked_for_as_text_or_as_json() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        for (flags, expected) in [
+            (vec!["--explain"], vec!["format=text"]),
+            (vec!["--analyze"], vec!["analyze=true", "format=text"]),
+            (vec!["--explain", "--analyze", "--json"], vec!["analyze=true"]),
+        ] {
+            let line = <Line as clap::Parser>::try_parse_from([vec!["query", "up"], flags].concat()).unwrap();
+            let (path, parameters) = request(&line.args, 0).unwrap();
+            let texts = parameters.iter().map(|(name, value)| format!("{name}={value}"));
+            let wanted: Vec<String> = texts.filter(|text| !text.starts_with("query=")).collect();
+            assert_eq!(
+                (path, wanted),
+                ("/api/v1/explain", expected.into_iter().map(str::to_owned).collect())
+            );
+        }
     }
 
     #[test]

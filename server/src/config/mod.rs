@@ -68,8 +68,10 @@ pub struct Config {
     pub query_steps_max: u64,
     /// Series that one selector may select.
     pub selector_series_max: u64,
-    /// Points that one query may evaluate, intermediate results included.
-    pub query_points_max: u64,
+    /// Points that an answer may have.
+    pub result_points_max: u64,
+    /// Memory that one query may take, bytes.
+    pub query_memory_bytes_max: u64,
     /// How far an instant selector looks back.
     pub query_lookback: Duration,
     /// What is logged: a `tracing` filter.
@@ -98,7 +100,8 @@ impl Default for Config {
             query_samples_max: 50_000_000,
             query_steps_max: 11_000,
             selector_series_max: 1_000_000,
-            query_points_max: 100_000_000,
+            result_points_max: 20_000_000,
+            query_memory_bytes_max: 1 << 30,
             query_lookback: Duration::from_secs(300),
             log: "info".to_owned(),
         }
@@ -196,7 +199,8 @@ impl Config {
                 query_samples_max: self.query_samples_max,
                 selector_series_max: self.selector_series_max,
                 query_steps_max: self.query_steps_max,
-                query_points_max: self.query_points_max,
+                result_points_max: self.result_points_max,
+                query_memory_bytes_max: self.query_memory_bytes_max,
             },
             ..ExecutorOptions::default()
         }

@@ -228,11 +228,19 @@ pub static SETTINGS: &[Setting] = &[
         apply: |config, text| units::count(text).map(|value| config.selector_series_max = value as u64),
     },
     Setting {
-        name: "query-points-max",
+        name: "result-points-max",
         value_name: "N",
-        default: "100000000",
-        help: "Points that one query may evaluate, intermediate results included; larger queries get 422",
-        apply: |config, text| units::count(text).map(|value| config.query_points_max = value as u64),
+        default: "20000000",
+        help: "Points that the answer to a query may have; larger answers get 422",
+        apply: |config, text| units::count(text).map(|value| config.result_points_max = value as u64),
+    },
+    Setting {
+        name: "query-memory-bytes-max",
+        value_name: "SIZE",
+        default: "1GiB",
+        help: "Memory that the rows, selected series and native histograms of one query may take at a time; larger queries \
+               get 422",
+        apply: |config, text| units::bytes(text).map(|value| config.query_memory_bytes_max = value as u64),
     },
     Setting {
         name: "query-lookback",

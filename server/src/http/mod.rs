@@ -84,13 +84,14 @@ fn admin_routes() -> Router<SharedState> {
 }
 
 fn prometheus_routes() -> Router<SharedState> {
-    use prometheus::{info, labels, query, status, syntax};
+    use prometheus::{explain, info, labels, query, status, syntax};
     Router::new()
         .route("/api/v1/write", post(remote_write::write))
         .route("/api/v1/import", post(import_export::import))
         .route("/api/v1/export", get(import_export::export).post(import_export::export))
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
+        .route("/api/v1/explain", get(explain::explain).post(explain::explain))
         .route("/api/v1/format_query", get(syntax::format).post(syntax::format))
         .route("/api/v1/parse_query", get(syntax::parse).post(syntax::parse))
         .route("/api/v1/labels", get(labels::names).post(labels::names))

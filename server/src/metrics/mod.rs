@@ -85,12 +85,28 @@ pub struct Queries {
     pub samples_read: Counter,
     /// Queries that ended with an error, by its type.
     failed: Mutex<BTreeMap<&'static str, u64>>,
+    /// Those that ended for a limit, by its configuration name.
+    past_limits: Mutex<BTreeMap<&'static str, u64>>,
 }
 
+/// The limits that end a query, by their configuration names.
+const QUERY_LIMIT_NAMES: [&str; 7] = [
+    "query_queue_max",
+    "query_timeout",
+    "query_steps_max",
+    "query_samples_max",
+    "selector_series_max",
+    "result_points_max",
+    "query_memory_bytes_max",
+];
+
 impl Queries {
-    /// Counts a query that ended with an error.
-    pub fn fail(&self, error_type: &'static str) {
+    /// Counts a query that ended with an error, and the limit that was the reason.
+    pub fn fail(&self, error_type: &'static str, limit: Option<&'static str>) {
         *self.failed.lock().entry(error_type).or_default() += 1;
+        if let Some(limit) = limit {
+            *self.past_limits.lock().entry(limit).or_default() += 1;
+        }
     }
 
     /// Queries answered or failed so far.
@@ -175,7 +191,8 @@ mod tests {
         metrics.request("/write", 204, Duration::from_millis(3));
         metrics.request("/write", 400, Duration::from_secs(40));
         metrics.ingested(Protocol::Line).samples.add(10);
-        metrics.queries.fail("bad_data");
+        metrics.queries.fail("bad_data", None);
+        metrics.queries.fail("execution", Some("query_samples_max"));
         metrics.past_limits(&BTreeMap::from([("labels_max", 4)]));
         let replay = timberline_engine::ReplayState { bytes: 7, bytes_total: 9, ..Default::default() };
         let stats = timberline_engine::Stats { head_series: 5, ..Default::default() };
@@ -187,6 +204,8 @@ mod tests {
             "timberline_http_request_duration_seconds_count{path=\"/write\"} 2",
             "timberline_ingested_samples_total{protocol=\"line\"} 10",
             "timberline_queries_failed_total{error_type=\"bad_data\"} 1",
+            "timberline_queries_refused_by_limit_total{limit=\"query_samples_max\"} 1",
+            "timberline_queries_refused_by_limit_total{limit=\"query_timeout\"} 0",
             "timberline_refused_rows_by_limit_total{limit=\"labels_max\"} 4",
             "timberline_refused_rows_by_limit_total{limit=\"head_series_max\"} 0",
             "timberline_queries_running 2",

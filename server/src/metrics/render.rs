@@ -4,7 +4,7 @@ use timberline_engine::{ReplayState, Stats};
 
 use super::exposition::Exposition;
 use super::histogram::BOUNDS_SECONDS;
-use super::{Ingested, Metrics, Protocol, process};
+use super::{Ingested, Metrics, Protocol, QUERY_LIMIT_NAMES, process};
 use crate::ingest::LIMIT_NAMES;
 
 /// What the rest of the server knows at the moment of a scrape.
@@ -104,6 +104,13 @@ impl Metrics {
         for (error_type, count) in self.queries.failed.lock().iter() {
             out.sample(name, &[("error_type", error_type)], count);
         }
+        let name = "timberline_queries_refused_by_limit_total";
+        out.family(name, "counter", "Queries that ended for a limit, by its configuration name.");
+        let refused = self.queries.past_limits.lock();
+        for limit in QUERY_LIMIT_NAMES {
+            out.sample(name, &[("limit", &limit)], refused.get(limit).copied().unwrap_or_default());
+        }
+        drop(refused);
         let samples = self.queries.samples_read.get();
         out.counter("timberline_query_samples_read_total", "Samples that queries read.", samples);
         out.gauge("timberline_queries_running", "Queries being evaluated.", gauges.queries_running);

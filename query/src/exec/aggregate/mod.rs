@@ -8,7 +8,6 @@ mod limit;
 mod rank;
 
 use hashbrown::HashMap;
-use rayon::prelude::*;
 use timberline_engine::Labels;
 
 use super::context::Context;
@@ -25,11 +24,6 @@ use groups::Groups;
 
 pub(super) use rank::rank_order;
 
-/// Fewer rows than this are not worth a task of their own.
-const TASK_ROWS_MIN: usize = 16;
-/// Tasks per thread: enough that a slow one does not make the others wait.
-const TASKS_PER_THREAD: usize = 4;
-
 pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -> Result<Vec<Row>> {
     let (grouping, span) = (&plan.grouping, plan.input_span);
     let floats = |aggregation: &str| {
@@ -43,7 +37,9 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -
         AggregateKind::Fold(op) => fold(*op, &evaluator.pipeline(&plan.input)?, grouping, span),
         AggregateKind::Rank { bottom, k } => {
             let counts = rank::counts(&evaluator.scalar(k)?)?;
-            rank::evaluate(floats(if *bottom { "bottomk" } else { "topk" })?, *bottom, &counts, grouping)
+            let rows = floats(if *bottom { "bottomk" } else { "topk" })?;
+            let context = evaluator.context;
+            rank::evaluate(rows, *bottom, &counts, grouping, context.threads, || context.check())
         }
         AggregateKind::Quantile { quantile, span } => {
             let quantiles = evaluator.scalar(quantile)?;
@@ -116,16 +112,12 @@ impl<A: Accumulator> Partial<A> {
 fn fold_with<A: Accumulator>(fold: &Fold<'_>, grouping: &Grouping) -> Result<Vec<Row>> {
     let pipeline = fold.pipeline;
     let groups = Groups::of(pipeline.len(), |at| pipeline.labels(at), grouping);
-    let tasks = rayon::current_num_threads() * TASKS_PER_THREAD;
-    let task_rows = pipeline.len().div_ceil(tasks).max(TASK_ROWS_MIN);
-    let starts: Vec<usize> = (0..pipeline.len()).step_by(task_rows).collect();
-    let partials: Result<Vec<_>> = starts
-        .into_par_iter()
-        .map(|start| fold_rows::<A>(fold, &groups, start..pipeline.len().min(start + task_rows)))
-        .collect();
+    let begin = |_| Folded::<A>::new(pipeline.steps());
+    let tasks =
+        pipeline.context().threads.fold(pipeline.len(), begin, |task, at| task.take(fold, &groups, at))?;
     // In the order of the rows, so that the same query gives the same bits each time.
     let mut merged: Vec<Option<Partial<A>>> = (0..groups.len()).map(|_| None).collect();
-    for (group, partial) in partials?.into_iter().flatten() {
+    for (group, partial) in tasks.into_iter().flat_map(|task| task.partials) {
         match &mut merged[group as usize] {
             Some(known) => known.merge(&partial, fold, groups.labels(group)),
             empty => *empty = Some(partial),
@@ -144,19 +136,30 @@ fn fold_with<A: Accumulator>(fold: &Fold<'_>, grouping: &Grouping) -> Result<Vec
     Ok(rows)
 }
 
-fn fold_rows<A: Accumulator>(
-    fold: &Fold<'_>,
-    groups: &Groups,
-    rows: std::ops::Range<usize>,
-) -> Result<Vec<(u32, Partial<A>)>> {
-    let pipeline = fold.pipeline;
-    let mut scratch = Scratch::default();
-    let mut cells = vec![ABSENT; pipeline.steps()];
-    let mut partials: Vec<(u32, Partial<A>)> = Vec::new();
-    let mut by_group: HashMap<u32, usize, foldhash::fast::RandomState> = HashMap::default();
-    for at in rows {
-        if !pipeline.fill(at, &mut scratch, &mut cells)? {
-            continue;
+/// The rows of one task, folded so far.
+struct Folded<A> {
+    scratch: Scratch,
+    cells: Vec<f64>,
+    partials: Vec<(u32, Partial<A>)>,
+    by_group: HashMap<u32, usize, foldhash::fast::RandomState>,
+}
+
+impl<A: Accumulator> Folded<A> {
+    fn new(steps: usize) -> Self {
+        Self {
+            scratch: Scratch::default(),
+            cells: vec![ABSENT; steps],
+            partials: Vec::new(),
+            by_group: HashMap::default(),
+        }
+    }
+
+    /// Computes row `at` and adds it to its group.
+    fn take(&mut self, fold: &Fold<'_>, groups: &Groups, at: usize) -> Result<()> {
+        let Self { scratch, cells, partials, by_group } = self;
+        let pipeline = fold.pipeline;
+        if !pipeline.fill(at, scratch, cells)? {
+            return Ok(());
         }
         let group = groups.of_row(at);
         let slot = match by_group.get(&group) {
@@ -172,14 +175,14 @@ fn fold_rows<A: Accumulator>(
         let partial = &mut partials[slot].1;
         partial.drop_name |= pipeline.drop_name(at);
         let (context, labels) = (pipeline.context(), pipeline.labels(at));
-        Native::take(&mut partial.histograms, context, fold.native, &mut cells, labels, fold.span);
-        for (accumulator, &value) in partial.accumulators.iter_mut().zip(&cells) {
+        Native::take(&mut partial.histograms, context, fold.native, cells, labels, fold.span);
+        for (accumulator, &value) in partial.accumulators.iter_mut().zip(cells.iter()) {
             if is_present(value) {
                 accumulator.add(value);
             }
         }
+        Ok(())
     }
-    Ok(partials)
 }
 
 /// Warns of the smallest and the largest quantile that is not one, and of NaN.
@@ -202,23 +205,21 @@ fn evaluate_quantile(
     grouping: &Grouping,
 ) -> Result<Vec<Row>> {
     let groups = Groups::of(rows.len(), |at| &rows[at].labels, grouping);
-    let members = groups.members();
-    evaluator.context.charge_points(members.len(), quantiles.len())?;
-    let results = members.into_par_iter().zip(groups.into_labels()).map(|(members, labels)| {
-        evaluator.context.check()?;
-        let values = (0..quantiles.len())
-            .into_par_iter()
-            .with_min_len(TASK_ROWS_MIN)
-            .map_init(Vec::new, |ordered, step| {
-                ordered.clear();
-                ordered.extend(
-                    members.iter().map(|&at| rows[at].values[step]).filter(|&value| is_present(value)),
-                );
-                if ordered.is_empty() { ABSENT } else { quantile_of(quantiles[step], ordered) }
-            })
-            .collect();
+    let (members, steps, context) = (groups.members(), quantiles.len(), evaluator.context);
+    context.charge_points(members.len(), 2 * steps)?;
+    let cells = context.threads.map(members.len() * steps, Vec::new, |ordered, at| {
+        let (group, step) = (at / steps, at % steps);
+        context.check()?;
+        ordered.clear();
+        ordered.extend(
+            members[group].iter().map(|&at| rows[at].values[step]).filter(|&value| is_present(value)),
+        );
+        Ok(if ordered.is_empty() { ABSENT } else { quantile_of(quantiles[step], ordered) })
+    })?;
+    let results = members.iter().zip(groups.into_labels()).zip(cells.chunks(steps.max(1)));
+    let result = |((members, labels), cells): ((&Vec<usize>, Labels), &[f64])| {
         let drop_name = members.iter().any(|&at| rows[at].drop_name);
-        Ok(Row { labels, drop_name, values })
-    });
-    results.collect()
+        Row { labels, drop_name, values: cells.to_vec() }
+    };
+    Ok(results.map(result).collect())
 }

@@ -2,13 +2,12 @@
 
 use std::cmp::Ordering;
 
-use rayon::prelude::*;
-
 use super::groups::Groups;
 use crate::ast::Grouping;
 use crate::error::{QueryError, Result};
 use crate::exec::annotations::go_number;
 use crate::exec::row::{ABSENT, Row, is_present};
+use crate::exec::threads::Threads;
 
 /// The order of values in a ranking, NaN last.
 pub(in crate::exec) fn rank_order(a: f64, b: f64, smallest_first: bool) -> Ordering {
@@ -43,20 +42,18 @@ pub(super) fn evaluate(
     bottom: bool,
     counts: &[usize],
     grouping: &Grouping,
+    threads: &Threads,
+    check: impl Fn() -> Result<()> + Sync,
 ) -> Result<Vec<Row>> {
     let members = Groups::of(rows.len(), |at| &rows[at].labels, grouping).members();
-    let picked: Vec<Vec<usize>> = counts
-        .par_iter()
-        .enumerate()
-        .with_min_len(4)
-        .map_init(Vec::new, |candidates, (step, &count)| {
-            let mut picked = Vec::new();
-            for members in &members {
-                pick(&rows, members, step, count, bottom, candidates, &mut picked);
-            }
-            picked
-        })
-        .collect();
+    let picked = threads.map(counts.len(), Vec::new, |candidates, step| {
+        check()?;
+        let mut picked = Vec::new();
+        for members in &members {
+            pick(&rows, members, step, counts[step], bottom, candidates, &mut picked);
+        }
+        Ok(picked)
+    })?;
     if let [ranked] = picked.as_slice() {
         let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
         return Ok(ranked.iter().filter_map(|&at| rows[at].take()).collect());
@@ -118,7 +115,9 @@ mod tests {
         };
         let rows = || vec![row("nan", f64::NAN), row("one", 1.0), row("two", 2.0)];
         let names = |bottom, k| {
-            let ranked = evaluate(rows(), bottom, &[k], &Grouping::default()).unwrap();
+            let ranked =
+                evaluate(rows(), bottom, &[k], &Grouping::default(), &Threads::new(1).unwrap(), || Ok(()))
+                    .unwrap();
             ranked.iter().map(|row| row.labels.get("i").unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(false, 3), ["two", "one", "nan"]);

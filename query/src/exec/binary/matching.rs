@@ -4,7 +4,6 @@
 //! side, cell by cell; that at most one of them has a sample at a step is checked where a side has several rows.
 
 use hashbrown::HashMap;
-use rayon::prelude::*;
 use timberline_engine::{Labels, METRIC_NAME};
 
 use super::{Operator, operator, zero_or_one};
@@ -79,16 +78,15 @@ pub(super) fn evaluate(
     let native = (context.has_histograms() || plan.op.is_trim()).then_some(context);
     let operation = Operation { native, plan, operator: operator(plan.op), many, one };
     let groups = match_groups(&plan.matching, many, one);
-    let evaluate_group = |group: &MatchGroup| {
+    let evaluate_group = |(): &mut (), at: usize| {
+        let group = &groups[at];
         context.check()?;
         operation.check_one_side(group)?;
         let pairs = group.many.len() * group.one.len();
         context.charge_points(pairs, many[0].values.len())?;
         operation.pairs(group)
     };
-    // All outcomes first, and then the first error in the order of the groups: the answer does not depend on threads.
-    let pairs: Vec<Result<Vec<(usize, Row)>>> = groups.par_iter().map(evaluate_group).collect();
-    let pairs: Result<Vec<Vec<(usize, Row)>>> = pairs.into_iter().collect();
+    let pairs = context.threads.map(groups.len(), || (), evaluate_group);
     let mut pairs: Vec<(usize, Row)> = pairs?.into_iter().flatten().collect();
     pairs.sort_by_key(|(many, _)| *many);
     let mut merger = RowMerger::with_capacity(pairs.len());

@@ -40,7 +40,7 @@ impl<'q> Context<'q> {
     pub(super) fn keep_shared(&self, histogram: &Arc<Histogram>) -> Result<f64> {
         let sides = [&histogram.positive, &histogram.negative];
         let buckets: usize = sides.iter().map(|side| side.spans.len() + side.counts.len()).sum();
-        self.charge_points(1, size_of::<Histogram>() / size_of::<f64>() + buckets)?;
+        self.charge_kept_bytes(size_of::<Histogram>() + buckets * size_of::<f64>())?;
         Ok(self.histograms.add(Arc::clone(histogram)))
     }
 

@@ -13,13 +13,18 @@ mod single;
 
 use timberline_engine::Samples;
 
-use super::grid::Windows;
+use super::context::Context;
+use super::grid::{Grid, Windows};
+use crate::error::Result;
 use crate::plan::Rollup;
 
 pub(crate) use compensated::CompensatedSum;
 pub(super) use compensated::Mean;
 pub(super) use counter::Gaps;
 pub(super) use quantile::quantile_of;
+
+/// A part of the steps may look at so many samples, a few milliseconds of work.
+const PART_SAMPLES: usize = 1 << 20;
 
 /// Memory that is reused from series to series.
 #[derive(Debug, Default)]
@@ -31,6 +36,40 @@ pub(super) struct Buffers {
     extremes: fold::Suffixes<f64>,
     /// A window's values, to be put in order.
     ordered: Vec<f64>,
+}
+
+/// What is to be evaluated over the samples of one series.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work<'a> {
+    pub(super) function: Rollup,
+    pub(super) windows: &'a Windows,
+    /// A number per step for the functions with a scalar argument.
+    pub(super) param: Option<&'a [f64]>,
+    pub(super) samples: &'a Samples,
+}
+
+/// As [`evaluate`]. Where each window is looked at anew, which takes steps × samples, it looks now and then whether the query is to
+/// go on.
+pub(super) fn evaluate_in_parts(
+    context: &Context<'_>,
+    work: &Work<'_>,
+    buffers: &mut Buffers,
+    cells: &mut [f64],
+) -> Result<()> {
+    let Work { function, windows, param, samples } = *work;
+    let steps = (PART_SAMPLES / samples.values.len().max(1)).max(1);
+    if steps >= cells.len() || !function.looks_at_whole_windows() {
+        evaluate(function, windows, param, samples, buffers, cells);
+        return Ok(());
+    }
+    for (part, cells) in cells.chunks_mut(steps).enumerate() {
+        context.check()?;
+        let first = part * steps;
+        let grid = Grid { start_ms: windows.grid.time_ms(first), steps: cells.len(), ..windows.grid };
+        let param = param.and_then(|param| param.get(first..first + cells.len()));
+        evaluate(function, &Windows { grid, ..*windows }, param, samples, buffers, cells);
+    }
+    Ok(())
 }
 
 /// Sets the cell of each step whose window gives a value. `param` has a number per step for the functions with a scalar argument.

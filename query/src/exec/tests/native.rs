@@ -207,13 +207,13 @@ fn threads_change_neither_histograms_nor_what_is_said_of_them() {
 }
 
 #[test]
-fn histograms_count_as_the_points_that_they_take() {
+fn histograms_count_as_the_memory_that_they_take() {
     let (db, _directory) = database();
-    let limits = Limits { query_points_max: 2000, ..Limits::default() };
+    let limits = Limits { query_memory_bytes_max: 24 << 10, ..Limits::default() };
     let run = |text| {
         executor(limits.clone(), 1).execute(&db.snapshot(), &range(text, 1_800_000, 61_000), &Cancel::new())
     };
     assert!(run("histogram_count(sum(h{kind=\"none\"}))").is_ok());
     let error = run("h").unwrap_err();
-    assert!(error.to_string().starts_with("limit query_points_max reached"), "{error}");
+    assert!(error.to_string().starts_with("limit query_memory_bytes_max reached"), "{error}");
 }

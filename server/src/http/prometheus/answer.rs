@@ -55,12 +55,19 @@ impl ErrorType {
 pub(in crate::http) struct ApiError {
     pub(in crate::http) kind: ErrorType,
     pub(in crate::http) message: String,
-    status: StatusCode,
+    /// The configuration name of the limit that is the reason.
+    pub(in crate::http) limit: Option<&'static str>,
+    pub(super) status: StatusCode,
 }
 
 impl ApiError {
     pub(in crate::http) fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: kind.status() }
+        Self { kind, message: message.into(), limit: None, status: kind.status() }
+    }
+
+    /// The same error, for the limit of that configuration name.
+    pub(in crate::http) fn for_limit(self, limit: &'static str) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// 400 for a parameter, in Prometheus's words.
@@ -71,7 +78,7 @@ impl ApiError {
 
 impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
-        Self { kind: ErrorType::BadData, message: error.to_string(), status: error.status() }
+        Self { kind: ErrorType::BadData, message: error.to_string(), limit: None, status: error.status() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Prometheus query API.
 
 mod answer;
+pub(super) mod explain;
 pub(super) mod info;
 pub mod json;
 pub(super) mod labels;

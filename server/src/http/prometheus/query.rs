@@ -12,6 +12,7 @@ use timberline_query::{Cancel, ErrorKind, MatrixSeries, Outcome, Query, QueryErr
 use super::params::to_ms;
 use super::points::PointWriter;
 use super::{ApiError, ErrorType, json};
+use crate::http::gate::Place;
 use crate::http::params::Params;
 use crate::http::stream::{self, Gone, Writer};
 use crate::http::{JSON, open_db};
@@ -38,14 +39,33 @@ pub(in crate::http) async fn range(
 }
 
 /// A query, and how to answer it.
-struct Request {
-    query: Query,
-    timeout: Duration,
+pub(super) struct Request {
+    pub(super) query: Query,
+    pub(super) timeout: Duration,
     limit: usize,
-    with_stats: bool,
+    stats: Stats,
 }
 
-fn instant_request(params: &Params, state: &SharedState) -> Result<Request, ApiError> {
+/// What of an evaluation's statistics is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stats {
+    None,
+    Totals,
+    PerStep,
+}
+
+impl Stats {
+    /// Any value asks for totals, as in Prometheus.
+    fn of(params: &Params) -> Self {
+        match params.get("stats") {
+            None => Self::None,
+            Some("all") => Self::PerStep,
+            Some(_) => Self::Totals,
+        }
+    }
+}
+
+pub(super) fn instant_request(params: &Params, state: &SharedState) -> Result<Request, ApiError> {
     let limit = params.limit()?;
     let time_ms = to_ms(params.time("time", now_ns())?);
     let timeout = timeout(params, state)?;
@@ -53,7 +73,7 @@ fn instant_request(params: &Params, state: &SharedState) -> Result<Request, ApiE
     finish_request(Query::instant(text, expr, time_ms), timeout, limit, params)
 }
 
-fn range_request(params: &Params, state: &SharedState) -> Result<Request, ApiError> {
+pub(super) fn range_request(params: &Params, state: &SharedState) -> Result<Request, ApiError> {
     let limit = params.limit()?;
     let start_ms = to_ms(params.required_time("start")?);
     let end_ms = to_ms(params.required_time("end")?);
@@ -78,7 +98,9 @@ fn finish_request(
     params: &Params,
 ) -> Result<Request, ApiError> {
     query.lookback_delta_ms = params.duration("lookback_delta")?.filter(|delta| *delta > 0);
-    Ok(Request { query, timeout, limit, with_stats: params.get("stats").is_some() })
+    let stats = Stats::of(params);
+    query.count_samples = stats != Stats::None;
+    Ok(Request { query, timeout, limit, stats })
 }
 
 fn timeout(params: &Params, state: &SharedState) -> Result<Duration, ApiError> {
@@ -94,33 +116,57 @@ pub(super) fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
 }
 
 async fn evaluate(state: SharedState, request: Result<Request, ApiError>) -> Result<Response, ApiError> {
-    let metrics = SharedState::clone(&state);
-    let count = |error: &ApiError| metrics.metrics.queries.fail(error.kind.as_str());
-    let request = request.inspect_err(count)?;
+    let request =
+        request.inspect_err(|error| state.metrics.queries.fail(error.kind.as_str(), error.limit))?;
+    let timeout = request.timeout;
+    in_turn(state, timeout, JSON, move |turn, writer| execute(turn, &request, writer)).await
+}
+
+/// A query's turn to be evaluated.
+pub(super) struct Turn {
+    pub(super) state: SharedState,
+    /// Ends the evaluation when the client hangs up or the time is over.
+    pub(super) cancel: Cancel,
+    queued: Duration,
+    _place: Place,
+}
+
+/// Waits for a place among the running queries and answers with what `work` writes, within `timeout` altogether. A client that
+/// hangs up leaves the queue, or ends the work.
+pub(super) async fn in_turn(
+    state: SharedState,
+    timeout: Duration,
+    content_type: &'static str,
+    work: impl FnOnce(&Turn, &mut Writer) -> Result<(), ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
     let arrived = Instant::now();
-    let place = enter(&state, request.timeout).await.inspect_err(count)?;
+    let place = enter(&state, timeout).await;
+    let place = place.inspect_err(|error| state.metrics.queries.fail(error.kind.as_str(), error.limit))?;
     let queued = arrived.elapsed();
     let cancel = Cancel::new();
     let _cancel_when_client_leaves = CancelOnDrop(cancel.clone());
-    let cancel = cancel.with_timeout(request.timeout.saturating_sub(queued));
-    Ok(stream::respond(JSON, move |writer| {
-        let _place = place;
-        let answered = execute(&state, &request, &cancel, queued, writer);
-        answered.inspect_err(|error| state.metrics.queries.fail(error.kind.as_str()))
+    let cancel = cancel.with_timeout(timeout.saturating_sub(queued));
+    let turn = Turn { state, cancel, queued, _place: place };
+    Ok(stream::respond(content_type, move |writer| {
+        let answered = work(&turn, writer);
+        answered.inspect_err(|error| turn.state.metrics.queries.fail(error.kind.as_str(), error.limit))
     })
     .await)
 }
 
-async fn enter(state: &SharedState, timeout: Duration) -> Result<crate::http::gate::Place, ApiError> {
+async fn enter(state: &SharedState, timeout: Duration) -> Result<Place, ApiError> {
     match tokio::time::timeout(timeout, state.query_gate.enter()).await {
         Ok(Ok(place)) => Ok(place),
         Ok(Err(_)) => {
             let limit = state.config.query_queue_max;
             let message =
                 format!("limit query_queue_max reached: {limit} queries are waiting already, try again");
-            Err(ApiError::new(ErrorType::Unavailable, message))
+            Err(ApiError::new(ErrorType::Unavailable, message).for_limit("query_queue_max"))
         }
-        Err(_) => Err(ApiError::new(ErrorType::Timeout, "query timed out in query queue")),
+        Err(_) => {
+            let message = "query timed out in query queue: past query_timeout or the timeout of the request";
+            Err(ApiError::new(ErrorType::Timeout, message).for_limit("query_timeout"))
+        }
     }
 }
 
@@ -133,39 +179,26 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn execute(
-    state: &SharedState,
-    request: &Request,
-    cancel: &Cancel,
-    queued: Duration,
-    writer: &mut Writer,
-) -> Result<(), ApiError> {
-    let started = Instant::now();
+fn execute(turn: &Turn, request: &Request, writer: &mut Writer) -> Result<(), ApiError> {
+    let state = &turn.state;
     let snapshot = open_db(state)?.snapshot();
-    let outcome = state.executor.execute(&snapshot, &request.query, cancel)?;
-    let timing = Timing { queued, evaluated: started.elapsed() };
+    let outcome = state.executor.execute(&snapshot, &request.query, &turn.cancel)?;
     state.metrics.queries.samples_read.add(outcome.stats.samples);
-    write_answer(writer, &outcome, request, timing)?;
+    write_answer(writer, &outcome, request, turn.queued)?;
     Ok(())
-}
-
-#[derive(Clone, Copy)]
-struct Timing {
-    queued: Duration,
-    evaluated: Duration,
 }
 
 fn write_answer(
     writer: &mut Writer,
     outcome: &Outcome,
     request: &Request,
-    timing: Timing,
+    queued: Duration,
 ) -> Result<(), Gone> {
     writer.buffer.extend_from_slice(br#"{"status":"success","data":{"resultType":""#);
     let cut = write_value(writer, &outcome.value, request.limit)?;
     let out = &mut writer.buffer;
-    if request.with_stats {
-        write_stats(out, outcome, timing);
+    if request.stats != Stats::None {
+        write_stats(out, outcome, request, queued);
     }
     out.push(b'}');
     let truncated = cut.then_some("results truncated due to limit");
@@ -308,18 +341,37 @@ fn write_histogram_point(out: &mut Vec<u8>, timestamp_ms: i64, histogram: &Histo
     out.push(b']');
 }
 
-fn write_stats(out: &mut Vec<u8>, outcome: &Outcome, timing: Timing) {
-    let (queued, evaluated) = (timing.queued.as_secs_f64(), timing.evaluated.as_secs_f64());
+/// Prometheus's statistics. Times are seconds.
+fn write_stats(out: &mut Vec<u8>, outcome: &Outcome, request: &Request, queued: Duration) {
+    let timings = &outcome.timings;
+    let seconds = |time: Duration| time.as_secs_f64();
+    let counts = outcome.step_samples.as_deref().unwrap_or_default();
+    let mut samples = serde_json::json!({
+        "totalQueryableSamples": counts.iter().sum::<u64>(),
+        "peakSamples": outcome.stats.points_peak,
+    });
+    if request.stats == Stats::PerStep {
+        let time = |step: usize| request.query.start_ms + request.query.step_ms * step as i64;
+        let per_step = counts.iter().enumerate().map(|(step, count)| {
+            let (time_ms, count) = (time(step), *count);
+            if time_ms % 1000 == 0 {
+                serde_json::json!([time_ms / 1000, count])
+            } else {
+                serde_json::json!([time_ms as f64 / 1000.0, count])
+            }
+        });
+        samples["totalQueryableSamplesPerStep"] = per_step.collect();
+    }
     let stats = serde_json::json!({
         "timings": {
-            "evalTotalTime": evaluated,
-            "resultSortTime": 0,
-            "queryPreparationTime": 0,
-            "innerEvalTime": evaluated,
-            "execQueueTime": queued,
-            "execTotalTime": queued + evaluated,
+            "evalTotalTime": seconds(timings.total()),
+            "resultSortTime": seconds(timings.result),
+            "queryPreparationTime": seconds(timings.preparation),
+            "innerEvalTime": seconds(timings.evaluation),
+            "execQueueTime": seconds(queued),
+            "execTotalTime": seconds(queued + timings.total()),
         },
-        "samples": {"totalQueryableSamples": outcome.stats.samples},
+        "samples": samples,
     });
     out.extend_from_slice(br#","stats":"#);
     out.extend_from_slice(stats.to_string().as_bytes());
@@ -337,6 +389,6 @@ impl From<QueryError> for ApiError {
             ErrorKind::Timeout => ErrorType::Timeout,
             ErrorKind::Internal => ErrorType::Internal,
         };
-        Self::new(kind, error.to_string())
+        Self { limit: error.limit(), ..Self::new(kind, error.to_string()) }
     }
 }

@@ -1,0 +1,282 @@
+//! The threads that all queries share, and how queries take turns on them.
+//!
+//! A query runs in the thread that asks it. What is worth more threads is cut into tasks, runs of items:
+//! 1. The query's own thread begins. The work of most queries is over before [`ALONE`], so they wait for nobody but the
+//!    operating system.
+//! 2. What is left goes to the shared threads, behind the other queries that wait for them.
+//! 3. While another query is there, a turn is over after [`TURN`]: each task stops behind its current item, and the query queues up
+//!    again. Also one that has its turn already is there: a thread of it that waits for the others may have begun a task of ours.
+//!
+//! So a query waits for one turn of each other query, however long they are, and alone it is never interrupted. Tasks are cut by
+//! the number of items only: the answer does not depend on who else is there.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::{QueryError, Result};
+
+/// How long a query's own thread computes before it asks for the shared ones.
+const ALONE: Duration = Duration::from_micros(500);
+/// How long a query has the shared threads while others want them.
+const TURN: Duration = Duration::from_millis(2);
+/// Fewer items than this are not worth a task of their own.
+const TASK_ITEMS_MIN: usize = 16;
+/// Tasks per thread: enough that a slow one does not make the others wait. Each has a state of its own, which may be large.
+const TASKS_PER_THREAD: usize = 4;
+/// Fewer rows than this are sorted sooner than threads are asked.
+const SORT_MIN: usize = 4096;
+
+/// The shared threads.
+#[derive(Debug)]
+pub(super) struct Threads {
+    pool: ThreadPool,
+    /// Queries that have work for the threads, whether they wait or have their turn.
+    queries: AtomicUsize,
+}
+
+/// A run of items that are computed one after the other.
+struct Task<S> {
+    items: Range<usize>,
+    state: S,
+    outcome: Result<()>,
+}
+
+/// What all tasks of one piece of work share.
+struct Work<F> {
+    item: F,
+    /// The first task that failed: those behind it need not go on, those before it decide what the error is.
+    failed: AtomicUsize,
+}
+
+impl<F> Work<F> {
+    fn goes_on<S>(&self, at: usize, task: &Task<S>) -> bool {
+        !task.items.is_empty() && task.outcome.is_ok() && at < self.failed.load(Relaxed)
+    }
+
+    /// Computes items, at least one, until the turn is over.
+    fn advance<S>(&self, at: usize, task: &mut Task<S>, is_over: impl Fn() -> bool)
+    where
+        F: Fn(&mut S, usize) -> Result<()>,
+    {
+        while self.goes_on(at, task) {
+            let Some(item) = task.items.next() else { return };
+            if let Err(error) = (self.item)(&mut task.state, item) {
+                task.outcome = Err(error);
+                self.failed.fetch_min(at, Relaxed);
+            }
+            if is_over() {
+                return;
+            }
+        }
+    }
+}
+
+impl Threads {
+    /// Starts `count` threads, or one per core when it is 0.
+    pub(super) fn new(count: usize) -> Result<Self> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(count)
+            .thread_name(|i| format!("query-{i}"))
+            .build()
+            .map_err(|error| QueryError::Threads(error.to_string()))?;
+        Ok(Self { pool, queries: AtomicUsize::new(0) })
+    }
+
+    /// The results of `item` for each number below `count`, in order; `init` makes what a task reuses from item to item. Of several
+    /// errors it is the first.
+    pub(super) fn map<S: Send, T: Send>(
+        &self,
+        count: usize,
+        init: impl Fn() -> S,
+        item: impl Fn(&mut S, usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let tasks = self.fold(
+            count,
+            |length| (init(), Vec::with_capacity(length)),
+            |(state, results), at| {
+                results.push(item(state, at)?);
+                Ok(())
+            },
+        );
+        Ok(tasks?.into_iter().flat_map(|(_, results)| results).collect())
+    }
+
+    /// The same with the items of a slice, which may be changed.
+    pub(super) fn map_mut<I: Send, T: Send>(
+        &self,
+        items: &mut [I],
+        item: impl Fn(&mut I) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let length = self.task_items(items.len());
+        let tasks = items.chunks_mut(length).map(|items| Task {
+            items: 0..items.len(),
+            state: (items.iter_mut(), Vec::new()),
+            outcome: Ok(()),
+        });
+        let states = self.run(tasks.collect(), |(items, results), _| {
+            if let Some(next) = items.next() {
+                results.push(item(next)?);
+            }
+            Ok(())
+        });
+        Ok(states?.into_iter().flat_map(|(_, results)| results).collect())
+    }
+
+    /// What becomes of each task's state, in the order of the items. `init` gets the number of items.
+    pub(super) fn fold<S: Send>(
+        &self,
+        count: usize,
+        init: impl Fn(usize) -> S,
+        item: impl Fn(&mut S, usize) -> Result<()> + Sync,
+    ) -> Result<Vec<S>> {
+        let length = self.task_items(count);
+        let task = |start: usize| {
+            let items = start..count.min(start + length);
+            Task { state: init(items.len()), items, outcome: Ok(()) }
+        };
+        self.run((0..count).step_by(length).map(task).collect(), item)
+    }
+
+    /// Sorts; equal items come in any order.
+    pub(super) fn sort_by<T: Send>(
+        &self,
+        items: &mut [T],
+        compare: impl Fn(&T, &T) -> Ordering + Send + Sync,
+    ) {
+        if items.len() < SORT_MIN {
+            items.sort_unstable_by(compare);
+        } else {
+            self.in_turn(|| items.par_sort_unstable_by(compare));
+        }
+    }
+
+    fn task_items(&self, count: usize) -> usize {
+        count.div_ceil(self.pool.current_num_threads() * TASKS_PER_THREAD).max(TASK_ITEMS_MIN)
+    }
+
+    fn run<S: Send>(
+        &self,
+        mut tasks: Vec<Task<S>>,
+        item: impl Fn(&mut S, usize) -> Result<()> + Sync,
+    ) -> Result<Vec<S>> {
+        let work = Work { item, failed: AtomicUsize::new(usize::MAX) };
+        let started = Instant::now();
+        for (at, task) in tasks.iter_mut().enumerate() {
+            work.advance(at, task, || started.elapsed() >= ALONE);
+            if started.elapsed() >= ALONE {
+                break;
+            }
+        }
+        while tasks.iter().enumerate().any(|(at, task)| work.goes_on(at, task)) {
+            self.in_turn(|| {
+                let started = Instant::now();
+                let is_over = || self.queries.load(Relaxed) > 1 && started.elapsed() >= TURN;
+                let tasks = tasks.par_iter_mut().enumerate().with_max_len(1);
+                tasks.for_each(|(at, task)| work.advance(at, task, is_over));
+            });
+        }
+        tasks.into_iter().map(|task| task.outcome.map(|()| task.state)).collect()
+    }
+
+    /// Runs `work` on the shared threads, behind those who wait for them already.
+    fn in_turn(&self, work: impl FnOnce() + Send) {
+        self.queries.fetch_add(1, Relaxed);
+        let _leave_in_the_end = Leave(&self.queries);
+        self.pool.install(work);
+    }
+}
+
+/// A query has no work for the threads any more.
+struct Leave<'a>(&'a AtomicUsize);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// Longer than a query computes by itself, so that the rest goes to the threads.
+    fn outlast() {
+        let started = Instant::now();
+        while started.elapsed() < ALONE {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        for count in [0, 1, 15, 16, 17, 100, 1000] {
+            let threads = Threads::new(3).unwrap();
+            let item = |seen: &mut usize, at: usize| {
+                *seen += 1;
+                if at == 7 {
+                    outlast();
+                }
+                Ok(at * 2)
+            };
+            let doubles: Vec<usize> = (0..count).map(|at| at * 2).collect();
+            assert_eq!(threads.map(count, || 0, item).unwrap(), doubles);
+            let mut items: Vec<usize> = (0..count).collect();
+            let before = threads.map_mut(&mut items, |item| Ok(std::mem::replace(item, *item * 2))).unwrap();
+            assert_eq!((before, items), ((0..count).collect(), doubles));
+        }
+    }
+
+    #[test]
+    fn the_error_is_that_of_the_first_item_that_fails() {
+        let threads = Threads::new(4).unwrap();
+        let item = |(): &mut (), at: usize| {
+            if at == 0 {
+                outlast();
+            }
+            if at % 100 == 99 { Err(QueryError::execution(at.to_string())) } else { Ok(()) }
+        };
+        for _ in 0..50 {
+            let error = threads.map(1000, || (), item).unwrap_err();
+            assert_eq!(error.to_string(), "99");
+        }
+    }
+
+    #[test]
+    fn a_query_gets_its_turn_while_another_has_no_end() {
+        let threads = Threads::new(2).unwrap();
+        let (stop, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            // Each item takes a little, and there are more than anybody can wait for.
+            let endless = scope.spawn(|| {
+                threads.fold(
+                    usize::MAX >> 8,
+                    |_| (),
+                    |(), _| {
+                        begun.fetch_add(1, Relaxed);
+                        std::thread::yield_now();
+                        if stop.load(Relaxed) { Err(QueryError::Canceled) } else { Ok(()) }
+                    },
+                )
+            });
+            while begun.load(Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            for _ in 0..3 {
+                let item = |(): &mut (), at: usize| {
+                    outlast();
+                    Ok(at)
+                };
+                assert_eq!(threads.map(100, || (), item).unwrap().len(), 100);
+            }
+            stop.store(true, Relaxed);
+            assert!(matches!(endless.join().unwrap(), Err(QueryError::Canceled)));
+        });
+    }
+}
