@@ -69,11 +69,51 @@ impl Shift {
 }
 
 /// For each step of a grid, the window `(end - range, end]` in nanoseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Windows {
     pub(super) grid: Grid,
     pub(super) range_ms: i64,
     pub(super) shift: Shift,
+}
+
+/// The windows of a series that hold samples. Those of series with equal timestamps are equal, and found once.
+#[derive(Debug, Default)]
+pub(super) struct WindowFinder {
+    found: Vec<Window>,
+    found_for: Option<(Windows, u64)>,
+}
+
+/// Windows that hold samples.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    pub(super) windows: &'a Windows,
+    found: &'a [Window],
+}
+
+impl WindowFinder {
+    /// The windows that hold some of `timestamps`, which ascend. `times` is equal for equal timestamps; `None` when nothing is known.
+    pub(super) fn find<'a>(
+        &'a mut self,
+        windows: &'a Windows,
+        timestamps: &[i64],
+        times: Option<u64>,
+    ) -> Found<'a> {
+        let wanted = times.map(|times| (*windows, times));
+        if wanted.is_none() || self.found_for != wanted {
+            self.found.clear();
+            windows.walk(timestamps, |window| self.found.push(window));
+            self.found_for = wanted;
+        }
+        Found { windows, found: &self.found }
+    }
+}
+
+impl Found<'_> {
+    /// Calls `each` with each window.
+    #[inline]
+    pub(super) fn walk(&self, each: impl FnMut(Window)) {
+        self.found.iter().copied().for_each(each);
+    }
 }
 
 /// One step's window over the samples of a series.

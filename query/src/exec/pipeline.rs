@@ -211,7 +211,9 @@ impl<'q> Pipeline<'q> {
                 if !condensed::read_newest(self.context, &series[at], windows, scratch)? {
                     select::read(self.context, &series[at], &mut scratch.known, &mut scratch.samples)?;
                 }
-                let samples = &mut scratch.samples;
+                let Scratch { samples, known, rollup, .. } = scratch;
+                let times = known.version(&samples.timestamps);
+                let windows = rollup.windows.find(windows, &samples.timestamps, times);
                 if *timestamps {
                     select::newest_timestamps(windows, samples, cells);
                 } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use timberline_engine::{Error, KnownTimes, Samples, Series, is_stale};
 
 use super::context::Context;
-use super::grid::{Grid, Windows, millis_to_nanos};
+use super::grid::{Found, Grid, millis_to_nanos};
 use super::native;
 use super::row::is_present;
 use crate::error::Result;
@@ -61,6 +61,10 @@ pub(super) fn read_without_markers(
 
 /// Removes staleness markers.
 pub(super) fn remove_markers(samples: &mut Samples) {
+    // Without an early end, so that several values are looked at at once.
+    if !samples.values.iter().fold(false, |any, &value| any | is_stale(value)) {
+        return;
+    }
     let Some(first) = samples.values.iter().position(|&value| is_stale(value)) else { return };
     let mut kept = first;
     for i in first..samples.values.len() {
@@ -90,13 +94,13 @@ pub(super) fn samples_of_row(context: &Context<'_>, values: &[f64], grid: Grid, 
 
 /// Sets each cell to the newest sample of its window. A staleness marker ends the series, which is just
 /// what its bits mean in a row: [`ABSENT`](super::row::ABSENT).
-pub(super) fn newest_values(windows: &Windows, samples: &Samples, cells: &mut [f64]) {
-    windows.walk(&samples.timestamps, |window| cells[window.step] = samples.values[window.hi - 1]);
+pub(super) fn newest_values(windows: Found<'_>, samples: &Samples, cells: &mut [f64]) {
+    windows.walk(|window| cells[window.step] = samples.values[window.hi - 1]);
 }
 
 /// Sets each cell to the time, in seconds, of the newest sample of its window.
-pub(super) fn newest_timestamps(windows: &Windows, samples: &Samples, cells: &mut [f64]) {
-    windows.walk(&samples.timestamps, |window| {
+pub(super) fn newest_timestamps(windows: Found<'_>, samples: &Samples, cells: &mut [f64]) {
+    windows.walk(|window| {
         let newest = window.hi - 1;
         if !is_stale(samples.values[newest]) {
             cells[window.step] = timestamp_seconds(samples.timestamps[newest]);
@@ -114,6 +118,7 @@ pub(super) fn timestamp_seconds(nanos: i64) -> f64 {
 mod tests {
     use timberline_engine::STALE_NAN;
 
+    use super::super::grid::{WindowFinder, Windows};
     use super::super::row::{ABSENT, is_absent};
     use super::*;
     use crate::plan::Shift;
@@ -129,7 +134,9 @@ mod tests {
         let shift = Shift { offset_ms: 0, at_ms: None };
         let windows = Windows { grid: Grid::new(10_000, 330_000, 10_000), range_ms: 300_000, shift };
         let mut cells = vec![ABSENT; windows.grid.steps];
-        newest_values(&windows, &samples(), &mut cells);
+        let samples = samples();
+        let mut finder = WindowFinder::default();
+        newest_values(finder.find(&windows, &samples.timestamps, None), &samples, &mut cells);
         assert_eq!(cells[0], 1.0);
         assert!(is_absent(cells[1]));
         assert_eq!(cells[2], 2.0);

@@ -3,7 +3,7 @@
 use timberline_engine::Samples;
 
 use super::compensated::CompensatedSum;
-use crate::exec::grid::{Window, Windows};
+use crate::exec::grid::{Found, Window};
 use crate::plan::Rollup;
 
 /// A gap between the samples and the window's end is bridged when it is at most this many average intervals long.
@@ -74,7 +74,7 @@ struct Span {
 /// window's ends as Prometheus does it. `times` is equal for series with equal timestamps, and `None` when nothing is known.
 pub(super) fn extrapolated(
     function: Rollup,
-    windows: &Windows,
+    windows: Found<'_>,
     samples: &Samples,
     times: Option<u64>,
     buffers: &mut Buffers,
@@ -82,7 +82,7 @@ pub(super) fn extrapolated(
 ) {
     let values = samples.values.as_slice();
     let Buffers { resets, spans, spans_of } = buffers;
-    let per_second = if function == Rollup::Rate { seconds(windows.range_nanos()) } else { 1.0 };
+    let per_second = if function == Rollup::Rate { seconds(windows.windows.range_nanos()) } else { 1.0 };
     if times.is_none() || *spans_of != times {
         find_spans(windows, &samples.timestamps, per_second, spans);
         *spans_of = times;
@@ -105,10 +105,10 @@ pub(super) fn extrapolated(
     }
 }
 
-fn find_spans(windows: &Windows, timestamps: &[i64], per_second: f64, spans: &mut Vec<Span>) {
-    let range = windows.range_nanos();
+fn find_spans(windows: Found<'_>, timestamps: &[i64], per_second: f64, spans: &mut Vec<Span>) {
+    let range = windows.windows.range_nanos();
     spans.clear();
-    windows.walk(timestamps, |window| {
+    windows.walk(|window| {
         let (first, last) = (window.lo, window.hi - 1);
         if first < last {
             // Only ratios of these durations matter, so they stay in nanoseconds.
@@ -187,9 +187,9 @@ impl Gaps {
 }
 
 /// `irate` (`per_second`) and `idelta`: the change between the last two samples of a window.
-pub(super) fn instantaneous(per_second: bool, windows: &Windows, samples: &Samples, cells: &mut [f64]) {
+pub(super) fn instantaneous(per_second: bool, windows: Found<'_>, samples: &Samples, cells: &mut [f64]) {
     let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
-    windows.walk(timestamps, |window| {
+    windows.walk(|window| {
         if window.hi - window.lo < 2 {
             return;
         }
@@ -207,7 +207,7 @@ pub(super) fn instantaneous(per_second: bool, windows: &Windows, samples: &Sampl
 
 /// How many neighbours in each window satisfy `counts(before, after)`.
 pub(super) fn transitions(
-    windows: &Windows,
+    windows: Found<'_>,
     samples: &Samples,
     cells: &mut [f64],
     counts: impl Fn(f64, f64) -> bool,
@@ -215,7 +215,7 @@ pub(super) fn transitions(
     let values = samples.values.as_slice();
     let is_transition = |at: usize| counts(values[at - 1], values[at]);
     let (mut lo, mut hi, mut count) = (0_usize, 0_usize, 0_usize);
-    windows.walk(&samples.timestamps, |Window { step, lo: new_lo, hi: new_hi, .. }| {
+    windows.walk(|Window { step, lo: new_lo, hi: new_hi, .. }| {
         if new_lo >= hi {
             // Nothing is left of the window before.
             (lo, hi, count) = (new_lo, new_lo + 1, 0);

@@ -9,7 +9,7 @@
 use timberline_engine::Samples;
 
 use super::compensated::{CompensatedSum, Mean};
-use crate::exec::grid::{Window, Windows};
+use crate::exec::grid::{Found, Window};
 
 /// The older part of a window: `folds[i]` covers the samples from `start + i` to `start + folds.len()`.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl<A> Default for Suffixes<A> {
 /// Calls `each` with every window and the fold of its values. `merge` is associative; `of` is the fold of one value.
 #[inline]
 fn slide<A: Copy>(
-    windows: &Windows,
+    windows: Found<'_>,
     samples: &Samples,
     older: &mut Suffixes<A>,
     of: impl Fn(f64) -> A,
@@ -39,7 +39,7 @@ fn slide<A: Copy>(
     let mut folded = 0;
     older.folds.clear();
     older.start = 0;
-    windows.walk(&samples.timestamps, |window| {
+    windows.walk(|window| {
         let boundary = older.start + older.folds.len();
         if window.lo >= boundary {
             let window_values = &values[window.lo..window.hi];
@@ -64,12 +64,13 @@ fn slide<A: Copy>(
 }
 
 /// Whether windows overlap so little that folding each by itself is cheaper, and exact to the last bit.
-fn barely_overlap(windows: &Windows) -> bool {
-    windows.grid.steps <= 2 || windows.range_ms <= windows.grid.step_ms.saturating_mul(2)
+fn barely_overlap(windows: Found<'_>) -> bool {
+    windows.windows.grid.steps <= 2
+        || windows.windows.range_ms <= windows.windows.grid.step_ms.saturating_mul(2)
 }
 
 fn slide_sums(
-    windows: &Windows,
+    windows: Found<'_>,
     samples: &Samples,
     older: &mut Suffixes<CompensatedSum>,
     each: impl FnMut(Window, CompensatedSum),
@@ -83,7 +84,7 @@ fn slide_sums(
 }
 
 pub(super) fn sums(
-    windows: &Windows,
+    windows: Found<'_>,
     samples: &Samples,
     older: &mut Suffixes<CompensatedSum>,
     cells: &mut [f64],
@@ -91,14 +92,14 @@ pub(super) fn sums(
     let values = samples.values.as_slice();
     if barely_overlap(windows) {
         let sum = |w: Window| values[w.lo..w.hi].iter().copied().collect::<CompensatedSum>().total();
-        windows.walk(&samples.timestamps, |w| cells[w.step] = sum(w));
+        windows.walk(|w| cells[w.step] = sum(w));
         return;
     }
     slide_sums(windows, samples, older, |w, sum| cells[w.step] = sum.total());
 }
 
 pub(super) fn averages(
-    windows: &Windows,
+    windows: Found<'_>,
     samples: &Samples,
     older: &mut Suffixes<CompensatedSum>,
     cells: &mut [f64],
@@ -113,7 +114,7 @@ pub(super) fn averages(
         sum.sum / count + sum.error / count
     };
     if barely_overlap(windows) {
-        windows.walk(&samples.timestamps, |w| {
+        windows.walk(|w| {
             cells[w.step] = mean(w, values[w.lo..w.hi].iter().copied().collect());
         });
         return;
@@ -123,7 +124,7 @@ pub(super) fn averages(
 
 /// The extreme value of each window. `beats(a, b)` says whether `b` is more extreme than `a`; a NaN loses to any number.
 pub(super) fn extremes(
-    windows: &Windows,
+    windows: Found<'_>,
     samples: &Samples,
     older: &mut Suffixes<f64>,
     cells: &mut [f64],
@@ -132,7 +133,7 @@ pub(super) fn extremes(
     let merge = |a: f64, b: f64| if beats(a, b) || a.is_nan() { b } else { a };
     if barely_overlap(windows) {
         let values = samples.values.as_slice();
-        windows.walk(&samples.timestamps, |w| {
+        windows.walk(|w| {
             cells[w.step] = values[w.lo + 1..w.hi].iter().fold(values[w.lo], |a, &b| merge(a, b));
         });
         return;

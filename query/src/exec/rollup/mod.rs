@@ -14,7 +14,7 @@ mod single;
 use timberline_engine::Samples;
 
 use super::context::Context;
-use super::grid::{Grid, Windows};
+use super::grid::{Grid, WindowFinder, Windows};
 use crate::error::Result;
 use crate::plan::Rollup;
 
@@ -29,6 +29,7 @@ const PART_SAMPLES: usize = 1 << 20;
 /// Memory that is reused from series to series.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
+    pub(super) windows: WindowFinder,
     counter: counter::Buffers,
     /// Equal for series whose samples have equal timestamps; `None` when nothing is known.
     pub(super) times: Option<u64>,
@@ -82,9 +83,10 @@ pub(super) fn evaluate(
     cells: &mut [f64],
 ) {
     let values = samples.values.as_slice();
+    let Buffers { windows: finder, counter, times, sums, extremes, ordered } = buffers;
+    let windows = finder.find(windows, &samples.timestamps, *times);
     match function {
         Rollup::Rate | Rollup::Increase | Rollup::Delta => {
-            let Buffers { counter, times, .. } = buffers;
             counter::extrapolated(function, windows, samples, *times, counter, cells);
         }
         Rollup::Irate | Rollup::Idelta => {
@@ -94,26 +96,26 @@ pub(super) fn evaluate(
         Rollup::Changes => counter::transitions(windows, samples, cells, |before, after| {
             after != before && !(after.is_nan() && before.is_nan())
         }),
-        Rollup::Count => windows.walk(&samples.timestamps, |w| cells[w.step] = (w.hi - w.lo) as f64),
-        Rollup::Last => windows.walk(&samples.timestamps, |w| cells[w.step] = values[w.hi - 1]),
-        Rollup::Present => windows.walk(&samples.timestamps, |w| cells[w.step] = 1.0),
-        Rollup::Sum => fold::sums(windows, samples, &mut buffers.sums, cells),
-        Rollup::Avg => fold::averages(windows, samples, &mut buffers.sums, cells),
-        Rollup::Min => fold::extremes(windows, samples, &mut buffers.extremes, cells, |a, b| b < a),
-        Rollup::Max => fold::extremes(windows, samples, &mut buffers.extremes, cells, |a, b| b > a),
+        Rollup::Count => windows.walk(|w| cells[w.step] = (w.hi - w.lo) as f64),
+        Rollup::Last => windows.walk(|w| cells[w.step] = values[w.hi - 1]),
+        Rollup::Present => windows.walk(|w| cells[w.step] = 1.0),
+        Rollup::Sum => fold::sums(windows, samples, sums, cells),
+        Rollup::Avg => fold::averages(windows, samples, sums, cells),
+        Rollup::Min => fold::extremes(windows, samples, extremes, cells, |a, b| b < a),
+        Rollup::Max => fold::extremes(windows, samples, extremes, cells, |a, b| b > a),
         Rollup::Stddev => {
-            windows.walk(&samples.timestamps, |w| cells[w.step] = fold::variance(&values[w.lo..w.hi]).sqrt());
+            windows.walk(|w| cells[w.step] = fold::variance(&values[w.lo..w.hi]).sqrt());
         }
         Rollup::Stdvar => {
-            windows.walk(&samples.timestamps, |w| cells[w.step] = fold::variance(&values[w.lo..w.hi]));
+            windows.walk(|w| cells[w.step] = fold::variance(&values[w.lo..w.hi]));
         }
         Rollup::Quantile => {
             let quantiles = param.unwrap_or_default();
-            windows.walk(&samples.timestamps, |w| {
-                buffers.ordered.clear();
-                buffers.ordered.extend_from_slice(&values[w.lo..w.hi]);
+            windows.walk(|w| {
+                ordered.clear();
+                ordered.extend_from_slice(&values[w.lo..w.hi]);
                 let quantile = quantiles.get(w.step).copied().unwrap_or(f64::NAN);
-                cells[w.step] = quantile_of(quantile, &mut buffers.ordered);
+                cells[w.step] = quantile_of(quantile, ordered);
             });
         }
         Rollup::First => single::first(windows, samples, cells),
@@ -121,7 +123,7 @@ pub(super) fn evaluate(
         Rollup::TimeOfLast => single::time_of_end(true, windows, samples, cells),
         Rollup::TimeOfMax => single::time_of_extreme(windows, samples, cells, |a, b| a >= b),
         Rollup::TimeOfMin => single::time_of_extreme(windows, samples, cells, |a, b| a <= b),
-        Rollup::Mad => single::median_absolute_deviation(windows, samples, &mut buffers.ordered, cells),
+        Rollup::Mad => single::median_absolute_deviation(windows, samples, ordered, cells),
         Rollup::Zscore => single::zscores(windows, samples, cells),
         Rollup::Deriv => regression::derivatives(windows, samples, cells),
         Rollup::PredictLinear => regression::predictions(windows, samples, param.unwrap_or_default(), cells),

@@ -3,12 +3,12 @@
 use timberline_engine::Samples;
 
 use super::compensated::CompensatedSum;
-use crate::exec::grid::{Windows, millis_to_nanos};
+use crate::exec::grid::{Found, millis_to_nanos};
 
 /// `deriv`: the slope per second of each window with at least two samples.
-pub(super) fn derivatives(windows: &Windows, samples: &Samples, cells: &mut [f64]) {
+pub(super) fn derivatives(windows: Found<'_>, samples: &Samples, cells: &mut [f64]) {
     let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
-    windows.walk(timestamps, |w| {
+    windows.walk(|w| {
         if w.hi - w.lo >= 2 {
             cells[w.step] = fit(&timestamps[w.lo..w.hi], &values[w.lo..w.hi], timestamps[w.lo]).0;
         }
@@ -16,11 +16,11 @@ pub(super) fn derivatives(windows: &Windows, samples: &Samples, cells: &mut [f64
 }
 
 /// `predict_linear`: the value that the regression gives `ahead` seconds after the step.
-pub(super) fn predictions(windows: &Windows, samples: &Samples, ahead: &[f64], cells: &mut [f64]) {
+pub(super) fn predictions(windows: Found<'_>, samples: &Samples, ahead: &[f64], cells: &mut [f64]) {
     let (timestamps, values) = (samples.timestamps.as_slice(), samples.values.as_slice());
-    windows.walk(timestamps, |w| {
+    windows.walk(|w| {
         if w.hi - w.lo >= 2 {
-            let now = millis_to_nanos(windows.grid.time_ms(w.step));
+            let now = millis_to_nanos(windows.windows.grid.time_ms(w.step));
             let (slope, intercept) = fit(&timestamps[w.lo..w.hi], &values[w.lo..w.hi], now);
             cells[w.step] = slope * ahead.get(w.step).copied().unwrap_or(f64::NAN) + intercept;
         }
