@@ -64,8 +64,10 @@ impl Model<'_> {
             };
             count * (middle - mean) * (middle - mean)
         };
-        let squares: f64 = native.buckets().iter().map(square).sum();
-        self.rough(squares / native.count)
+        let squares: Vec<f64> = native.buckets().iter().map(square).collect();
+        // Of differences, some may be negative, and cancel others out.
+        let scale: f64 = squares.iter().map(|square| square.abs()).sum();
+        self.noisy(squares.iter().sum::<f64>(), scale) / native.count
     }
 
     fn histogram_quantile(&self, quantile: f64, native: &Native) -> f64 {

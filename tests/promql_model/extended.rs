@@ -32,6 +32,10 @@ fn between(
     }
 }
 
+fn values_have_gauge(samples: &[(i64, Value)]) -> bool {
+    samples.iter().any(|(_, value)| value.native().is_some_and(|native| native.gauge))
+}
+
 impl Model<'_> {
     /// `selector smoothed`: the sample at the step, or what is between the samples around it, or the last one.
     pub(crate) fn smoothed_samples(&self, selector: &VectorSelector, step: Step) -> Vec<Sample> {
@@ -63,7 +67,7 @@ impl Model<'_> {
     fn rough_value(&self, value: Value) -> Value {
         match value {
             Value::Float(value) => Value::Float(self.rough(value)),
-            Value::Histogram(native) => Value::histogram(self.rough_native(Native::clone(&native))),
+            Value::Histogram(native) => Value::histogram(native.map(|number| self.rough(number))),
         }
     }
 
@@ -93,15 +97,16 @@ impl Model<'_> {
         }
         // The values at the edges take the place of samples that are beyond them.
         let is_counter = name != "delta";
+        self.note_buckets(is_counter && values_have_gauge(used));
         let from_line = smoothed && first_time < start;
         let to_line = smoothed && last_time > end;
         let mut values: Vec<Value> = used.iter().map(|(_, value)| value.clone()).collect();
         let last = used.len() - 1;
         if to_line {
-            values[last] = between(&used[last - 1], &used[last], end, is_counter)?;
+            values[last] = self.rough_value(between(&used[last - 1], &used[last], end, is_counter)?);
         }
         if from_line {
-            values[0] = between(&used[0], &used[1], start, is_counter)?;
+            values[0] = self.rough_value(between(&used[0], &used[1], start, is_counter)?);
         }
         let span = if name == "rate" { seconds(end - start) } else { 1.0 };
         if let (Value::Float(from), Value::Float(to)) = (&values[0], &values[last]) {

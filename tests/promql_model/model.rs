@@ -90,8 +90,8 @@ pub(crate) struct Model<'a> {
     noise: Option<RefCell<Random>>,
     /// Whether a subquery fails at a time that lies between the windows of the steps. A range query may fail then.
     fails_between: Cell<bool>,
-    /// Whether there was no result because exponential and custom buckets met.
-    incompatible: Cell<bool>,
+    /// Whether buckets decided about counts and sums: whether there is a result, or of gauges whether there was a reset.
+    buckets_decide: Cell<bool>,
 }
 
 /// The labels that a computed series does not have.
@@ -102,17 +102,21 @@ pub(crate) fn without_name(labels: &Labels) -> Labels {
 impl<'a> Model<'a> {
     pub(crate) fn new(series: &'a [Series], bounds: Bounds, noise: Option<u64>) -> Self {
         let noise = noise.map(|seed| RefCell::new(Random(seed)));
-        Self { series, bounds, noise, fails_between: Cell::new(false), incompatible: Cell::new(false) }
+        Self { series, bounds, noise, fails_between: Cell::new(false), buckets_decide: Cell::new(false) }
     }
 
     pub(crate) fn series(&self) -> &[Series] {
         self.series
     }
 
-    /// Notes when buckets did not fit together.
+    /// Notes when exponential and custom buckets met.
     pub(crate) fn compatible<T>(&self, result: Option<T>) -> Option<T> {
-        self.incompatible.set(self.incompatible.get() || result.is_none());
+        self.note_buckets(result.is_none());
         result
+    }
+
+    pub(crate) fn note_buckets(&self, decide: bool) {
+        self.buckets_decide.set(self.buckets_decide.get() || decide);
     }
 
     /// The series of the answer with their samples: milliseconds and values, sorted by labels.
@@ -395,11 +399,11 @@ impl<'a> Model<'a> {
             "info" => self.info(call, step),
             _ if name.starts_with("histogram_") => {
                 let params: Vec<f64> = (0..call.args.len() - 1).map(number).collect::<Result<_>>()?;
-                self.incompatible.set(false);
+                self.buckets_decide.set(false);
                 let input = self.vector(&call.args[call.args.len() - 1], step)?;
-                // Prometheus reads no buckets then, and so does not see that they do not fit together.
+                // Prometheus reads no buckets then, and so does not see that they do not fit together, or that a gauge fell.
                 if ["histogram_count", "histogram_sum", "histogram_avg"].contains(&name)
-                    && self.incompatible.get()
+                    && self.buckets_decide.get()
                 {
                     return Err(Failure::Unknown);
                 }

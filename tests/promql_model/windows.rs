@@ -238,6 +238,8 @@ impl Model<'_> {
         let samples = window.samples;
         let natives: Vec<&Native> = samples.iter().map(|(_, native)| *native).collect();
         let (first, last) = (natives[0], natives[natives.len() - 1]);
+        let is_counter = ["rate", "increase", "irate"].contains(&name);
+        self.note_buckets(is_counter && natives.iter().any(|native| native.gauge));
         let result = match name {
             "sum_over_time" => native_sum(&natives)?,
             "avg_over_time" => self.rough_native(native_sum(&natives)?).over(natives.len() as f64),
