@@ -5,7 +5,7 @@ use crate::native::{Bucket, Native};
 
 /// A bucket as far as it is taken to have observations: one around zero only on the sides on which there are buckets.
 fn occupied(native: &Native, bucket: Bucket) -> Bucket {
-    if native.is_custom() || bucket.lower > 0.0 || bucket.upper < 0.0 {
+    if bucket.lower > 0.0 || bucket.upper < 0.0 {
         return bucket;
     }
     match (native.negative.is_empty(), native.positive.is_empty()) {
@@ -100,8 +100,11 @@ impl Model<'_> {
             if native.is_custom() && bucket.lower == f64::NEG_INFINITY && bucket.upper <= 0.0 {
                 return bucket.upper;
             }
-            let lower = if bucket.lower == f64::NEG_INFINITY { 0.0 } else { bucket.lower };
-            let bucket = occupied(native, Bucket { lower, ..bucket });
+            let bucket = match bucket.lower {
+                f64::NEG_INFINITY => Bucket { lower: 0.0, ..bucket },
+                _ if native.is_custom() => bucket,
+                _ => occupied(native, bucket),
+            };
             let into = (rank - (counted - bucket.count)) / bucket.count;
             // What the buckets do not have is beyond them.
             let into = into.min(1.0);

@@ -13,6 +13,7 @@ mod functions;
 mod info;
 mod model;
 mod native;
+mod properties;
 mod queries;
 mod vectors;
 mod windows;
@@ -114,7 +115,7 @@ impl Case<'_> {
         }
         let value = self.execute(expr, bounds);
         if let Ok(value) = &value {
-            check_order(expr, value)?;
+            properties::check_order(expr, value)?;
         }
         let got = value.map(answer);
         let same = match (&got, &expected) {
@@ -274,20 +275,6 @@ fn answer(value: Value) -> Answer {
     };
     answer.sort_by(|a, b| a.0.cmp(&b.0));
     answer
-}
-
-/// `sort` and `sort_desc` order the samples of an instant query; NaN comes last.
-fn check_order(expr: &Expr, value: &Value) -> Result<(), String> {
-    let (Expr::Call(call), Value::Vector(samples)) = (expr, value) else { return Ok(()) };
-    let descends = match call.function.name {
-        "sort" => false,
-        "sort_desc" => true,
-        _ => return Ok(()),
-    };
-    let is_ordered =
-        |pair: &[f64]| pair[1].is_nan() || if descends { pair[0] >= pair[1] } else { pair[0] <= pair[1] };
-    let values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
-    if values.windows(2).all(is_ordered) { Ok(()) } else { Err(format!("{values:?} are not in order")) }
 }
 
 fn close(a: f64, b: f64, scale: f64) -> bool {

@@ -485,9 +485,8 @@ impl<'a> Model<'a> {
                 drop_name: true,
                 value: Value::Float(time as f64 / 1e9),
             };
-            if selector.edges == Edges::Exact {
-                return Ok(self.newest(selector, step).map(sample).collect());
-            }
+            // Smoothed or not.
+            return Ok(self.newest(selector, step).map(sample).collect());
         }
         let now = Value::Float(step.now as f64 / 1000.0);
         let of_step = |sample: Sample| Sample { drop_name: true, value: now.clone(), ..sample };

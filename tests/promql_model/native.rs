@@ -111,7 +111,8 @@ impl Native {
         let mirrored = |bucket: Bucket| Bucket { lower: -bucket.upper, upper: -bucket.lower, ..bucket };
         let mut all: Vec<Bucket> =
             self.negative.iter().rev().map(|(i, count)| mirrored(outside(*i, *count))).collect();
-        if self.zero_count != 0.0 {
+        // As in Prometheus, less than no observations around zero, in a difference, are none.
+        if self.zero_count > 0.0 {
             let Self { zero_threshold, zero_count, .. } = *self;
             all.push(Bucket { lower: -zero_threshold, upper: zero_threshold, count: zero_count });
         }
@@ -285,7 +286,8 @@ impl Native {
             (self.clone(), before.with_threshold(threshold).coarser(self.schema))
         };
         let fell = |now: &Counts, before: &Counts| {
-            before.iter().any(|(index, count)| now.get(index).copied().unwrap_or(0.0) < *count)
+            // A bucket that is gone was reset even if it had less than no observations.
+            before.iter().any(|(index, count)| now.get(index).is_none_or(|now| now < count))
         };
         now.zero_count < before.zero_count
             || fell(&now.positive, &before.positive)

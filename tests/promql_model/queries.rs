@@ -91,9 +91,23 @@ impl Maker<'_> {
         let text = match self.random.below(20) {
             0 => self.scalar(depth),
             1 if bounds.step_ms == 0 => self.range(1).text,
+            2 if self.random.percent(40) => {
+                let (function, input) = (self.random.pick(&["", "_desc"]), self.vector(depth).text);
+                let labels = [r#""instance""#, r#""job", "instance""#, r#""zone", "instance""#];
+                format!("sort_by_label{function}({input}, {})", self.random.pick(&labels))
+            }
             2 => format!("sort{}({})", self.random.pick(&["", "_desc"]), self.vector(depth).text),
             _ => self.vector(depth).text,
         };
+        (text, bounds)
+    }
+
+    /// A vector whose series differ in more than their names, and times.
+    pub(crate) fn limited(&mut self) -> (String, Bounds) {
+        let bounds = self.bounds();
+        let name = self.random.pick(&["a", "b", "c_total", "n"]);
+        let function = self.random.pick(&["", "rate", "last_over_time", "sum_over_time"]);
+        let text = if function.is_empty() { name.to_owned() } else { format!("{function}({name}[5m])") };
         (text, bounds)
     }
 
