@@ -464,6 +464,10 @@ impl<'a> Model<'a> {
             return Err(Failure::Error);
         }
         let (runs, start, end) = self.range(range, step)?;
+        let is_no_factor = |factor: &f64| *factor <= 0.0 || *factor >= 1.0;
+        if name == "double_exponential_smoothing" && !runs.is_empty() && params.iter().any(is_no_factor) {
+            return Err(Failure::Error);
+        }
         let keeps_name = ["last_over_time", "first_over_time"].contains(&name);
         let rolled_up = |run: Run| {
             let window =

@@ -283,7 +283,13 @@ impl Maker<'_> {
                 format!("{range}, {}", self.random.pick(&["0", "60", "-30", "600"]))
             }
             "predict_linear" => format!("{range}, {}", self.scalar(depth.saturating_sub(1))),
+            "ema_over_time" if self.random.percent(25) => {
+                format!("{range}, {}", self.scalar(depth.saturating_sub(1)))
+            }
             "ema_over_time" => format!("{range}, {}", factor(self.random)),
+            "double_exponential_smoothing" if self.random.percent(10) => {
+                format!("{range}, {}, {}", self.random.pick(&["0", "NaN", "1", "0.5"]), factor(self.random))
+            }
             "double_exponential_smoothing" => {
                 format!("{range}, {}, {}", factor(self.random), factor(self.random))
             }

@@ -163,6 +163,7 @@ impl Model<'_> {
                 self.quantile(0.5, values.iter().map(|value| (value - median).abs()).collect())
             }
             "zscore_over_time" => (last - self.average(&values)) / self.variance(&values).sqrt(),
+            "ema_over_time" if params[0].is_nan() || params[0] <= 0.0 || params[0] > 1.0 => f64::NAN,
             "ema_over_time" => {
                 let alpha = params[0];
                 values[1..].iter().fold(first, |ema, x| self.rough(alpha * x + (1.0 - alpha) * ema))
