@@ -175,13 +175,30 @@ impl<'a> IntoIterator for &'a Labels {
     }
 }
 
-/// Packs label sets one after the other, in memory that is reused.
+/// Packs label sets one after the other, in memory that is reused. Label sets that follow each other have most of their pairs in
+/// common: where pairs have a number, those that were packed lately are only copied.
 #[derive(Debug, Default)]
 pub(crate) struct Packer {
     packed: Vec<u8>,
+    /// Where numbered pairs are in `texts`; the place is given by the number's low bits. Empty before the first.
+    known: Vec<KnownPair>,
+    texts: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct KnownPair {
+    number: u32,
+    start: u32,
+    /// 0 when none is known.
+    len: u32,
 }
 
 impl Packer {
+    /// How many pairs are remembered: a power of two.
+    const KNOWN: usize = 256;
+    /// All pairs are forgotten when they take more bytes than this.
+    const TEXT_BYTES_MAX: usize = 1 << 18;
+
     /// Adds a pair that is sorted behind the ones before, with another name, and not empty.
     #[inline]
     pub(crate) fn push(&mut self, name: &str, value: &str) {
@@ -191,12 +208,41 @@ impl Packer {
         }
     }
 
+    /// As [`push`](Self::push), of a pair that has a number of its own.
+    pub(crate) fn push_numbered(&mut self, number: u32, name: &str, value: &str) {
+        let before = self.packed.len();
+        self.push(name, value);
+        if self.known.is_empty() || self.texts.len() > Self::TEXT_BYTES_MAX {
+            self.known.clear();
+            self.known.resize(Self::KNOWN, KnownPair::default());
+            self.texts.clear();
+        }
+        let packed = &self.packed[before..];
+        if let (Ok(start), Ok(len)) = (u32::try_from(self.texts.len()), u32::try_from(packed.len())) {
+            self.texts.extend_from_slice(packed);
+            self.known[number as usize % Self::KNOWN] = KnownPair { number, start, len };
+        }
+    }
+
+    /// Adds the pair with this number, if it was packed lately; whether it was.
+    #[inline]
+    pub(crate) fn push_known(&mut self, number: u32) -> bool {
+        match self.known.get(number as usize % Self::KNOWN) {
+            Some(known) if known.number == number && known.len > 0 => {
+                let start = known.start as usize;
+                self.packed.extend_from_slice(&self.texts[start..start + known.len as usize]);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The label set of the pairs so far.
     pub(crate) fn finish(&self) -> Labels {
         Labels { packed: Arc::from(&*self.packed) }
     }
 
-    /// Begins another label set.
+    /// Begins another label set. Numbers go on meaning the same pairs.
     pub(crate) fn clear(&mut self) {
         self.packed.clear();
     }

@@ -32,19 +32,19 @@ pub struct Block {
 
 /// A series of a block, with its chunks that overlap the selected range.
 #[derive(Clone, Debug)]
-pub struct BlockSeries {
+pub struct BlockSeries<'a> {
     /// Its labels.
     pub labels: Labels,
     /// Its chunks in order of time, without those of which nothing is left.
-    pub chunks: Vec<(ChunkRef, TimesEntry)>,
+    pub chunks: &'a [(ChunkRef, TimesEntry)],
     /// What is deleted of those that are left; `None` when that is nothing.
     pub deleted: Option<Deleted>,
 }
 
 /// A series by its id, with its chunks that overlap a range.
-struct Touching {
+struct Touching<'a> {
     id: u32,
-    chunks: Vec<(ChunkRef, TimesEntry)>,
+    chunks: &'a [(ChunkRef, TimesEntry)],
     deleted: Option<Deleted>,
 }
 
@@ -143,18 +143,21 @@ impl Block {
         &self.index
     }
 
-    /// The series that satisfy all matchers and have a chunk that overlaps `range`, sorted by labels.
+    /// Calls `each` with the series that satisfy all matchers and have a chunk that overlaps `range`, sorted by labels.
     ///
     /// # Errors
     /// [`Error::Corruption`].
-    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<BlockSeries>> {
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        mut each: impl FnMut(BlockSeries<'_>),
+    ) -> Result<()> {
         let mut packer = Packer::default();
-        let touching = self.touching(matchers, range)?;
-        let mut found = Vec::with_capacity(touching.len());
-        for Touching { id, chunks, deleted } in touching {
-            found.push(BlockSeries { labels: self.index.pack_labels(id, &mut packer)?, chunks, deleted });
-        }
-        Ok(found)
+        self.touching(matchers, range, |Touching { id, chunks, deleted }| {
+            each(BlockSeries { labels: self.index.pack_labels(id, &mut packer)?, chunks, deleted });
+            Ok(())
+        })
     }
 
     /// The ids of these series.
@@ -162,17 +165,28 @@ impl Block {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn series_ids(&self, matchers: &[Matcher], range: TimeRange) -> Result<Bitmap> {
-        Ok(self.left(matchers, range)?.into_iter().map(|series| series.id).collect())
+        let mut ids = Bitmap::new();
+        self.left(matchers, range, |id| {
+            ids.add(id);
+            Ok(())
+        })?;
+        Ok(ids)
     }
 
-    /// As [`touching`](Self::touching), without the series of which nothing is left inside `range`.
-    fn left(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Touching>> {
-        let mut found = self.touching(matchers, range)?;
-        found.retain(|series| match &series.deleted {
-            None => true,
-            Some(deleted) => series.chunks.iter().any(|(_, times)| self.is_left(times, deleted, range)),
-        });
-        Ok(found)
+    /// As [`touching`](Self::touching), the ids without the series of which nothing is left inside `range`.
+    fn left(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        mut each: impl FnMut(u32) -> Result<()>,
+    ) -> Result<()> {
+        self.touching(matchers, range, |series| {
+            let is_left = match &series.deleted {
+                None => true,
+                Some(deleted) => series.chunks.iter().any(|(_, times)| self.is_left(times, deleted, range)),
+            };
+            if is_left { each(series.id) } else { Ok(()) }
+        })
     }
 
     /// Whether some of a chunk is left inside `range`. A chunk that cannot be read may have something.
@@ -191,14 +205,25 @@ impl Block {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn labels(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
-        self.left(matchers, range)?.iter().map(|series| self.index.labels(series.id)).collect()
+        let mut found = Vec::new();
+        let mut packer = Packer::default();
+        self.left(matchers, range, |id| {
+            found.push(self.index.pack_labels(id, &mut packer)?);
+            Ok(())
+        })?;
+        Ok(found)
     }
 
-    fn touching(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Touching>> {
+    /// Calls `each` with the series that satisfy all matchers and have a chunk that overlaps `range`.
+    fn touching(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        mut each: impl FnMut(Touching<'_>) -> Result<()>,
+    ) -> Result<()> {
         if !self.meta().range.overlaps(range) {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let mut found = Vec::new();
         let mut chunks = Vec::new();
         for id in matching(&*self.index, matchers)?.iter() {
             chunks.clear();
@@ -212,10 +237,10 @@ impl Block {
                 }
             }
             if !chunks.is_empty() {
-                found.push(Touching { id, chunks: chunks.clone(), deleted });
+                each(Touching { id, chunks: &chunks, deleted })?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Adds the label names of the series near `range`.

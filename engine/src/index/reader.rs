@@ -36,6 +36,8 @@ pub struct Index {
     sections: [Range<usize>; Section::COUNT],
     meta: BlockMeta,
     names: Vec<Name>,
+    /// Pairs from this one on stand behind the metric name in a label set.
+    behind_metric_names: u64,
 }
 
 impl Index {
@@ -64,7 +66,9 @@ impl Index {
         let locate = |section: Section, e: DecodeError| corrupt(at(section).start + e.offset, e.reason);
         let meta = BlockMeta::decode(&bytes[at(Section::Meta)]).map_err(|e| locate(Section::Meta, e))?;
         let names = read_names(&bytes[at(Section::Names)]).map_err(|e| locate(Section::Names, e))?;
-        let index = Self { file: file.to_owned(), sections, bytes, meta, names };
+        let before = names.iter().take_while(|name| *name.text <= *METRIC_NAME);
+        let behind_metric_names = before.last().map_or(0, |name| name.pairs.end.into());
+        let index = Self { file: file.to_owned(), sections, bytes, meta, names, behind_metric_names };
         index.check_counts()?;
         Ok(index)
     }
@@ -139,39 +143,41 @@ impl Index {
         self.pack_labels(series, &mut Packer::default())
     }
 
-    /// As [`labels`](Self::labels), in memory that is reused.
+    /// As [`labels`](Self::labels), in memory that is reused for the series of this index.
     pub(crate) fn pack_labels(&self, series: u32, packer: &mut Packer) -> Result<Labels> {
         let mut reader = self.series_reader(series)?;
         let fail = |e: DecodeError| self.corrupt(Section::Series, e.offset, e.reason);
         let (metric, set) = (reader.varint().map_err(fail)?, reader.varint().map_err(fail)?);
-        let mut metric = match metric.checked_sub(1) {
-            Some(pair) => Some(self.pair(pair)?.1),
-            None => None,
-        };
+        let mut metric = metric.checked_sub(1);
         let mut set = Reader::new(self.item(Section::SetEnds, Section::Sets, set as usize)?);
-        let mut names = self.names.as_slice();
         packer.clear();
+        // Pairs come in the order of their names.
+        let mut least = 0;
         while !set.is_empty() {
             let pair = set.varint().map_err(|e| self.corrupt(Section::Sets, e.offset, e.reason))?;
-            let pair = u32::try_from(pair).unwrap_or(u32::MAX);
-            // Pairs come in the order of their names.
-            while let [name, rest @ ..] = names
-                && name.pairs.end <= pair
-            {
-                names = rest;
-            }
-            let Some(name) = names.first().filter(|name| name.pairs.start <= pair) else {
+            if pair < least {
                 return Err(self.corrupt(Section::Sets, 0, "the label pairs of a series are out of order"));
-            };
-            if let Some(metric) = metric.take_if(|_| *name.text > *METRIC_NAME) {
-                packer.push(METRIC_NAME, metric);
             }
-            packer.push(&name.text, self.value(pair)?);
+            if let Some(metric) = metric.take_if(|_| pair >= self.behind_metric_names) {
+                self.pack_pair(metric, packer)?;
+            }
+            self.pack_pair(pair, packer)?;
+            least = pair + 1;
         }
         if let Some(metric) = metric {
-            packer.push(METRIC_NAME, metric);
+            self.pack_pair(metric, packer)?;
         }
         Ok(packer.finish())
+    }
+
+    #[inline]
+    fn pack_pair(&self, pair: u64, packer: &mut Packer) -> Result<()> {
+        let number = u32::try_from(pair).unwrap_or(u32::MAX);
+        if !packer.push_known(number) {
+            let (name, value) = self.pair(pair)?;
+            packer.push_numbered(number, name, value);
+        }
+        Ok(())
     }
 
     /// The chunks of a series, in order of time, into `out`.
@@ -181,26 +187,11 @@ impl Index {
     pub fn chunks(&self, series: u32, out: &mut Vec<(ChunkRef, TimesEntry)>) -> Result<()> {
         let item = self.item_range(Section::SeriesEnds, Section::Series, series as usize)?;
         let mut reader = Reader::new(&self.section(Section::Series)[item.clone()]);
-        let mut read = || -> Result<Vec<ChunkRef>, DecodeError> {
-            reader.varint()?;
-            reader.varint()?;
-            let count = reader.varint_at_most(reader.remaining().len(), "more chunks than bytes")?;
-            let (mut times, mut values) = (0_u32, 0_u64);
-            (0..count)
-                .map(|_| {
-                    let next = i64::from(times).wrapping_add(reader.zigzag()?);
-                    times =
-                        u32::try_from(next).map_err(|_| reader.error("a chunk reference is out of range"))?;
-                    values = values.wrapping_add(reader.varint()?);
-                    let len = reader.u8()?;
-                    let start = (item.start + reader.offset()) as u32;
-                    reader.bytes(len.into())?;
-                    Ok(ChunkRef { times, values, statistics: StatisticsRef { start, len } })
-                })
-                .collect()
-        };
-        let chunks = read().map_err(|e| self.corrupt(Section::Series, item.start + e.offset, e.reason))?;
-        for chunk in chunks {
+        let fail = |e: DecodeError| self.corrupt(Section::Series, item.start + e.offset, e.reason);
+        let count = read_chunk_count(&mut reader).map_err(fail)?;
+        let mut chunk = ChunkRef { times: 0, values: 0, statistics: StatisticsRef { start: 0, len: 0 } };
+        for _ in 0..count {
+            chunk = read_chunk(&mut reader, chunk, item.start).map_err(fail)?;
             out.push((chunk, self.times(chunk.times)?));
         }
         Ok(())
@@ -395,6 +386,22 @@ fn verified_sections(bytes: &[u8]) -> Result<[Range<usize>; Section::COUNT], Dec
         *section = start..end;
     }
     Ok(sections)
+}
+
+fn read_chunk_count(series: &mut Reader<'_>) -> Result<usize, DecodeError> {
+    let (_metric, _set) = (series.varint()?, series.varint()?);
+    series.varint_at_most(series.remaining().len(), "more chunks than bytes")
+}
+
+/// The chunk behind `before`; the reader began at `start` in its section.
+fn read_chunk(reader: &mut Reader<'_>, before: ChunkRef, start: usize) -> Result<ChunkRef, DecodeError> {
+    let times = i64::from(before.times).wrapping_add(reader.zigzag()?);
+    let times = u32::try_from(times).map_err(|_| reader.error("a chunk reference is out of range"))?;
+    let values = before.values.wrapping_add(reader.varint()?);
+    let len = reader.u8()?;
+    let start = (start + reader.offset()) as u32;
+    reader.bytes(len.into())?;
+    Ok(ChunkRef { times, values, statistics: StatisticsRef { start, len } })
 }
 
 fn read_names(bytes: &[u8]) -> Result<Vec<Name>, DecodeError> {

@@ -56,21 +56,19 @@ impl Snapshot {
     /// [`Error::Corruption`](crate::Error::Corruption) when an index does not check out.
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>> {
         let mut found: Vec<Series> = Vec::new();
+        // What one block gave is in order already.
+        let mut in_order = 0;
         for block in &self.blocks {
-            found.extend(block.select(matchers, range)?.into_iter().map(|s| from_block(block, s, range)));
+            let before = found.len();
+            block.select(matchers, range, |series| found.push(from_block(block, series, range)))?;
+            in_order = if before == 0 { found.len() } else { in_order };
         }
         for head in self.heads() {
             found.extend(head.select(matchers, range)?.into_iter().map(|s| from_head(s, range)));
         }
-        // Stable, so the parts of a series stay in the order of their writes.
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        found.dedup_by(|later, earlier| {
-            let same = later.labels == earlier.labels;
-            if same {
-                earlier.parts.append(&mut later.parts);
-            }
-            same
-        });
+        if in_order < found.len() {
+            merge_parts(&mut found);
+        }
         Ok(found)
     }
 
@@ -124,15 +122,28 @@ impl Snapshot {
     }
 }
 
-fn from_block(block: &Arc<Block>, series: BlockSeries, range: TimeRange) -> Series {
-    let deleted = series.deleted;
-    let part = |(chunk, times): (ChunkRef, TimesEntry)| match &deleted {
+/// Joins the parts of equal series, of which each source has one, and sorts the series by labels.
+fn merge_parts(found: &mut Vec<Series>) {
+    // Stable, so the parts of a series stay in the order of their writes.
+    found.sort_by(|a, b| a.labels.cmp(&b.labels));
+    found.dedup_by(|later, earlier| {
+        let same = later.labels == earlier.labels;
+        if same {
+            earlier.parts.append(&mut later.parts);
+        }
+        same
+    });
+}
+
+fn from_block(block: &Arc<Block>, series: BlockSeries<'_>, range: TimeRange) -> Series {
+    let BlockSeries { labels, chunks, deleted } = series;
+    let part = |&(chunk, times): &(ChunkRef, TimesEntry)| match &deleted {
         Some(deleted) if deleted.touches(times.range) => {
             Part(Place::Trimmed(Arc::clone(block), chunk, times, deleted.clone()))
         }
         _ => Part(Place::Block(Arc::clone(block), chunk, times)),
     };
-    Series { labels: series.labels, parts: series.chunks.into_iter().map(part).collect(), range }
+    Series { labels, parts: chunks.iter().map(part).collect(), range }
 }
 
 fn from_head(series: HeadSeries, range: TimeRange) -> Series {

@@ -64,16 +64,16 @@ pub(super) fn merge(rows: Vec<Row>) -> Result<Vec<Row>> {
 
 /// Removes the names of the rows whose name was dropped on the way, which only now can make series equal.
 pub(super) fn remove_names(mut rows: Vec<Row>) -> Result<Vec<Row>> {
-    if !rows.iter().any(|row| row.drop_name) {
-        return Ok(rows);
-    }
-    rows.par_iter_mut().filter(|row| row.drop_name).for_each(|row| {
-        row.drop_name = false;
-        if row.labels.iter().any(|(name, _)| is_metadata_label(name)) {
+    let rename = |row: &mut Row| {
+        let is_renamed =
+            std::mem::take(&mut row.drop_name) && row.labels.iter().any(|(name, _)| is_metadata_label(name));
+        if is_renamed {
             row.labels = row.labels.retain(|name| !is_metadata_label(name));
         }
-    });
-    merge(rows)
+        is_renamed
+    };
+    let any_renamed = rows.par_iter_mut().map(rename).reduce(|| false, |a, b| a || b);
+    if any_renamed { merge(rows) } else { Ok(rows) }
 }
 
 /// The value of a scalar expression.

@@ -37,6 +37,7 @@ use timberline_engine::Db;
 use crate::state::{AppState, SharedState};
 
 pub(crate) use prometheus::params::time_ns;
+pub use prometheus::{json, points};
 
 const JSON: &str = "application/json";
 

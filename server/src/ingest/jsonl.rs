@@ -327,7 +327,7 @@ fn append_list<T>(out: &mut Vec<u8>, items: &[T], mut append: impl FnMut(&mut Ve
 /// Appends a value as the table at the top says.
 fn append_value(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
-        out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     } else if value.to_bits() == PLAIN_NAN_BITS {
         out.extend_from_slice(b"null");
     } else if value.is_nan() {

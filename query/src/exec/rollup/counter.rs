@@ -16,13 +16,16 @@ fn seconds(nanos: i64) -> f64 {
 /// What a counter had counted before its resets.
 #[derive(Debug, Default)]
 pub(super) struct Resets {
-    /// For each sample, the sum of the samples before the resets up to it.
+    /// For each sample, the sum of the samples before the resets up to it. Empty where nothing was reset.
     counted: Vec<CompensatedSum>,
 }
 
 impl Resets {
     fn find(&mut self, values: &[f64]) {
         self.counted.clear();
+        if !values.array_windows().any(|[before, after]| after < before) {
+            return;
+        }
         let mut sum = CompensatedSum::default();
         self.counted.push(sum);
         // Without a branch: a gauge goes down as often as up, and `rate` is asked of gauges too.
@@ -35,6 +38,9 @@ impl Resets {
     /// What was counted before the resets behind sample `first`, up to `last`.
     #[inline]
     fn counted_between(&self, first: usize, last: usize, values: &[f64]) -> f64 {
+        if self.counted.is_empty() {
+            return 0.0;
+        }
         let (before, after) = (self.counted[first], self.counted[last]);
         if after.sum.is_finite() {
             return (after.sum - before.sum) + (after.error - before.error);
@@ -90,10 +96,14 @@ pub(super) fn extrapolated(
     resets.find(values);
     for &Span { step, first, last, gaps, factor } in &*spans {
         let change = (values[last] - values[first]) + resets.counted_between(first, last, values);
-        let zero_after = gaps.sampled * values[first] / change;
-        let was_zero = change > 0.0 && values[first] >= 0.0 && zero_after < gaps.to_start;
-        let factor = if was_zero { gaps.factor(zero_after, per_second) } else { factor };
-        cells[step] = change * factor;
+        // What `sampled * values[first] / change < to_start` says, without the division that few windows need.
+        let was_zero =
+            change > 0.0 && values[first] >= 0.0 && gaps.sampled * values[first] < gaps.to_start * change;
+        cells[step] = if was_zero {
+            change * gaps.factor_from_zero(values[first], change, per_second)
+        } else {
+            change * factor
+        };
     }
 }
 
@@ -137,6 +147,13 @@ impl Gaps {
         let threshold = sampled / 1e9 / intervals as f64 * EXTRAPOLATION_INTERVALS_MAX;
         let bridged = |gap: f64| if gap / 1e9 >= threshold { interval / 2.0 } else { gap };
         Self { sampled, to_start: bridged(to_start), to_end: bridged(to_end) }
+    }
+
+    /// What the change of a counter is to be multiplied by that was zero in the window, before its first sample.
+    #[cold]
+    #[inline(never)]
+    fn factor_from_zero(&self, counted_before: f64, change: f64, per_second: f64) -> f64 {
+        self.factor(self.sampled * counted_before / change, per_second)
     }
 
     /// What a change is to be multiplied by. A counter is not extrapolated to before it was zero, which one that grew steadily was

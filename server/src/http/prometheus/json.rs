@@ -1,13 +1,25 @@
 //! JSON of the Prometheus API, written byte by byte: a generic serializer would cost more than the query.
 
+use std::ops::Range;
+
 use timberline_engine::{Histogram, Labels};
 
+/// Numbers of this magnitude have no exponent, however they are written.
+const PLAIN_DIGITS: Range<f64> = 1e-5..1e15;
+
 /// Appends `text` as a JSON string.
-pub(in crate::http) fn write_string(out: &mut Vec<u8>, text: &str) {
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    // Without an early end, so that the bytes are looked at several at a time.
+    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     let mut plain_from = 0;
     for (i, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if is_plain(byte) {
             continue;
         }
         out.extend_from_slice(&text.as_bytes()[plain_from..i]);
@@ -30,7 +42,7 @@ pub(in crate::http) fn write_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends a label set as an object.
-pub(in crate::http) fn write_labels(out: &mut Vec<u8>, labels: &Labels) {
+pub fn write_labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'{');
     for (i, (name, value)) in labels.iter().enumerate() {
         if i > 0 {
@@ -44,7 +56,7 @@ pub(in crate::http) fn write_labels(out: &mut Vec<u8>, labels: &Labels) {
 }
 
 /// Appends an array of strings.
-pub(in crate::http) fn write_strings<'a>(out: &mut Vec<u8>, strings: impl IntoIterator<Item = &'a str>) {
+pub fn write_strings<'a>(out: &mut Vec<u8>, strings: impl IntoIterator<Item = &'a str>) {
     out.push(b'[');
     for (i, text) in strings.into_iter().enumerate() {
         if i > 0 {
@@ -57,7 +69,7 @@ pub(in crate::http) fn write_strings<'a>(out: &mut Vec<u8>, strings: impl IntoIt
 
 /// Appends a time given in milliseconds as seconds, as Prometheus's `jsonutil.MarshalTimestamp` does:
 /// three decimals, or none.
-pub(in crate::http) fn write_seconds(out: &mut Vec<u8>, milliseconds: i64) {
+pub fn write_seconds(out: &mut Vec<u8>, milliseconds: i64) {
     if milliseconds < 0 {
         out.push(b'-');
     }
@@ -71,49 +83,35 @@ pub(in crate::http) fn write_seconds(out: &mut Vec<u8>, milliseconds: i64) {
 }
 
 /// Appends an integer.
-pub(in crate::http) fn write_integer(out: &mut Vec<u8>, value: i64) {
-    if value < 0 {
-        out.push(b'-');
-    }
-    write_unsigned(out, value.unsigned_abs());
+pub fn write_integer(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0_u8; 20];
-    let mut from = digits.len();
-    loop {
-        from -= 1;
-        digits[from] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[from..]);
+fn write_unsigned(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends a float in the fewest digits that read back as the same value, laid out as Prometheus's
 /// `jsonutil.MarshalFloat` does: plain digits from 1e-6 up to 1e21, else an exponent of at least two digits.
-pub(in crate::http) fn write_float(out: &mut Vec<u8>, value: f64) {
+pub fn write_float(out: &mut Vec<u8>, value: f64) {
     const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
-    if value.is_nan() {
-        out.extend_from_slice(b"NaN");
-    } else if value.is_infinite() {
-        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
-    } else if value.abs() < EXACT_INTEGER_MAX
-        && value.trunc() == value
-        && (value != 0.0 || value.is_sign_positive())
-    {
-        write_integer(out, value as i64);
-    } else {
+    let integer = value as i64;
+    let is_negative_zero = integer == 0 && value.is_sign_negative();
+    if integer as f64 == value && value.abs() < EXACT_INTEGER_MAX && !is_negative_zero {
+        write_integer(out, integer);
+    } else if value.is_finite() {
         write_shortest(out, value);
+    } else if value.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else {
+        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
     }
 }
 
 /// Appends a native histogram as Prometheus does: its buckets that have observations, ascending, each as
 /// `[bounds, lower, upper, count]`. Bounds are 0 when only the upper one belongs to the bucket, 1 for only the lower one, 2 for none, 3 for
 /// both.
-pub(in crate::http) fn write_histogram(out: &mut Vec<u8>, histogram: &Histogram) {
+pub fn write_histogram(out: &mut Vec<u8>, histogram: &Histogram) {
     out.extend_from_slice(br#"{"count":"#);
     write_quoted_float(out, histogram.count);
     out.extend_from_slice(br#","sum":"#);
@@ -147,13 +145,18 @@ fn write_quoted_float(out: &mut Vec<u8>, value: f64) {
 }
 
 fn write_shortest(out: &mut Vec<u8>, value: f64) {
-    let mut buffer = ryu::Buffer::new();
+    let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value);
+    let plain = |text: &str| text.strip_suffix(".0").unwrap_or(text).len();
+    if PLAIN_DIGITS.contains(&value.abs()) {
+        out.extend_from_slice(&text.as_bytes()[..plain(text)]);
+        return;
+    }
     let Some((mantissa, exponent)) = text.split_once('e') else {
-        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+        out.extend_from_slice(&text.as_bytes()[..plain(text)]);
         return;
     };
-    // Ryu leaves plain digits earlier than Prometheus does.
+    // `zmij` leaves plain digits earlier than Prometheus does.
     let exponent: i32 = exponent.parse().unwrap_or_default();
     let mantissa = match mantissa.strip_prefix('-') {
         Some(digits) => {
@@ -177,7 +180,7 @@ fn write_shortest(out: &mut Vec<u8>, value: f64) {
             out.extend(std::iter::repeat_n(b'0', (exponent as usize).saturating_sub(fraction.len())));
         }
         _ => {
-            out.extend_from_slice(mantissa.strip_suffix(".0").unwrap_or(mantissa).as_bytes());
+            out.extend_from_slice(&mantissa.as_bytes()[..plain(mantissa)]);
             out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
             if exponent.abs() < 10 {
                 out.push(b'0');

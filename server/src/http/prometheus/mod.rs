@@ -2,9 +2,10 @@
 
 mod answer;
 pub(super) mod info;
-pub(super) mod json;
+pub mod json;
 pub(super) mod labels;
 pub(in crate::http) mod params;
+pub mod points;
 pub(super) mod query;
 pub(super) mod status;
 pub(super) mod syntax;

@@ -10,6 +10,7 @@ use timberline_query::ast::Expr;
 use timberline_query::{Cancel, ErrorKind, MatrixSeries, Outcome, Query, QueryError, Value};
 
 use super::params::to_ms;
+use super::points::PointWriter;
 use super::{ApiError, ErrorType, json};
 use crate::http::params::Params;
 use crate::http::stream::{self, Gone, Writer};
@@ -219,13 +220,13 @@ fn write_value(writer: &mut Writer, value: &Value, limit: usize) -> Result<bool,
         }
         Value::Matrix(all) => {
             writer.buffer.extend_from_slice(br#"matrix","result":["#);
+            let mut points = PointWriter::default();
             for (i, series) in all.iter().take(limit).enumerate() {
                 write_metric(&mut writer.buffer, i, &series.labels);
                 if series.histograms.is_empty() {
-                    let points = series.timestamps_ms.iter().copied().zip(series.values.iter().copied());
-                    write_points(writer, points)?;
+                    write_points(writer, &mut points, &series.timestamps_ms, &series.values)?;
                 } else {
-                    write_mixed_points(writer, series)?;
+                    write_mixed_points(writer, &mut points, series)?;
                 }
                 writer.buffer.push(b'}');
                 writer.checkpoint()?;
@@ -236,28 +237,36 @@ fn write_value(writer: &mut Writer, value: &Value, limit: usize) -> Result<bool,
     }
 }
 
-fn write_points(writer: &mut Writer, points: impl Iterator<Item = (i64, f64)>) -> Result<(), Gone> {
+fn write_points(
+    writer: &mut Writer,
+    points: &mut PointWriter,
+    timestamps_ms: &[i64],
+    values: &[f64],
+) -> Result<(), Gone> {
+    /// Points are short: one look at the length of what was written, every few hundred of them, is often enough.
+    const BLOCK: usize = 512;
     writer.buffer.extend_from_slice(br#","values":["#);
-    for (i, (timestamp, value)) in points.enumerate() {
-        if i > 0 {
-            writer.buffer.push(b',');
-        }
-        write_point(&mut writer.buffer, timestamp, value);
-        // A point is short: one look at the length every few hundred of them is often enough.
-        if i % 512 == 511 {
-            writer.checkpoint()?;
-        }
+    points.begin(timestamps_ms);
+    for (block, values) in values.chunks(BLOCK).enumerate() {
+        let first = block * BLOCK;
+        points.write(&mut writer.buffer, first, &timestamps_ms[first..], values);
+        writer.checkpoint()?;
     }
     writer.buffer.push(b']');
     Ok(())
 }
 
 /// The points of a series that has native histograms: those apart, and the floats if there are any.
-fn write_mixed_points(writer: &mut Writer, series: &MatrixSeries) -> Result<(), Gone> {
+fn write_mixed_points(
+    writer: &mut Writer,
+    point_writer: &mut PointWriter,
+    series: &MatrixSeries,
+) -> Result<(), Gone> {
     let points = || series.timestamps_ms.iter().copied().zip(series.values.iter().copied());
-    let floats = || points().filter(|(_, value)| !cell::is_histogram(*value));
-    if floats().next().is_some() {
-        write_points(writer, floats())?;
+    let (timestamps_ms, values): (Vec<i64>, Vec<f64>) =
+        points().filter(|(_, value)| !cell::is_histogram(*value)).unzip();
+    if !values.is_empty() {
+        write_points(writer, point_writer, &timestamps_ms, &values)?;
     }
     let histograms = points().filter_map(|(timestamp, value)| {
         let place = cell::histogram_place(value)?;
