@@ -27,10 +27,12 @@ pub(crate) fn check_order(expr: &Expr, value: &Value) -> Result<(), String> {
         let names: Vec<&str> = names.collect();
         let order = |a: &Labels, b: &Labels| {
             let by_name = names.iter().map(|name| natural_order(a.get(name), b.get(name)));
-            by_name.fold(Ordering::Equal, Ordering::then)
+            by_name
+                .collect::<Option<Vec<_>>>()
+                .map(|orders| orders.into_iter().fold(Ordering::Equal, Ordering::then))
         };
         let wrong = if name.ends_with("_desc") { Ordering::Less } else { Ordering::Greater };
-        samples.windows(2).all(|pair| order(&pair[0].labels, &pair[1].labels) != wrong)
+        samples.windows(2).all(|pair| order(&pair[0].labels, &pair[1].labels) != Some(wrong))
     } else if name == "sort" || name == "sort_desc" {
         let descends = name == "sort_desc";
         let is_ordered = |a: f64, b: f64| b.is_nan() || if descends { a >= b } else { a <= b };
@@ -42,19 +44,17 @@ pub(crate) fn check_order(expr: &Expr, value: &Value) -> Result<(), String> {
     if is_ordered { Ok(()) } else { Err(format!("not in order: {}", labels().collect::<String>())) }
 }
 
-/// Numbers by their value, before texts.
-fn natural_order(a: Option<&str>, b: Option<&str>) -> Ordering {
-    let key = |text: Option<&str>| {
-        let text = text.unwrap_or_default();
-        (
-            text.parse::<u64>().map_err(|_| text.to_owned()).map_or((1, 0), |number| (0, number)),
-            text.to_owned(),
-        )
+/// Numbers by their value, before words; nothing is before all. Of other texts no order is known.
+fn natural_order(a: Option<&str>, b: Option<&str>) -> Option<Ordering> {
+    let is_word = |text: &str| text.chars().all(char::is_alphabetic);
+    let key = |text: Option<&str>| match text.unwrap_or_default() {
+        "" => Some((0, 0, String::new())),
+        text => match text.parse::<u64>() {
+            Ok(number) => Some((1, number, text.to_owned())),
+            Err(_) => is_word(text).then(|| (2, 0, text.to_owned())),
+        },
     };
-    match (a.unwrap_or_default().is_empty(), b.unwrap_or_default().is_empty()) {
-        (false, false) => key(a).cmp(&key(b)),
-        (a, b) => b.cmp(&a),
-    }
+    Some(key(a)?.cmp(&key(b)?))
 }
 
 fn evaluated(executor: &Executor, snapshot: &Snapshot, text: &str, bounds: Bounds) -> Option<Answer> {
