@@ -9,6 +9,7 @@ use timberline_engine::{Matcher, Series, Snapshot, TimeRange};
 use super::Limits;
 use super::annotations::{Annotations, position};
 use super::native;
+use super::shared::SharedRows;
 use crate::ast::Span;
 use crate::error::{QueryError, Result};
 use crate::value::QueryStats;
@@ -65,9 +66,12 @@ pub(super) struct Context<'q> {
     pub(super) lookback_ms: i64,
     /// The native histograms that cells name.
     pub(super) histograms: native::List,
+    /// What stands in the query more than once.
+    pub(super) shared: SharedRows,
     cancel: Cancel,
     text: &'q str,
     annotations: Mutex<Annotations>,
+    annotations_made: AtomicU64,
     samples: AtomicU64,
     series: AtomicU64,
     points: AtomicU64,
@@ -86,9 +90,11 @@ impl<'q> Context<'q> {
             limits,
             lookback_ms,
             histograms: native::List::default(),
+            shared: SharedRows::default(),
             cancel,
             text,
             annotations: Mutex::default(),
+            annotations_made: AtomicU64::new(0),
             samples: AtomicU64::new(0),
             series: AtomicU64::new(0),
             points: AtomicU64::new(0),
@@ -147,7 +153,13 @@ impl<'q> Context<'q> {
         self.annotations().warn(text);
     }
 
+    /// How often something was annotated so far.
+    pub(super) fn annotations_made(&self) -> u64 {
+        self.annotations_made.load(Relaxed)
+    }
+
     fn annotations(&self) -> MutexGuard<'_, Annotations> {
+        self.annotations_made.fetch_add(1, Relaxed);
         self.annotations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

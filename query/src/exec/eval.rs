@@ -8,7 +8,7 @@ use super::grid::{Grid, Windows, millis_to_nanos};
 use super::native::is_float;
 use super::pipeline::{Pipeline, Source, Stage};
 use super::row::{ABSENT, Row, is_absent};
-use super::{aggregate, binary, finish, functions, histogram, info, select, windowed};
+use super::{aggregate, binary, finish, functions, histogram, info, select, shared, windowed};
 use crate::error::Result;
 use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, Shift, VectorPlan};
 
@@ -30,7 +30,8 @@ impl<'q> Evaluator<'q> {
             VectorPlan::Select { .. }
             | VectorPlan::SelectTimestamps { .. }
             | VectorPlan::Rollup(_)
-            | VectorPlan::Map { .. } => self.pipeline(plan)?.collect(),
+            | VectorPlan::Map { .. }
+            | VectorPlan::Shared(_) => self.pipeline(plan)?.collect(),
             VectorPlan::FromScalar(scalar) => {
                 Ok(vec![Row { labels: Labels::empty(), drop_name: false, values: self.scalar(scalar)? }])
             }
@@ -129,6 +130,7 @@ impl<'q> Evaluator<'q> {
                 self.instant_source(matchers, *shift, true, false)?
             }
             VectorPlan::Rollup(plan) => self.rollup_source(plan)?,
+            VectorPlan::Shared(plan) => return shared::pipeline(self, plan),
             VectorPlan::Map { input, op } => {
                 let mut pipeline = self.pipeline(input)?;
                 pipeline.push(self.stage(op)?);

@@ -18,6 +18,7 @@ mod pipeline;
 mod rollup;
 mod row;
 mod select;
+mod shared;
 mod windowed;
 
 use std::time::Duration;

@@ -22,6 +22,8 @@ use crate::plan::{DatePart, Math, Rollup, RollupPlan};
 pub(super) enum Source<'q> {
     /// Evaluated before.
     Rows(Vec<Row>),
+    /// Evaluated before, and wanted by others too.
+    Shared(Arc<Vec<Row>>),
     /// An instant selector: values, or the samples' times.
     Instant { series: Vec<Series>, windows: Windows, timestamps: bool, without_buckets: bool },
     /// A function of windows of a selector's samples.
@@ -166,6 +168,7 @@ impl<'q> Pipeline<'q> {
     pub(super) fn len(&self) -> usize {
         match &self.source {
             Source::Rows(rows) | Source::SubqueryRollup { rows, .. } => rows.len(),
+            Source::Shared(rows) => rows.len(),
             Source::Instant { series, .. } | Source::Rollup { series, .. } => series.len(),
         }
     }
@@ -181,6 +184,7 @@ impl<'q> Pipeline<'q> {
     pub(super) fn labels(&self, at: usize) -> &Labels {
         match &self.source {
             Source::Rows(rows) | Source::SubqueryRollup { rows, .. } => &rows[at].labels,
+            Source::Shared(rows) => &rows[at].labels,
             Source::Instant { series, .. } | Source::Rollup { series, .. } => series[at].labels(),
         }
     }
@@ -188,6 +192,7 @@ impl<'q> Pipeline<'q> {
     pub(super) fn drop_name(&self, at: usize) -> bool {
         let by_source = match &self.source {
             Source::Rows(rows) => rows[at].drop_name,
+            Source::Shared(rows) => rows[at].drop_name,
             Source::Instant { timestamps, .. } => *timestamps,
             Source::Rollup { plan, .. } => !plan.function.keeps_name(),
             Source::SubqueryRollup { rows, plan, .. } => rows[at].drop_name || !plan.function.keeps_name(),
@@ -200,6 +205,7 @@ impl<'q> Pipeline<'q> {
         self.context.check()?;
         match &self.source {
             Source::Rows(rows) => cells.copy_from_slice(&rows[at].values),
+            Source::Shared(rows) => cells.copy_from_slice(&rows[at].values),
             Source::Instant { series, windows, timestamps, without_buckets } => {
                 cells.fill(ABSENT);
                 let samples = &mut scratch.samples;

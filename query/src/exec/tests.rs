@@ -109,6 +109,39 @@ fn the_number_of_threads_does_not_change_the_answer() {
 }
 
 #[test]
+fn what_stands_twice_is_evaluated_once() {
+    let (db, _directory) = database();
+    let (snapshot, executor) = (db.snapshot(), executor(Limits::default(), 2));
+    let run =
+        |text: &str| executor.execute(&snapshot, &range(text, 1_000_000, 100_000), &Cancel::new()).unwrap();
+    let once = run("sum by (dc) (rate(c_total[5m]))");
+    for twice in [
+        "sum by (dc) (rate(c_total[5m])) + sum by (dc) (rate(c_total[5m])) - sum by (dc) (rate(c_total[5m]))",
+        "(sum by (dc) (rate(c_total[5m])) / sum by (dc) (rate(c_total[5m]))) * sum by (dc) (rate(c_total[5m]))",
+    ] {
+        let twice = run(twice);
+        assert_eq!(once.value, twice.value);
+        assert_eq!(once.stats.samples, twice.stats.samples);
+    }
+    let mean = run("sum by (dc) (rate(c_total[5m])) / count by (dc) (rate(c_total[5m]))");
+    assert_eq!(mean.stats.samples, once.stats.samples);
+}
+
+#[test]
+fn what_stands_twice_is_annotated_twice() {
+    let (db, _directory) = database();
+    let (snapshot, executor) = (db.snapshot(), executor(Limits::default(), 2));
+    let query = range(
+        "rate({i='1',__name__=~'c.*'}[5m]) + quantile_over_time(2, c_total{i='1'}[5m]) \
+                       + quantile_over_time(2, c_total{i='1'}[5m])",
+        600_000,
+        100_000,
+    );
+    let warnings = executor.execute(&snapshot, &query, &Cancel::new()).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+}
+
+#[test]
 fn an_instant_query_of_a_range_selector_gives_the_samples() {
     let (db, _directory) = database();
     let text = "c_total{i=\"1\"}[30s]";

@@ -2,6 +2,7 @@
 
 use timberline_engine::Matcher;
 
+use super::shared::{Repeated, SharedPlan};
 use super::{
     AggregateKind, AggregatePlan, BinaryPlan, FoldOp, MapOp, Plan, RangeInput, RangePlan, ScalarPlan, SetOp,
     Shift, SmoothedPlan, VectorPlan,
@@ -26,7 +27,8 @@ pub(crate) struct Bounds {
 
 /// Plans `expr`.
 pub(crate) fn build(expr: &Expr, bounds: Bounds) -> Result<Plan> {
-    let builder = Builder { bounds, without_buckets: false, in_subquery: false };
+    let repeated = Repeated::find(expr);
+    let builder = Builder { bounds, repeated: &repeated, without_buckets: false, in_subquery: false };
     Ok(match expr.value_type() {
         ValueType::Scalar => Plan::Scalar(builder.scalar(expr)?.spread()),
         ValueType::Vector => Plan::Vector(builder.vector(expr)?.spread()),
@@ -77,14 +79,15 @@ where
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Builder {
+pub(super) struct Builder<'a> {
     pub(super) bounds: Bounds,
+    repeated: &'a Repeated,
     /// Whether only the counts and sums of native histograms matter for what is around.
     pub(super) without_buckets: bool,
     in_subquery: bool,
 }
 
-impl Builder {
+impl Builder<'_> {
     /// For the input of something that does without the buckets of native histograms. Inside a subquery they are read all the same: the
     /// functions of its windows look for counter resets in them.
     pub(super) fn without_buckets(self) -> Self {
@@ -97,6 +100,17 @@ impl Builder {
     }
 
     pub(super) fn vector(&self, expr: &Expr) -> Result<Built<VectorPlan>> {
+        match self.repeated.number(expr).filter(|_| !self.in_subquery) {
+            // Where it stands elsewhere, the buckets may be needed.
+            Some(number) => {
+                let Built { plan, invariant } = self.with_buckets().unshared_vector(expr)?;
+                Ok(Built::new(VectorPlan::Shared(Box::new(SharedPlan { number, plan })), invariant))
+            }
+            None => self.unshared_vector(expr),
+        }
+    }
+
+    fn unshared_vector(&self, expr: &Expr) -> Result<Built<VectorPlan>> {
         match expr {
             Expr::Paren(paren) => self.vector(&paren.expr),
             Expr::Selector(selector) => {

@@ -8,7 +8,7 @@ use crate::ast::{Call, Expr, Span};
 use crate::error::{QueryError, Result};
 use crate::exec::Statistic;
 
-impl Builder {
+impl Builder<'_> {
     pub(super) fn scalar_call(&self, call: &Call) -> Result<Built<ScalarPlan>> {
         match call.function.name {
             "pi" => Ok(Built::new(ScalarPlan::Constant(std::f64::consts::PI), true)),

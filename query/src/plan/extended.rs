@@ -14,7 +14,7 @@ const TARGET_INFO: &str = "target_info";
 /// What info metrics are called when the matchers of the name only exclude some.
 const INFO_NAMES: &str = ".+_info";
 
-impl Builder {
+impl Builder<'_> {
     pub(super) fn constant_seconds(&self, ms: i64) -> Built<ScalarPlan> {
         Built::new(ScalarPlan::Constant(ms as f64 / 1000.0), true)
     }

@@ -2,13 +2,15 @@
 //!
 //! A plan is typed (scalars, vectors and range vectors are different types), names are resolved to enums,
 //! `@ start()` and `@ end()` to times, constants are folded, regular expressions compiled, and parts that do not
-//! depend on the evaluation time are marked to be evaluated once ([`VectorPlan::Invariant`]).
+//! depend on the evaluation time ([`VectorPlan::Invariant`]) or stand in the query more than once ([`VectorPlan::Shared`]) are
+//! marked to be evaluated once.
 
 mod build;
 mod call;
 mod duration;
 mod extended;
 mod function;
+mod shared;
 
 use regex::Regex;
 use timberline_engine::{Labels, Matcher};
@@ -18,6 +20,7 @@ use crate::exec::Statistic;
 
 pub(crate) use build::{Bounds, build};
 pub(crate) use function::{DatePart, Math, Rollup};
+pub(crate) use shared::SharedPlan;
 
 /// A planned query.
 #[derive(Debug)]
@@ -152,6 +155,8 @@ pub(crate) enum VectorPlan {
     },
     /// The same at each step: evaluated once.
     Invariant(Box<VectorPlan>),
+    /// Stands in the query more than once: evaluated once.
+    Shared(Box<SharedPlan>),
 }
 
 /// A smoothed selector.
