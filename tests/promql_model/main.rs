@@ -31,7 +31,7 @@ use timberline_engine::{Labels, Snapshot};
 use timberline_query::ast::Expr;
 use timberline_query::{Cancel, Executor, ExecutorOptions, MatrixSeries, Query, Value};
 
-const DATABASES: u64 = 250;
+const DATABASES: u64 = 200;
 const QUERIES_PER_DATABASE: u64 = 40;
 const TOLERANCE: f64 = 1e-9;
 /// How far around a query's times samples are shown.
