@@ -38,6 +38,11 @@ impl Known {
 }
 
 impl KnownTimes {
+    /// Says that something else is in the buffer now.
+    pub fn forget(&mut self) {
+        self.known = None;
+    }
+
     /// A number that stands for these timestamps, if they are what was read last: as long as it stays the same, so do they.
     #[must_use]
     pub fn version(&self, timestamps: &[i64]) -> Option<u64> {

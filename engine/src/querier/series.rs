@@ -75,6 +75,34 @@ impl Series {
         self.read_range(out).map(drop)
     }
 
+    /// As [`read`](Self::read), for parts that are [ordered](Self::is_ordered), with others in place of the samples of those parts
+    /// for which `stand_in` appends some and returns true. They lie in the part's time.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and those of `stand_in`.
+    pub fn read_with(
+        &self,
+        out: &mut Samples,
+        mut stand_in: impl FnMut(&Part, &mut Samples) -> Result<bool>,
+    ) -> Result<()> {
+        out.clear();
+        for part in &self.parts {
+            if !stand_in(part, out)? {
+                part.decode(out)?;
+            }
+        }
+        self.cut_to_range(out);
+        Ok(())
+    }
+
+    /// Removes the samples outside the selected range; returns how many were before it.
+    fn cut_to_range(&self, out: &mut Samples) -> usize {
+        let end = out.timestamps.partition_point(|t| *t <= self.range.end);
+        let start = out.timestamps.partition_point(|t| *t < self.range.start);
+        out.cut(start, end);
+        start
+    }
+
     /// As [`read`](Self::read); returns how many samples before the range were decoded and dropped.
     pub(super) fn read_range(&self, out: &mut Samples) -> Result<usize> {
         out.clear();
@@ -89,10 +117,7 @@ impl Series {
         if !ascending {
             sort_last_wins(out);
         }
-        let end = out.timestamps.partition_point(|t| *t <= self.range.end);
-        let start = out.timestamps.partition_point(|t| *t < self.range.start);
-        out.cut(start, end);
-        Ok(start)
+        Ok(self.cut_to_range(out))
     }
 }
 

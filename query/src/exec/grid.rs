@@ -100,6 +100,28 @@ impl Windows {
         (end == self.end(last)).then_some(stride)
     }
 
+    /// Whether a window ends behind a time in `range` and not behind its last.
+    pub(super) fn end_in(&self, range: TimeRange) -> bool {
+        self.edge_in(self.end(0), range)
+    }
+
+    /// Whether a window begins behind a time in `range` and not behind its last.
+    pub(super) fn begin_in(&self, range: TimeRange) -> bool {
+        self.edge_in(self.end(0).saturating_sub(self.range_nanos()), range)
+    }
+
+    /// Whether one of the edges that begin with `first` lies in `range`, its end excluded.
+    fn edge_in(&self, first: i64, range: TimeRange) -> bool {
+        let Some(stride) = self.stride() else { return true };
+        let from_first = |time: i64| i128::from(time) - i128::from(first);
+        let mut edge = 0;
+        if stride > 0 && from_first(range.start) > 0 {
+            let steps = (from_first(range.start) - 1) / i128::from(stride) + 1;
+            edge = steps.min(self.grid.steps.saturating_sub(1) as i128) * i128::from(stride);
+        }
+        from_first(range.start) <= edge && edge < from_first(range.end)
+    }
+
     pub(super) fn range_nanos(&self) -> i64 {
         millis_to_nanos(self.range_ms)
     }
@@ -169,6 +191,25 @@ mod tests {
         let mut seen = Vec::new();
         windows.walk(&[0, i64::MAX], |w| seen.push((w.step, w.lo, w.hi, w.end)));
         assert_eq!(seen, [(0, 0, 1, 0), (1, 1, 2, i64::MAX), (2, 1, 2, i64::MAX), (3, 1, 2, i64::MAX)]);
+    }
+
+    #[test]
+    fn edges_are_found_in_a_range() {
+        let range = |start_ms, end_ms| TimeRange::new(millis_to_nanos(start_ms), millis_to_nanos(end_ms));
+        for (first, last, step, range_ms) in
+            [(0, 100, 10, 30), (0, 0, 0, 50), (-20, 95, 23, 7), (0, 50, 50, 1)]
+        {
+            let windows = Windows { grid: Grid::new(first, last, step), range_ms, shift: UNSHIFTED };
+            for start in -60..120 {
+                for end in start..start + 40 {
+                    let has = |edge: i64| (start..end).contains(&edge);
+                    let ends = || (0..windows.grid.steps).map(|at| windows.grid.time_ms(at));
+                    assert_eq!(windows.end_in(range(start, end)), ends().any(has), "{start} {end}");
+                    let begins = ends().any(|end| has(end - range_ms));
+                    assert_eq!(windows.begin_in(range(start, end)), begins, "{start} {end}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod aggregate;
 mod annotations;
 mod binary;
+mod condensed;
 mod context;
 mod eval;
 mod finish;

@@ -13,7 +13,7 @@ use super::functions::{apply_date, apply_math, clamp, clamp_max, clamp_min, roun
 use super::grid::{Grid, Windows};
 use super::native::{self, Operand, Operation, Statistic};
 use super::row::{ABSENT, Row, any_present, is_present};
-use super::{binary, rollup, select};
+use super::{binary, condensed, rollup, select};
 use crate::ast::{BinaryOp, Span};
 use crate::error::Result;
 use crate::plan::{DatePart, Math, Rollup, RollupPlan};
@@ -139,9 +139,10 @@ impl Stage {
 /// What a thread reuses from series to series.
 #[derive(Default)]
 pub(super) struct Scratch {
-    samples: Samples,
-    known: KnownTimes,
-    rollup: rollup::Buffers,
+    pub(super) samples: Samples,
+    pub(super) known: KnownTimes,
+    pub(super) rollup: rollup::Buffers,
+    pub(super) condensed: condensed::Buffers,
     /// The metric that an annotation was last added for: series of one metric follow each other.
     annotated: Option<String>,
 }
@@ -208,8 +209,10 @@ impl<'q> Pipeline<'q> {
             Source::Shared(rows) => cells.copy_from_slice(&rows[at].values),
             Source::Instant { series, windows, timestamps, without_buckets } => {
                 cells.fill(ABSENT);
+                if !condensed::read_newest(self.context, &series[at], windows, scratch)? {
+                    select::read(self.context, &series[at], &mut scratch.known, &mut scratch.samples)?;
+                }
                 let samples = &mut scratch.samples;
-                select::read(self.context, &series[at], &mut scratch.known, samples)?;
                 if *timestamps {
                     select::newest_timestamps(windows, samples, cells);
                 } else {
@@ -224,12 +227,16 @@ impl<'q> Pipeline<'q> {
             }
             Source::Rollup { series, windows, plan, param } => {
                 cells.fill(ABSENT);
-                let Scratch { samples, known, .. } = scratch;
-                select::read_without_markers(self.context, &series[at], known, samples)?;
-                if plan.range.without_buckets {
-                    native::keep_statistics(&mut scratch.samples);
+                if condensed::roll_up(self.context, &series[at], windows, plan.function, scratch, cells)? {
+                    self.annotate_counter(plan, at, scratch, cells);
+                } else {
+                    let Scratch { samples, known, .. } = scratch;
+                    select::read_without_markers(self.context, &series[at], known, samples)?;
+                    if plan.range.without_buckets {
+                        native::keep_statistics(&mut scratch.samples);
+                    }
+                    self.roll_up(plan, windows, param.as_deref(), at, scratch, cells)?;
                 }
-                self.roll_up(plan, windows, param.as_deref(), at, scratch, cells)?;
             }
             Source::SubqueryRollup { rows, grid, windows, plan, param } => {
                 cells.fill(ABSENT);

@@ -17,20 +17,32 @@ pub(super) fn read(
     known: &mut KnownTimes,
     samples: &mut Samples,
 ) -> Result<()> {
-    match series.read_after(known, samples) {
-        Err(error @ Error::Corruption { .. }) => {
-            samples.clear();
-            context.warn(format!("{error}: the series {} is left out", series.labels()));
-        }
-        outcome => outcome?,
-    }
+    let outcome = series.read_after(known, samples);
+    leave_out_if_damaged(context, series, outcome, samples)?;
     if !samples.histograms.is_empty() {
         native::forget_hints(samples);
     }
     context.charge_samples(samples.values.len())
 }
 
-/// The same without staleness markers, which range vectors do not contain.
+/// Warns of a damaged series, and makes its samples none.
+pub(super) fn leave_out_if_damaged(
+    context: &Context<'_>,
+    series: &Series,
+    outcome: timberline_engine::Result<()>,
+    samples: &mut Samples,
+) -> Result<()> {
+    match outcome {
+        Err(error @ Error::Corruption { .. }) => {
+            samples.clear();
+            context.warn(format!("{error}: the series {} is left out", series.labels()));
+            Ok(())
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// As [`read`] without staleness markers, which range vectors do not contain.
 pub(super) fn read_without_markers(
     context: &Context<'_>,
     series: &Series,
@@ -42,7 +54,8 @@ pub(super) fn read_without_markers(
     Ok(())
 }
 
-fn remove_markers(samples: &mut Samples) {
+/// Removes staleness markers.
+pub(super) fn remove_markers(samples: &mut Samples) {
     let Some(first) = samples.values.iter().position(|&value| is_stale(value)) else { return };
     let mut kept = first;
     for i in first..samples.values.len() {

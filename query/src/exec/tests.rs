@@ -258,4 +258,5 @@ fn a_range_query_is_the_instant_queries_of_its_steps() {
     }
 }
 
+mod condensed;
 mod native;

@@ -96,10 +96,8 @@ pub(super) fn extrapolated(
     resets.find(values);
     for &Span { step, first, last, gaps, factor } in &*spans {
         let change = (values[last] - values[first]) + resets.counted_between(first, last, values);
-        // What `sampled * values[first] / change < to_start` says, without the division that few windows need.
-        let was_zero =
-            change > 0.0 && values[first] >= 0.0 && gaps.sampled * values[first] < gaps.to_start * change;
-        cells[step] = if was_zero {
+        let zero = gaps.reach_zero(change, values[first]);
+        cells[step] = if zero {
             change * gaps.factor_from_zero(values[first], change, per_second)
         } else {
             change * factor
@@ -147,6 +145,28 @@ impl Gaps {
         let threshold = sampled / 1e9 / intervals as f64 * EXTRAPOLATION_INTERVALS_MAX;
         let bridged = |gap: f64| if gap / 1e9 >= threshold { interval / 2.0 } else { gap };
         Self { sampled, to_start: bridged(to_start), to_end: bridged(to_end) }
+    }
+
+    /// The change of a window with two samples at least, extrapolated.
+    pub(in crate::exec) fn extrapolate(
+        &self,
+        change: f64,
+        counted_before: f64,
+        is_counter: bool,
+        per_second: f64,
+    ) -> f64 {
+        if is_counter && self.reach_zero(change, counted_before) {
+            change * self.factor_from_zero(counted_before, change, per_second)
+        } else {
+            change * self.factor(f64::NAN, per_second)
+        }
+    }
+
+    /// Whether a counter that grew steadily was zero in the window, before its first sample.
+    #[inline]
+    fn reach_zero(&self, change: f64, counted_before: f64) -> bool {
+        // What `sampled * counted_before / change < to_start` says, without the division that few windows need.
+        change > 0.0 && counted_before >= 0.0 && self.sampled * counted_before < self.to_start * change
     }
 
     /// What the change of a counter is to be multiplied by that was zero in the window, before its first sample.
