@@ -24,6 +24,9 @@ type Result<T> = arbitrary::Result<T>;
 
 static DATABASE: LazyLock<Db> = LazyLock::new(database);
 
+/// Whether `TIMBERLINE_SHOW` is set: to see the query that one input means.
+static SHOWS: LazyLock<bool> = LazyLock::new(|| std::env::var_os("TIMBERLINE_SHOW").is_some());
+
 static EXECUTOR: LazyLock<Executor> = LazyLock::new(|| {
     let limits = Limits {
         query_samples_max: 1_000_000,
@@ -39,6 +42,9 @@ static EXECUTOR: LazyLock<Executor> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     let mut maker = Maker { bytes: Unstructured::new(bytes) };
     let Ok((text, start_ms, end_ms, step_ms)) = maker.query() else { return };
+    if *SHOWS {
+        eprintln!("{text}\nfrom {start_ms} to {end_ms} step {step_ms} (ms)");
+    }
     let Ok(expr) = timberline_query::parse(&text) else { return };
     let query = Query::range(&*text, expr, start_ms, end_ms, step_ms);
     match EXECUTOR.execute(&DATABASE.snapshot(), &query, &Cancel::new()) {

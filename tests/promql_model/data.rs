@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use timberline_engine::directory::SimulatedDirectory;
+use timberline_engine::histogram::CUSTOM_BUCKETS_SCHEMA;
 use timberline_engine::{Db, Labels, Matcher, Options, STALE_NAN, TimeRange, WalSync};
 
 use crate::common::Random;
+use crate::native::{Native, Value};
 
 const SECOND_MS: i64 = 1000;
 const MS: i64 = 1_000_000;
@@ -16,7 +18,7 @@ const MS: i64 = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) labels: Labels,
-    pub(crate) samples: Vec<(i64, f64)>,
+    pub(crate) samples: Vec<(i64, Value)>,
 }
 
 /// Some series in memory, and the times that they cover, milliseconds.
@@ -25,6 +27,10 @@ pub(crate) struct Data {
     pub(crate) series: Vec<Series>,
     pub(crate) start_ms: i64,
     pub(crate) end_ms: i64,
+    /// Whether there are native histograms, as `n` and, with floats between, as `m`.
+    pub(crate) native: bool,
+    /// Whether there are info metrics.
+    pub(crate) info: bool,
 }
 
 /// What the values of a series look like.
@@ -34,8 +40,12 @@ enum Kind {
     Integers,
     Decimals,
     Constant,
+    One,
+    Histograms,
+    Mixed,
 }
 
+const NATIVE: [(&str, &[Kind]); 2] = [("n", &[Kind::Histograms]), ("m", &[Kind::Histograms, Kind::Mixed])];
 const METRICS: [(&str, &[Kind]); 3] = [
     ("a", &[Kind::Integers, Kind::Decimals, Kind::Constant]),
     ("b", &[Kind::Integers, Kind::Counter]),
@@ -49,8 +59,11 @@ pub(crate) fn random(random: &mut Random) -> (Data, Db) {
     // Some with more series than one task of an aggregation takes.
     let instances: Vec<String> =
         (0..if random.percent(10) { 25 } else { 3 }).map(|i| i.to_string()).collect();
+    let (native, info) = (random.percent(35), random.percent(25));
+    let mut metrics: Vec<(&str, &[Kind])> = METRICS.to_vec();
+    metrics.extend(NATIVE.iter().filter(|_| native));
     let mut series = Vec::new();
-    for (name, kinds) in METRICS {
+    for (name, kinds) in metrics {
         for job in ["x", "y"] {
             for instance in &instances {
                 if random.percent(35) {
@@ -70,13 +83,36 @@ pub(crate) fn random(random: &mut Random) -> (Data, Db) {
             }
         }
     }
+    if info {
+        series.extend(infos(random, &instances, start_ms, end_ms));
+    }
     let db = store(random, &series);
     if random.percent(15) {
         delete(random, &db, &mut series, start_ms..end_ms);
     }
     // A series without a sample is none.
     series.retain(|series| !series.samples.is_empty());
-    (Data { series, start_ms, end_ms }, db)
+    (Data { series, start_ms, end_ms, native, info }, db)
+}
+
+/// Metrics that tell of targets; what they tell changes. No two of them have samples at the same time.
+fn infos(random: &mut Random, instances: &[String], start_ms: i64, end_ms: i64) -> Vec<Series> {
+    let mut series: Vec<Series> = Vec::new();
+    for (name, label) in [("target_info", "version"), ("build_info", "build")] {
+        for (job, instance) in ["x", "y"].into_iter().flat_map(|job| instances.iter().map(move |i| (job, i)))
+        {
+            for value in ["1", "2"].into_iter().take(random.pick(&[0, 1, 2])) {
+                let pairs = [("__name__", name), ("job", job), ("instance", instance), (label, value)];
+                let (first, shift) = (random.below(1500) as i64 * SECOND_MS, series.len() as i64);
+                let mut samples = samples(random, Kind::One, start_ms + first, end_ms);
+                for (time, _) in &mut samples {
+                    *time += shift * MS;
+                }
+                series.push(Series { labels: Labels::from_pairs(pairs).unwrap(), samples });
+            }
+        }
+    }
+    series
 }
 
 /// Deletes a part of some series.
@@ -94,13 +130,14 @@ fn delete(random: &mut Random, db: &Db, series: &mut [Series], times_ms: Range<i
     }
 }
 
-fn samples(random: &mut Random, kind: Kind, start_ms: i64, end_ms: i64) -> Vec<(i64, f64)> {
+fn samples(random: &mut Random, kind: Kind, start_ms: i64, end_ms: i64) -> Vec<(i64, Value)> {
     // The short ones give several chunks.
     let interval = random.pick(&[15, 15, 15, 30, 30, 30, 60, 60, 60, 60, 5, 1]) * SECOND_MS;
     let irregular = random.percent(30);
     let untidy = random.percent(30);
     let mut time = start_ms + random.pick(&[0, 0, 5, 100, 300]) * SECOND_MS;
     let mut value = random.pick(&[0.0, 1.0, 10.0, 1000.0]);
+    let mut native = empty_histogram(random);
     let mut samples = Vec::new();
     while time < end_ms {
         value = match kind {
@@ -108,7 +145,8 @@ fn samples(random: &mut Random, kind: Kind, start_ms: i64, end_ms: i64) -> Vec<(
             Kind::Counter => value + random.pick(&[0.0, 1.0, 5.0, 17.0, 60.0]),
             Kind::Integers => random.below(41) as f64 - 20.0,
             Kind::Decimals => random.below(2001) as f64 / 10.0 - 100.0,
-            Kind::Constant => value,
+            Kind::Constant | Kind::Histograms | Kind::Mixed => value,
+            Kind::One => 1.0,
         };
         let stored = match random.below(60) {
             0 => STALE_NAN,
@@ -116,9 +154,20 @@ fn samples(random: &mut Random, kind: Kind, start_ms: i64, end_ms: i64) -> Vec<(
             2 if untidy => random.pick(&[f64::INFINITY, f64::NEG_INFINITY]),
             _ => value,
         };
+        let is_native = match kind {
+            Kind::Histograms => true,
+            Kind::Mixed => random.percent(80),
+            _ => false,
+        };
+        let stored = if is_native && !timberline_engine::is_stale(stored) {
+            observe(random, &mut native, untidy);
+            Value::histogram(native.clone())
+        } else {
+            Value::Float(stored)
+        };
         // Just before, on, and just behind what is likely a window's edge.
         let nanos = time * MS + if irregular { random.pick(&[0, 0, -1, 1, 250_000]) } else { 0 };
-        if samples.last().is_none_or(|(last, _)| *last < nanos) {
+        if samples.last().is_none_or(|(last, _): &(i64, Value)| *last < nanos) {
             samples.push((nanos, stored));
         }
         time += match random.below(40) {
@@ -131,6 +180,73 @@ fn samples(random: &mut Random, kind: Kind, start_ms: i64, end_ms: i64) -> Vec<(
     samples
 }
 
+fn empty_histogram(random: &mut Random) -> Native {
+    let gauge = random.percent(20);
+    if random.percent(40) {
+        let bounds = random.pick(&[
+            &[1.0, 5.0, 10.0][..],
+            &[1.0, 5.0, 10.0],
+            &[1.0, 2.0, 5.0, 20.0],
+            &[-1.0, 0.0, 5.0],
+        ]);
+        return Native { gauge, schema: CUSTOM_BUCKETS_SCHEMA, bounds: bounds.to_vec(), ..Native::default() };
+    }
+    Native {
+        gauge,
+        schema: random.pick(&[0, 0, 0, 1, 2, -1]),
+        zero_threshold: random.pick(&[0.001, 0.001, 0.0625, 0.25]),
+        ..Native::default()
+    }
+}
+
+/// Counts some observations; sometimes after a reset, or with other buckets from now on.
+fn observe(random: &mut Random, native: &mut Native, untidy: bool) {
+    if random.percent(5) {
+        let fresh = empty_histogram(random);
+        let keeps_buckets = random.percent(70);
+        *native = if keeps_buckets {
+            Native {
+                schema: native.schema,
+                bounds: native.bounds.clone(),
+                zero_threshold: native.zero_threshold,
+                ..fresh
+            }
+        } else {
+            fresh
+        };
+    }
+    if random.percent(2) {
+        *native = native.coarser(native.schema - 1);
+    }
+    for _ in 0..random.below(4) {
+        let count = random.pick(&[1.0, 2.0, 5.0]);
+        native.count += count;
+        if untidy && random.percent(2) {
+            native.sum += random.pick(&[f64::NAN, f64::INFINITY]);
+            continue;
+        }
+        let is_custom = native.schema == CUSTOM_BUCKETS_SCHEMA;
+        native.sum += count * random.pick(&[1.0, 2.5, 7.0, if is_custom { 3.0 } else { -3.0 }]);
+        if is_custom {
+            *native.positive.entry(random.below(native.bounds.len() + 1) as i32).or_default() += count;
+            continue;
+        }
+        match random.below(6) {
+            0 => native.zero_count += count,
+            1 => *native.negative.entry(random.below(5) as i32).or_default() += count,
+            _ => *native.positive.entry(random.below(7) as i32).or_default() += count,
+        }
+    }
+    if native.gauge && random.percent(30) {
+        native.positive.retain(|_, count| {
+            *count -= 1.0;
+            *count > 0.0
+        });
+        native.count =
+            native.zero_count + native.positive.values().chain(native.negative.values()).sum::<f64>();
+    }
+}
+
 /// Writes all samples: shuffled a little, some twice with another value first, with flushes and merges between.
 fn store(random: &mut Random, series: &[Series]) -> Db {
     let options = Options {
@@ -140,26 +256,33 @@ fn store(random: &mut Random, series: &[Series]) -> Db {
         ..Options::default()
     };
     let db = Db::open_in(SimulatedDirectory::new(random.next()), options).unwrap();
-    let mut batches: Vec<BTreeMap<usize, Vec<(i64, f64)>>> = vec![BTreeMap::new(); 6];
+    let mut batches: Vec<BTreeMap<usize, Vec<(i64, Value)>>> = vec![BTreeMap::new(); 6];
     for (at, series) in series.iter().enumerate() {
         let late = random.percent(30);
-        for (i, &(time, value)) in series.samples.iter().enumerate() {
+        for (i, (time, value)) in series.samples.iter().enumerate() {
             let in_order = 1 + i * 5 / series.samples.len();
             let batch = if late && random.percent(10) { 1 + random.below(5) } else { in_order };
-            batches[batch].entry(at).or_default().push((time, value));
+            batches[batch].entry(at).or_default().push((*time, value.clone()));
             if random.percent(5) {
                 let before = random.below(batch + 1);
                 // In the same batch what stands last wins.
                 let samples = batches[before].entry(at).or_default();
                 let place = if before == batch { samples.len() - 1 } else { random.below(samples.len() + 1) };
-                samples.insert(place, (time, value + 1.0));
+                let other = Value::Float(value.float().map_or(7.0, |value| value + 1.0));
+                samples.insert(place, (*time, other));
             }
         }
     }
     for batch in batches {
         let mut appender = db.appender().unwrap();
         for (at, samples) in batch {
-            appender.series(&series[at].labels, samples).unwrap();
+            let labels = &series[at].labels;
+            for run in samples.chunk_by(|a, b| a.1.native().is_some() == b.1.native().is_some()) {
+                let floats = run.iter().filter_map(|(time, value)| Some((*time, value.float()?)));
+                appender.series(labels, floats).unwrap();
+                let natives = run.iter().filter_map(|(time, value)| Some((*time, value.native()?.stored())));
+                appender.histogram_series(labels, natives).unwrap();
+            }
         }
         appender.commit().unwrap();
         if random.percent(40) {

@@ -26,9 +26,9 @@ pub(crate) fn min(a: f64, b: f64) -> f64 {
     }
 }
 
-/// What an operator makes of two numbers.
-pub(crate) enum Operated {
-    Number(f64),
+/// What an operator makes of two numbers, or of two values.
+pub(crate) enum Operated<V = f64> {
+    Number(V),
     Holds(bool),
 }
 

@@ -7,25 +7,35 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod data;
+mod estimates;
+mod extended;
 mod functions;
+mod info;
 mod model;
+mod native;
+mod properties;
 mod queries;
 mod vectors;
 mod windows;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Random, for_each_seed};
-use data::Data;
+use data::{Data, Series};
 use model::{Answer, Bounds, Failure, Model};
+use native::{Native, Value as Cell};
 use queries::Maker;
+use timberline_engine::histogram::cell;
 use timberline_engine::{Labels, Snapshot};
 use timberline_query::ast::Expr;
 use timberline_query::{Cancel, Executor, ExecutorOptions, MatrixSeries, Query, Value};
 
-const DATABASES: u64 = 250;
+const DATABASES: u64 = 200;
 const QUERIES_PER_DATABASE: u64 = 40;
 const TOLERANCE: f64 = 1e-9;
+/// How far around a query's times samples are shown.
+const SHOWN_MS: i64 = 1_200_000;
 /// How often the model evaluates with noise before a difference counts.
 const NOISES: u64 = 4;
 
@@ -69,7 +79,8 @@ fn answers_as_the_model_does() {
     println!("{values} answers, {empty} empty ones, {errors} errors");
     println!("not compared: {unknown} with several right outcomes, {unstable} in which rounding decides");
     let all = values + empty + errors + unknown + unstable;
-    assert!(values * 2 > all, "too few queries give something to compare");
+    // Of one seed's queries it does not say much.
+    assert!(values * 2 > all || all < 1000, "too few queries give something to compare");
     assert!(unstable * 50 <= all, "too many differences are put down to rounding");
 }
 
@@ -98,13 +109,13 @@ impl Case<'_> {
     /// Says how the two answers to a query differ.
     fn check(&self, expr: &Expr, bounds: Bounds) -> Result<(), String> {
         let expected = self.model(expr, bounds, None);
-        if expected == Err(Failure::Unknown) {
+        if matches!(expected, Err(Failure::Unknown)) {
             Tally::count(&self.tally.unknown);
             return Ok(());
         }
         let value = self.execute(expr, bounds);
         if let Ok(value) = &value {
-            check_order(expr, value)?;
+            properties::check_order(expr, value)?;
         }
         let got = value.map(answer);
         let same = match (&got, &expected) {
@@ -133,7 +144,7 @@ impl Case<'_> {
     fn is_unstable(&self, expr: &Expr, bounds: Bounds, expected: &Result<Answer, Failure>) -> bool {
         (0..NOISES).any(|noise| match (self.model(expr, bounds, Some(noise)), expected) {
             (Ok(noisy), Ok(expected)) => !same(&noisy, expected),
-            (noisy, expected) => noisy != *expected,
+            (noisy, expected) => noisy.is_ok() != expected.is_ok(),
         })
     }
 
@@ -148,9 +159,9 @@ impl Case<'_> {
         let times: Vec<i64> = bounds.steps().collect();
         for now in [times[0], times[times.len() / 2], times[times.len() - 1]] {
             let at = Bounds { start_ms: now, end_ms: now, step_ms: 0 };
-            let of_step = |(labels, samples): &(Labels, Vec<(i64, f64)>)| {
+            let of_step = |(labels, samples): &(Labels, Vec<(i64, Cell)>)| {
                 let sample = samples.iter().find(|(time, _)| *time == now)?;
-                Some((labels.clone(), vec![*sample]))
+                Some((labels.clone(), vec![sample.clone()]))
             };
             let step: Answer = range.iter().filter_map(of_step).collect();
             let instant = self.execute(expr, at).map(answer);
@@ -183,12 +194,12 @@ impl Case<'_> {
             }
             let Bounds { start_ms, end_ms, step_ms } = bounds;
             let times = format!("from {start_ms} to {end_ms} step {step_ms} (ms)");
-            return format!("{expr}\n{times}\n{difference}\n{}", self.samples_of(&expr));
+            return format!("{expr}\n{times}\n{difference}\n{}", self.samples_of(&expr, bounds));
         }
     }
 
-    /// The samples that the selectors of a small query read.
-    fn samples_of(&self, expr: &Expr) -> String {
+    /// The samples that the selectors of a small query may read, as long as it does not look far back.
+    fn samples_of(&self, expr: &Expr, bounds: Bounds) -> String {
         let mut selectors = Vec::new();
         let mut left = vec![expr];
         while let Some(expr) = left.pop() {
@@ -204,7 +215,12 @@ impl Case<'_> {
             })
         };
         let series = self.data.series.iter().filter(|series| reads(&series.labels));
-        series.map(|series| format!("{} {:?}\n", series.labels, series.samples)).collect()
+        let near = |time_ms: i64| (bounds.start_ms - SHOWN_MS..bounds.end_ms + SHOWN_MS).contains(&time_ms);
+        let shown = |series: &Series| {
+            let samples = series.samples.iter().filter(|(time, _)| near(time / 1_000_000));
+            format!("{} {:?}\n", series.labels, samples.collect::<Vec<_>>())
+        };
+        series.map(shown).collect()
     }
 }
 
@@ -235,13 +251,24 @@ fn parts(expr: &Expr) -> Vec<&Expr> {
 
 fn answer(value: Value) -> Answer {
     let mut answer: Answer = match value {
-        Value::Scalar { timestamp_ms, value } => vec![(Labels::empty(), vec![(timestamp_ms, value)])],
+        Value::Scalar { timestamp_ms, value } => {
+            vec![(Labels::empty(), vec![(timestamp_ms, Cell::Float(value))])]
+        }
         Value::Vector(samples) => samples
             .into_iter()
-            .map(|sample| (sample.labels, vec![(sample.timestamp_ms, sample.value)]))
+            .map(|sample| {
+                let native = sample.histogram.map(|histogram| Cell::histogram(Native::of(&histogram)));
+                (sample.labels, vec![(sample.timestamp_ms, native.unwrap_or(Cell::Float(sample.value)))])
+            })
             .collect(),
         Value::Matrix(series) => {
-            let samples = |s: MatrixSeries| (s.labels, s.timestamps_ms.into_iter().zip(s.values).collect());
+            let samples = |s: MatrixSeries| {
+                let cell = |value: f64| match cell::histogram_place(value) {
+                    Some(place) => Cell::histogram(Native::of(&s.histograms[place as usize])),
+                    None => Cell::Float(value),
+                };
+                (s.labels, s.timestamps_ms.into_iter().zip(s.values.into_iter().map(cell)).collect())
+            };
             series.into_iter().map(samples).collect()
         }
         Value::String { value, .. } => panic!("a string: {value}"),
@@ -250,26 +277,41 @@ fn answer(value: Value) -> Answer {
     answer
 }
 
-/// `sort` and `sort_desc` order the samples of an instant query; NaN comes last.
-fn check_order(expr: &Expr, value: &Value) -> Result<(), String> {
-    let (Expr::Call(call), Value::Vector(samples)) = (expr, value) else { return Ok(()) };
-    let descends = match call.function.name {
-        "sort" => false,
-        "sort_desc" => true,
-        _ => return Ok(()),
+fn close(a: f64, b: f64, scale: f64) -> bool {
+    a == b
+        || a.is_nan() && b.is_nan()
+        || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).max(scale).min(f64::MAX)
+}
+
+/// The same up to rounding; a bucket that is listed with what rounding left of it is empty.
+fn same_native(a: &Native, b: &Native) -> bool {
+    let scale = a.count.abs().max(a.sum.abs()).max(1.0);
+    let scale = if scale.is_finite() { scale } else { 1.0 };
+    let counts = |a: &BTreeMap<i32, f64>, b: &BTreeMap<i32, f64>| {
+        let count = |of: &BTreeMap<i32, f64>, index| of.get(index).copied().unwrap_or(0.0);
+        a.keys().chain(b.keys()).all(|index| close(count(a, index), count(b, index), scale))
     };
-    let is_ordered =
-        |pair: &[f64]| pair[1].is_nan() || if descends { pair[0] >= pair[1] } else { pair[0] <= pair[1] };
-    let values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
-    if values.windows(2).all(is_ordered) { Ok(()) } else { Err(format!("{values:?} are not in order")) }
+    let numbers = |native: &Native| [native.count, native.sum, native.zero_count];
+    a.schema == b.schema
+        && a.gauge == b.gauge
+        && a.bounds == b.bounds
+        && a.zero_threshold == b.zero_threshold
+        && numbers(a).into_iter().zip(numbers(b)).all(|(a, b)| close(a, b, scale))
+        && counts(&a.positive, &b.positive)
+        && counts(&a.negative, &b.negative)
+}
+
+fn same_cell(a: &Cell, b: &Cell) -> bool {
+    match (a, b) {
+        (Cell::Float(a), Cell::Float(b)) => close(*a, *b, 0.0),
+        (Cell::Histogram(a), Cell::Histogram(b)) => same_native(a, b),
+        _ => false,
+    }
 }
 
 fn same(a: &Answer, b: &Answer) -> bool {
-    let close = |a: f64, b: f64| {
-        a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).min(f64::MAX)
-    };
-    let same_samples = |a: &[(i64, f64)], b: &[(i64, f64)]| {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && close(a.1, b.1))
+    let same_samples = |a: &[(i64, Cell)], b: &[(i64, Cell)]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && same_cell(&a.1, &b.1))
     };
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && same_samples(&a.1, &b.1))
 }

@@ -9,15 +9,18 @@
 use std::cell::{Cell, RefCell};
 
 use timberline_engine::{Labels, is_stale};
-use timberline_query::ast::{At, Call, Duration, DurationExpr, Expr, Subquery, ValueType, VectorSelector};
+use timberline_query::ast::{
+    At, Call, Duration, DurationExpr, Edges, Expr, Subquery, ValueType, VectorSelector,
+};
 
 use crate::common::Random;
 use crate::data::Series;
 use crate::functions::{date, is_date, max, min};
+use crate::native::{Native, Value};
 use crate::windows::Window;
 
-const MS: i64 = 1_000_000;
-const LOOKBACK_MS: i64 = 300_000;
+pub(crate) const MS: i64 = 1_000_000;
+pub(crate) const LOOKBACK_MS: i64 = 300_000;
 const SUBQUERY_STEP_MS: i64 = 60_000;
 const NOISE: f64 = 1e-12;
 
@@ -31,7 +34,7 @@ pub(crate) enum Failure {
 }
 
 /// Series with their samples: milliseconds and values; sorted by labels.
-pub(crate) type Answer = Vec<(Labels, Vec<(i64, f64)>)>;
+pub(crate) type Answer = Vec<(Labels, Vec<(i64, Value)>)>;
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
@@ -41,14 +44,14 @@ pub(crate) struct Sample {
     pub(crate) labels: Labels,
     /// Whether the name is removed at the end.
     pub(crate) drop_name: bool,
-    pub(crate) value: f64,
+    pub(crate) value: Value,
 }
 
 /// One series of a range vector: its samples in the window, nanoseconds.
 pub(crate) struct Run {
     pub(crate) labels: Labels,
     drop_name: bool,
-    pub(crate) samples: Vec<(i64, f64)>,
+    pub(crate) samples: Vec<(i64, Value)>,
 }
 
 /// The times of a query, milliseconds.
@@ -74,6 +77,12 @@ pub(crate) struct Step {
     last: i64,
 }
 
+impl Step {
+    pub(crate) fn now(self) -> i64 {
+        self.now
+    }
+}
+
 /// Evaluates queries with the same times.
 pub(crate) struct Model<'a> {
     series: &'a [Series],
@@ -81,6 +90,8 @@ pub(crate) struct Model<'a> {
     noise: Option<RefCell<Random>>,
     /// Whether a subquery fails at a time that lies between the windows of the steps. A range query may fail then.
     fails_between: Cell<bool>,
+    /// Whether buckets decided about counts and sums: whether there is a result, or of gauges whether there was a reset.
+    buckets_decide: Cell<bool>,
 }
 
 /// The labels that a computed series does not have.
@@ -91,13 +102,27 @@ pub(crate) fn without_name(labels: &Labels) -> Labels {
 impl<'a> Model<'a> {
     pub(crate) fn new(series: &'a [Series], bounds: Bounds, noise: Option<u64>) -> Self {
         let noise = noise.map(|seed| RefCell::new(Random(seed)));
-        Self { series, bounds, noise, fails_between: Cell::new(false) }
+        Self { series, bounds, noise, fails_between: Cell::new(false), buckets_decide: Cell::new(false) }
+    }
+
+    pub(crate) fn series(&self) -> &[Series] {
+        self.series
+    }
+
+    /// Notes when exponential and custom buckets met.
+    pub(crate) fn compatible<T>(&self, result: Option<T>) -> Option<T> {
+        self.note_buckets(result.is_none());
+        result
+    }
+
+    pub(crate) fn note_buckets(&self, decide: bool) {
+        self.buckets_decide.set(self.buckets_decide.get() || decide);
     }
 
     /// The series of the answer with their samples: milliseconds and values, sorted by labels.
     pub(crate) fn evaluate(&self, expr: &Expr) -> Result<Answer> {
         let mut answer: Answer = Vec::new();
-        let mut put = |labels: &Labels, time: i64, value: f64| match answer
+        let mut put = |labels: &Labels, time: i64, value: Value| match answer
             .iter_mut()
             .find(|(known, _)| known == labels)
         {
@@ -120,9 +145,11 @@ impl<'a> Model<'a> {
         Ok(answer)
     }
 
-    fn answer_at(&self, expr: &Expr, step: Step, put: &mut impl FnMut(&Labels, i64, f64)) -> Result<()> {
+    fn answer_at(&self, expr: &Expr, step: Step, put: &mut impl FnMut(&Labels, i64, Value)) -> Result<()> {
         match expr.value_type() {
-            ValueType::Scalar => put(&Labels::empty(), step.now, self.scalar(expr, step)?),
+            ValueType::Scalar => {
+                put(&Labels::empty(), step.now, Value::Float(self.scalar(expr, step)?));
+            }
             ValueType::Matrix => {
                 for run in self.range(expr, step)?.0 {
                     for (time, value) in run.samples {
@@ -151,7 +178,7 @@ impl<'a> Model<'a> {
 
     /// A result that is rounded, computed from numbers up to `scale`.
     pub(crate) fn noisy(&self, value: f64, scale: f64) -> f64 {
-        let Some(noise) = &self.noise else { return value };
+        let Some(noise) = self.noise.as_ref().filter(|_| value.is_finite()) else { return value };
         let unit = noise.borrow_mut().below(2001) as f64 / 1000.0 - 1.0;
         if value == 0.0 {
             return self.exact(unit * scale * NOISE);
@@ -175,6 +202,11 @@ impl<'a> Model<'a> {
         if few_digits { self.exact(value) } else { self.rough(value) }
     }
 
+    /// A histogram whose numbers are rounded.
+    pub(crate) fn rough_native(&self, native: Native) -> Native {
+        if self.is_noisy() { native.map(|number| self.exact_or_rough(number)) } else { native }
+    }
+
     pub(crate) fn scalar(&self, expr: &Expr, step: Step) -> Result<f64> {
         Ok(match expr {
             Expr::Number(number) => number.value,
@@ -196,10 +228,11 @@ impl<'a> Model<'a> {
                 "range" => (self.bounds.end_ms - self.bounds.start_ms) as f64 / 1000.0,
                 "min_of" => min(self.scalar(&call.args[0], step)?, self.scalar(&call.args[1], step)?),
                 "max_of" => max(self.scalar(&call.args[0], step)?, self.scalar(&call.args[1], step)?),
-                "scalar" => match &self.vector(&call.args[0], step)?[..] {
-                    [one] => one.value,
-                    _ => f64::NAN,
-                },
+                "scalar" => {
+                    let samples = self.vector(&call.args[0], step)?;
+                    let floats: Vec<f64> = samples.iter().filter_map(|sample| sample.value.float()).collect();
+                    if let [one] = floats[..] { one } else { f64::NAN }
+                }
                 name => panic!("the model has no {name}"),
             },
             other => panic!("{other} is not a scalar"),
@@ -210,16 +243,19 @@ impl<'a> Model<'a> {
         match expr {
             Expr::Paren(paren) => self.vector(&paren.expr, step),
             Expr::Selector(selector) => {
-                let sample = |(labels, (_, value)): (&Labels, (i64, f64))| Sample {
+                let sample = |(labels, (_, value)): (&Labels, (i64, Value))| Sample {
                     labels: labels.clone(),
                     drop_name: false,
                     value,
                 };
-                Ok(self.newest(selector, step).map(sample).collect())
+                Ok(match selector.edges {
+                    Edges::Smoothed => self.smoothed_samples(selector, step),
+                    _ => self.newest(selector, step).map(sample).collect(),
+                })
             }
             Expr::Unary(unary) => {
                 let input = self.vector(&unary.expr, step)?;
-                Ok(if unary.negative { changed(input, |value| Some(-value)) } else { input })
+                Ok(if unary.negative { input.into_iter().map(negated).collect() } else { input })
             }
             Expr::Binary(binary) => self.binary(binary, step),
             Expr::Aggregate(aggregate) => self.aggregate(aggregate, step),
@@ -229,7 +265,7 @@ impl<'a> Model<'a> {
     }
 
     /// The time that a selector looks at, milliseconds.
-    fn looked_at(&self, offset: &Duration, at: Option<At>, now: i64) -> i64 {
+    pub(crate) fn looked_at(&self, offset: &Duration, at: Option<At>, now: i64) -> i64 {
         let base = match at {
             None => now,
             Some(At::Time(time)) => time,
@@ -270,7 +306,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn selected<'s>(&'s self, selector: &'s VectorSelector) -> impl Iterator<Item = &'s Series> {
+    pub(crate) fn selected<'s>(&'s self, selector: &'s VectorSelector) -> impl Iterator<Item = &'s Series> {
         self.series.iter().filter(|series| {
             let value = |name| series.labels.get(name).unwrap_or_default();
             selector.matchers.iter().all(|matcher| matcher.matches(value(matcher.name())))
@@ -282,11 +318,11 @@ impl<'a> Model<'a> {
         &'s self,
         selector: &'s VectorSelector,
         step: Step,
-    ) -> impl Iterator<Item = (&'s Labels, (i64, f64))> {
+    ) -> impl Iterator<Item = (&'s Labels, (i64, Value))> {
         let end = self.looked_at(&selector.offset, selector.at, step.now);
         self.selected(selector).filter_map(move |series| {
-            let &newest = within(&series.samples, end - LOOKBACK_MS, end).last()?;
-            (!is_stale(newest.1)).then_some((&series.labels, newest))
+            let newest = newest_within(&series.samples, end - LOOKBACK_MS, end)?;
+            Some((&series.labels, newest.clone()))
         })
     }
 
@@ -297,9 +333,13 @@ impl<'a> Model<'a> {
             Expr::Matrix(matrix) => {
                 let end = self.looked_at(&matrix.selector.offset, matrix.selector.at, step.now);
                 let start = end - self.millis(&matrix.range);
+                let (before, behind) = match matrix.selector.edges {
+                    Edges::Exact => (0, 0),
+                    Edges::Anchored => (LOOKBACK_MS, 0),
+                    Edges::Smoothed => (LOOKBACK_MS, LOOKBACK_MS),
+                };
                 let run = |series: &Series| {
-                    let samples = within(&series.samples, start, end).iter().copied();
-                    let samples = samples.filter(|(_, value)| !is_stale(*value)).collect();
+                    let samples = without_markers(&series.samples, start - before, end + behind);
                     Run { labels: series.labels.clone(), drop_name: false, samples }
                 };
                 let mut runs: Vec<Run> = self.selected(&matrix.selector).map(run).collect();
@@ -346,20 +386,55 @@ impl<'a> Model<'a> {
         let number = |at: usize| self.scalar(&call.args[at], step);
         let input = || self.vector(&call.args[0], step);
         match name {
-            "vector" => Ok(vec![Sample { labels: Labels::empty(), drop_name: false, value: number(0)? }]),
+            "vector" => {
+                let value = Value::Float(number(0)?);
+                Ok(vec![Sample { labels: Labels::empty(), drop_name: false, value }])
+            }
             "absent" => Ok(absent(input()?.is_empty(), &call.args[0])),
             "absent_over_time" => Ok(absent(self.range(&call.args[0], step)?.0.is_empty(), &call.args[0])),
-            "sort" | "sort_desc" => input(),
+            "sort" | "sort_desc" => {
+                Ok(input()?.into_iter().filter(|sample| sample.value.float().is_some()).collect())
+            }
+            "sort_by_label" | "sort_by_label_desc" => input(),
+            "info" => self.info(call, step),
+            _ if name.starts_with("histogram_") => {
+                let params: Vec<f64> = (0..call.args.len() - 1).map(number).collect::<Result<_>>()?;
+                self.buckets_decide.set(false);
+                let input = self.vector(&call.args[call.args.len() - 1], step)?;
+                // Prometheus reads no buckets then, and so does not see that they do not fit together, or that a gauge fell.
+                if ["histogram_count", "histogram_sum", "histogram_avg"].contains(&name)
+                    && self.buckets_decide.get()
+                {
+                    return Err(Failure::Unknown);
+                }
+                // Negative observations, as in differences, are not in any order.
+                let is_negative = |sample: &Sample| sample.value.native().is_some_and(Native::is_negative);
+                let ranks = ["histogram_quantile", "histogram_fraction"].contains(&name);
+                if ranks && input.iter().any(is_negative) {
+                    return Err(Failure::Unknown);
+                }
+                let estimated = |sample: Sample| {
+                    let value = self.estimate(name, &params, sample.value.native()?);
+                    Some(Sample { value: Value::Float(value), drop_name: true, ..sample })
+                };
+                Ok(input.into_iter().filter_map(estimated).collect())
+            }
             "timestamp" => self.timestamps(&call.args[0], step),
             "label_replace" | "label_join" => self.relabeled(call, input()?),
             _ if is_date(name) => {
                 let now = || {
-                    vec![Sample { labels: Labels::empty(), drop_name: true, value: step.now as f64 / 1000.0 }]
+                    let value = Value::Float(step.now as f64 / 1000.0);
+                    vec![Sample { labels: Labels::empty(), drop_name: true, value }]
                 };
                 let mut samples = if call.args.is_empty() { now() } else { input()? };
+                samples.retain(|sample| sample.value.float().is_some());
                 for sample in &mut samples {
-                    sample.value = date(name, sample.value)?;
-                    sample.drop_name = true;
+                    let seconds = sample.value.float().unwrap_or_default();
+                    *sample = Sample {
+                        drop_name: true,
+                        value: Value::Float(date(name, seconds)?),
+                        ..sample.clone()
+                    };
                 }
                 Ok(samples)
             }
@@ -383,12 +458,24 @@ impl<'a> Model<'a> {
             .map(|arg| self.scalar(arg, step))
             .collect::<Result<_>>()?;
         let range = call.args.iter().find(is_range).expect("a range vector");
+        let edges =
+            if let Expr::Matrix(matrix) = unwrapped(range) { matrix.selector.edges } else { Edges::Exact };
+        if !takes(name, edges) {
+            return Err(Failure::Error);
+        }
         let (runs, start, end) = self.range(range, step)?;
+        let is_no_factor = |factor: &f64| *factor <= 0.0 || *factor >= 1.0;
+        if name == "double_exponential_smoothing" && !runs.is_empty() && params.iter().any(is_no_factor) {
+            return Err(Failure::Error);
+        }
         let keeps_name = ["last_over_time", "first_over_time"].contains(&name);
         let rolled_up = |run: Run| {
             let window =
                 Window { samples: &run.samples, start: start * MS, end: end * MS, now: step.now * MS };
-            let value = self.rollup(name, &params, &window)?;
+            let value = match edges {
+                Edges::Exact => self.rollup(name, &params, &window)?,
+                edges => self.extended(name, edges == Edges::Smoothed, &window)?,
+            };
             Some(Sample { labels: run.labels, drop_name: run.drop_name || !keeps_name, value })
         };
         Ok(runs.into_iter().filter_map(rolled_up).collect())
@@ -397,30 +484,67 @@ impl<'a> Model<'a> {
     /// Of a selector, the times of its samples; of anything else, the step's.
     fn timestamps(&self, expr: &Expr, step: Step) -> Result<Vec<Sample>> {
         if let Expr::Selector(selector) = unwrapped(expr) {
-            let sample = |(labels, (time, _)): (&Labels, (i64, f64))| Sample {
+            let sample = |(labels, (time, _)): (&Labels, (i64, Value))| Sample {
                 labels: labels.clone(),
                 drop_name: true,
-                value: time as f64 / 1e9,
+                value: Value::Float(time as f64 / 1e9),
             };
+            // Smoothed or not.
             return Ok(self.newest(selector, step).map(sample).collect());
         }
-        Ok(changed(self.vector(expr, step)?, |_| Some(step.now as f64 / 1000.0)))
+        let now = Value::Float(step.now as f64 / 1000.0);
+        let of_step = |sample: Sample| Sample { drop_name: true, value: now.clone(), ..sample };
+        Ok(self.vector(expr, step)?.into_iter().map(of_step).collect())
     }
 }
 
-fn unwrapped(expr: &Expr) -> &Expr {
+/// Whether the function knows what to do with the edges of a window.
+fn takes(function: &str, edges: Edges) -> bool {
+    match edges {
+        Edges::Exact => true,
+        Edges::Anchored => ["changes", "delta", "increase", "rate", "resets"].contains(&function),
+        Edges::Smoothed => ["delta", "increase", "rate"].contains(&function),
+    }
+}
+
+pub(crate) fn unwrapped(expr: &Expr) -> &Expr {
     if let Expr::Paren(paren) = expr { unwrapped(&paren.expr) } else { expr }
 }
 
 /// The samples in `(start, end]`; the ends are milliseconds.
-fn within(samples: &[(i64, f64)], start: i64, end: i64) -> &[(i64, f64)] {
+fn within(samples: &[(i64, Value)], start: i64, end: i64) -> &[(i64, Value)] {
     let from = samples.partition_point(|(time, _)| *time <= start * MS);
     &samples[from..samples.partition_point(|(time, _)| *time <= end * MS).max(from)]
 }
 
-/// Other values, which have no metric name.
+fn is_marker(value: &Value) -> bool {
+    value.float().is_some_and(is_stale)
+}
+
+/// The samples in `(start, end]`, milliseconds, without staleness markers.
+pub(crate) fn without_markers(samples: &[(i64, Value)], start: i64, end: i64) -> Vec<(i64, Value)> {
+    within(samples, start, end).iter().filter(|(_, value)| !is_marker(value)).cloned().collect()
+}
+
+/// The last sample in `(start, end]`, milliseconds, unless it is a staleness marker.
+pub(crate) fn newest_within(samples: &[(i64, Value)], start: i64, end: i64) -> Option<&(i64, Value)> {
+    within(samples, start, end).last().filter(|(_, value)| !is_marker(value))
+}
+
+fn negated(sample: Sample) -> Sample {
+    let value = match &sample.value {
+        Value::Float(value) => Value::Float(-value),
+        Value::Histogram(native) => Value::histogram(native.times(-1.0)),
+    };
+    Sample { value, drop_name: true, ..sample }
+}
+
+/// Other values, which have no metric name. Histograms are left out.
 fn changed(samples: Vec<Sample>, value: impl Fn(f64) -> Option<f64>) -> Vec<Sample> {
-    let change = |sample: Sample| Some(Sample { value: value(sample.value)?, drop_name: true, ..sample });
+    let change = |sample: Sample| {
+        let value = Value::Float(value(sample.value.float()?)?);
+        Some(Sample { value, drop_name: true, ..sample })
+    };
     samples.into_iter().filter_map(change).collect()
 }
 
@@ -441,6 +565,7 @@ fn absent(is_absent: bool, expr: &Expr) -> Vec<Sample> {
         }
     }
     let labels = Labels::from_pairs(pairs.into_iter().filter(|(_, value)| !value.is_empty()));
-    let sample = Sample { labels: labels.expect("distinct labels"), drop_name: false, value: 1.0 };
+    let sample =
+        Sample { labels: labels.expect("distinct labels"), drop_name: false, value: Value::Float(1.0) };
     if is_absent { vec![sample] } else { Vec::new() }
 }

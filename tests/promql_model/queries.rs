@@ -64,6 +64,25 @@ const ROLLUPS: [&str; 29] = [
     "double_exponential_smoothing",
 ];
 
+/// Those that are defined for histograms.
+const NATIVE_ROLLUPS: [&str; 15] = [
+    "rate",
+    "rate",
+    "rate",
+    "increase",
+    "increase",
+    "delta",
+    "irate",
+    "idelta",
+    "sum_over_time",
+    "avg_over_time",
+    "resets",
+    "changes",
+    "last_over_time",
+    "first_over_time",
+    "count_over_time",
+];
+
 impl Maker<'_> {
     /// A query and its times.
     pub(crate) fn query(&mut self) -> (String, Bounds) {
@@ -72,9 +91,23 @@ impl Maker<'_> {
         let text = match self.random.below(20) {
             0 => self.scalar(depth),
             1 if bounds.step_ms == 0 => self.range(1).text,
+            2 if self.random.percent(40) => {
+                let (function, input) = (self.random.pick(&["", "_desc"]), self.vector(depth).text);
+                let labels = [r#""instance""#, r#""job", "instance""#, r#""zone", "instance""#];
+                format!("sort_by_label{function}({input}, {})", self.random.pick(&labels))
+            }
             2 => format!("sort{}({})", self.random.pick(&["", "_desc"]), self.vector(depth).text),
             _ => self.vector(depth).text,
         };
+        (text, bounds)
+    }
+
+    /// A vector whose series differ in more than their names, and times.
+    pub(crate) fn limited(&mut self) -> (String, Bounds) {
+        let bounds = self.bounds();
+        let name = self.random.pick(&["a", "b", "c_total", "n"]);
+        let function = self.random.pick(&["", "rate", "last_over_time", "sum_over_time"]);
+        let text = if function.is_empty() { name.to_owned() } else { format!("{function}({name}[5m])") };
         (text, bounds)
     }
 
@@ -144,6 +177,10 @@ impl Maker<'_> {
 
     fn matchers(&mut self) -> String {
         let name = match self.random.below(12) {
+            0..9 if self.data.native && self.random.percent(60) => {
+                let names = [r#"__name__="n""#, r#"__name__="n""#, r#"__name__="m""#, r#"__name__=~"m|n""#];
+                self.random.pick(&names).to_owned()
+            }
             0 => r#"__name__=~"a|b""#.to_owned(),
             1 => r#"__name__=~".+""#.to_owned(),
             2 => r#"__name__!="b",job!="""#.to_owned(),
@@ -192,7 +229,8 @@ impl Maker<'_> {
     }
 
     fn selector(&mut self) -> Vector {
-        Vector { text: format!("{}{}", self.matchers(), self.shift()), names: Names::Kept }
+        let smoothed = if self.random.percent(6) { " smoothed" } else { "" };
+        Vector { text: format!("{}{smoothed}{}", self.matchers(), self.shift()), names: Names::Kept }
     }
 
     fn range(&mut self, depth: usize) -> Vector {
@@ -231,7 +269,12 @@ impl Maker<'_> {
     }
 
     fn rollup(&mut self, depth: usize) -> Vector {
-        let function = self.random.pick(&ROLLUPS);
+        if self.random.percent(12) {
+            return self.extended();
+        }
+        let functions =
+            if self.data.native && self.random.percent(50) { &NATIVE_ROLLUPS[..] } else { &ROLLUPS };
+        let function = self.random.pick(functions);
         let Vector { text: range, names } = self.range(depth);
         let factor = |random: &mut Random| random.pick(&["0.1", "0.5", "0.9", "0.25"]);
         let args = match function {
@@ -240,7 +283,13 @@ impl Maker<'_> {
                 format!("{range}, {}", self.random.pick(&["0", "60", "-30", "600"]))
             }
             "predict_linear" => format!("{range}, {}", self.scalar(depth.saturating_sub(1))),
+            "ema_over_time" if self.random.percent(25) => {
+                format!("{range}, {}", self.scalar(depth.saturating_sub(1)))
+            }
             "ema_over_time" => format!("{range}, {}", factor(self.random)),
+            "double_exponential_smoothing" if self.random.percent(10) => {
+                format!("{range}, {}, {}", self.random.pick(&["0", "NaN", "1", "0.5"]), factor(self.random))
+            }
             "double_exponential_smoothing" => {
                 format!("{range}, {}, {}", factor(self.random), factor(self.random))
             }
@@ -249,6 +298,63 @@ impl Maker<'_> {
         let keeps = matches!(function, "last_over_time" | "first_over_time");
         let names = if keeps { names } else { Names::Dropped };
         Vector { text: format!("{function}({args})"), names }
+    }
+
+    /// A function of an anchored or smoothed window.
+    fn extended(&mut self) -> Vector {
+        let (edges, functions) = self.random.pick(&[
+            ("anchored", &["rate", "increase", "delta", "changes", "resets"][..]),
+            ("smoothed", &["rate", "increase", "delta"]),
+        ]);
+        let function = self.random.pick(functions);
+        let range = self.random.pick(&["1s", "30s", "1m", "90s", "5m", "10m", "37500ms"]);
+        dropped(format!("{function}({}[{range}] {edges}{})", self.matchers(), self.shift()))
+    }
+
+    /// A function of native histograms.
+    fn of_histograms(&mut self, depth: usize) -> Vector {
+        let input = if self.random.percent(70) && depth > 1 {
+            self.vector(depth - 1)
+        } else {
+            let function = self.random.pick(&NATIVE_ROLLUPS);
+            let range = self.range(0).text;
+            dropped(format!("{function}({range})"))
+        };
+        let functions =
+            ["count", "sum", "avg", "stddev", "stdvar", "quantile", "quantile", "fraction", "fraction"];
+        let function = self.random.pick(&functions);
+        let params = match function {
+            "quantile" => format!("{}, ", self.quantile(depth)),
+            "fraction" => {
+                let bounds =
+                    ["-Inf", "-3", "-0.5", "0", "0.02", "0.5", "1", "3", "5", "7.5", "100", "Inf", "NaN"];
+                format!("{}, {}, ", self.random.pick(&bounds), self.random.pick(&bounds))
+            }
+            _ => String::new(),
+        };
+        dropped(format!("histogram_{function}({params}{})", input.text))
+    }
+
+    fn info(&mut self) -> Vector {
+        let (input, names) = if self.random.percent(60) {
+            (self.matchers(), Names::Kept)
+        } else {
+            (format!("rate({}[5m])", self.matchers()), Names::Dropped)
+        };
+        let selectors = [
+            "",
+            r#", {version=~".+"}"#,
+            r#", {version=~".*"}"#,
+            r#", {version="1"}"#,
+            r#", {build="2"}"#,
+            r#", {__name__="build_info"}"#,
+            r#", {__name__=~".+_info"}"#,
+            r#", {__name__=~"build_info|target_info", build!="1"}"#,
+            r#", {__name__!="target_info"}"#,
+            r#", {job="x"}"#,
+            r#", {none=~".+"}"#,
+        ];
+        Vector { text: format!("info({input}{})", self.random.pick(&selectors)), names }
     }
 
     fn labels(&mut self) -> String {
@@ -386,6 +492,12 @@ impl Maker<'_> {
 
     fn other(&mut self, depth: usize) -> Vector {
         let nameless = |text| Vector { text, names: Names::None };
+        if self.data.native && self.random.percent(50) {
+            return self.of_histograms(depth);
+        }
+        if self.data.info && self.random.percent(25) {
+            return self.info();
+        }
         match self.random.below(14) {
             0 => dropped(format!("-({})", self.vector(depth - 1).text)),
             1 => nameless(format!("absent({})", self.vector(depth - 1).text)),

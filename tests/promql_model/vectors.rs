@@ -8,6 +8,8 @@ use timberline_query::ast::{
 
 use crate::functions::Operated;
 use crate::model::{Failure, Model, Result, Sample, Step, without_name};
+use crate::native::{Native, Value};
+use crate::windows::native_sum;
 
 /// The labels by which samples match.
 fn match_labels(matching: &VectorMatching, labels: &Labels) -> Labels {
@@ -49,21 +51,48 @@ impl Model<'_> {
         let scalar_first = is_scalar(&binary.lhs);
         let (scalar, vector) =
             if scalar_first { (&binary.lhs, &binary.rhs) } else { (&binary.rhs, &binary.lhs) };
-        let scalar = self.scalar(scalar, step)?;
+        let scalar = Value::Float(self.scalar(scalar, step)?);
         let mut results = Vec::new();
         for mut sample in self.vector(vector, step)? {
-            let (l, r) = if scalar_first { (scalar, sample.value) } else { (sample.value, scalar) };
-            match self.operate(binary.op, l, r) {
-                Operated::Number(value) => (sample.value, sample.drop_name) = (value, true),
-                Operated::Holds(holds) if binary.return_bool => {
-                    (sample.value, sample.drop_name) = (f64::from(u8::from(holds)), true);
+            let (l, r) = if scalar_first { (&scalar, &sample.value) } else { (&sample.value, &scalar) };
+            match self.operate_values(binary.op, l, r) {
+                Some(Operated::Number(value)) => (sample.value, sample.drop_name) = (value, true),
+                Some(Operated::Holds(holds)) if binary.return_bool => {
+                    (sample.value, sample.drop_name) = (Value::Float(f64::from(u8::from(holds))), true);
                 }
-                Operated::Holds(true) => {}
-                Operated::Holds(false) => continue,
+                Some(Operated::Holds(true)) => {}
+                Some(Operated::Holds(false)) | None => continue,
             }
             results.push(sample);
         }
         Ok(results)
+    }
+
+    /// What an operator makes of numbers and histograms; nothing, if it is not there for them.
+    fn operate_values(&self, op: BinaryOp, l: &Value, r: &Value) -> Option<Operated<Value>> {
+        use BinaryOp::{Add, Div, Eql, Mul, Neq, Sub};
+        use Operated::{Holds, Number};
+        let native = |native: Native| Number(Value::histogram(self.rough_native(native)));
+        Some(match (l, r) {
+            (Value::Float(l), Value::Float(r)) => match self.operate(op, *l, *r) {
+                Number(value) => Number(Value::Float(value)),
+                Holds(holds) => Holds(holds),
+            },
+            (Value::Float(l), Value::Histogram(r)) if op == Mul => native(r.times(*l)),
+            (Value::Float(_), Value::Histogram(_)) => return None,
+            (Value::Histogram(l), Value::Float(r)) => match op {
+                Mul => native(l.times(*r)),
+                Div => native(l.over(*r)),
+                _ => return None,
+            },
+            (Value::Histogram(l), Value::Histogram(r)) => match op {
+                Add => native(self.compatible(l.plus(r, 1.0))?),
+                Sub => native(Native { gauge: true, ..self.compatible(l.plus(r, -1.0))? }),
+                Eql => Holds(l.same(r)),
+                Neq => Holds(!l.same(r)),
+                _ => return None,
+            },
+        })
     }
 
     fn matched(
@@ -94,12 +123,14 @@ impl Model<'_> {
             let Some(other) = one.iter().find(|other| match_labels(matching, &other.labels) == key) else {
                 continue;
             };
-            let (l, r) = if swapped { (other.value, sample.value) } else { (sample.value, other.value) };
-            let value = match self.operate(binary.op, l, r) {
-                Operated::Number(value) => value,
-                Operated::Holds(holds) if binary.return_bool => f64::from(u8::from(holds)),
-                Operated::Holds(true) => l,
-                Operated::Holds(false) => continue,
+            let (l, r) = if swapped { (&other.value, &sample.value) } else { (&sample.value, &other.value) };
+            let value = match self.operate_values(binary.op, l, r) {
+                Some(Operated::Number(value)) => value,
+                Some(Operated::Holds(holds)) if binary.return_bool => {
+                    Value::Float(f64::from(u8::from(holds)))
+                }
+                Some(Operated::Holds(true)) => l.clone(),
+                Some(Operated::Holds(false)) | None => continue,
             };
             let labels = result_labels(binary, matching, &sample.labels, &other.labels);
             let one_to_one = matching.cardinality == Cardinality::OneToOne;
@@ -119,7 +150,9 @@ impl Model<'_> {
         let param = match aggregate.param.as_deref() {
             Some(Expr::String(label)) => {
                 for sample in &mut input {
-                    sample.labels = with_label(&sample.labels, &label.value, &text_of(sample.value));
+                    // What a histogram is as text is for the scripts.
+                    let value = sample.value.float().ok_or(Failure::Unknown)?;
+                    sample.labels = with_label(&sample.labels, &label.value, &text_of(value));
                 }
                 f64::NAN
             }
@@ -150,10 +183,33 @@ impl Model<'_> {
                 continue;
             }
             let drop_name = members.iter().any(|sample| sample.drop_name);
-            let values: Vec<f64> = members.iter().map(|sample| sample.value).collect();
-            results.push(Sample { labels, drop_name, value: self.aggregated(aggregate.op, param, values) });
+            if let Some(value) = self.aggregated_values(aggregate.op, param, &members) {
+                results.push(Sample { labels, drop_name, value });
+            }
         }
         Ok(results)
+    }
+
+    /// Only `sum` and `avg` are there for histograms, if all are, and others count them or leave them out.
+    fn aggregated_values(&self, op: AggregateOp, param: f64, members: &[Sample]) -> Option<Value> {
+        use AggregateOp::{Avg, Count, CountValues, Group, Sum};
+        let floats: Vec<f64> = members.iter().filter_map(|sample| sample.value.float()).collect();
+        let natives: Vec<&Native> = members.iter().filter_map(|sample| sample.value.native()).collect();
+        if matches!(op, Count | CountValues | Group) {
+            return Some(Value::Float(if op == Group { 1.0 } else { members.len() as f64 }));
+        }
+        if natives.is_empty() || !matches!(op, Sum | Avg) {
+            return (!floats.is_empty()).then(|| Value::Float(self.aggregated(op, param, floats)));
+        }
+        if !floats.is_empty() {
+            return None;
+        }
+        let sum = self.rough_native(self.compatible(native_sum(&natives))?);
+        Some(Value::histogram(if op == Avg {
+            self.rough_native(sum.over(natives.len() as f64))
+        } else {
+            sum
+        }))
     }
 
     fn aggregated(&self, op: AggregateOp, param: f64, values: Vec<f64>) -> f64 {
@@ -165,10 +221,8 @@ impl Model<'_> {
         match op {
             AggregateOp::Sum => self.sum(&values),
             AggregateOp::Avg => self.average(&values),
-            AggregateOp::Count | AggregateOp::CountValues => values.len() as f64,
             AggregateOp::Min => extreme(|a, b| a < b),
             AggregateOp::Max => extreme(|a, b| a > b),
-            AggregateOp::Group => 1.0,
             AggregateOp::Stdvar => self.variance(&values),
             AggregateOp::Stddev => self.variance(&values).sqrt(),
             AggregateOp::Quantile => self.quantile(param, values),
@@ -226,7 +280,7 @@ fn filled(
         let labels = match_labels(matching, &sample.labels);
         let known = lacking.iter().any(|other| match_labels(matching, &other.labels) == labels);
         if !known && !fills.iter().any(|fill| fill.labels == labels) {
-            fills.push(Sample { labels, drop_name: false, value });
+            fills.push(Sample { labels, drop_name: false, value: Value::Float(value) });
         }
     }
     fills
@@ -265,6 +319,9 @@ fn set_operation(
 /// The first `k` of a group by rank. `limitk` may take any, so only none or all of them are known.
 fn picked(op: AggregateOp, k: f64, mut members: Vec<Sample>) -> Result<Vec<Sample>> {
     let count = k.max(0.0) as usize;
+    if op != AggregateOp::Limitk {
+        members.retain(|sample| sample.value.float().is_some());
+    }
     if count == 0 || count >= members.len() {
         members.truncate(count);
         return Ok(members);
@@ -273,8 +330,9 @@ fn picked(op: AggregateOp, k: f64, mut members: Vec<Sample>) -> Result<Vec<Sampl
         return Err(Failure::Unknown);
     }
     let bottom = op == AggregateOp::Bottomk;
+    let value = |sample: &Sample| sample.value.float().unwrap_or(f64::NAN);
     let rank = |sample: &Sample| {
-        members.iter().filter(|other| ranks_before(other.value, sample.value, bottom)).count()
+        members.iter().filter(|other| ranks_before(value(other), value(sample), bottom)).count()
     };
     let first: Vec<Sample> = members.iter().filter(|sample| rank(sample) < count).cloned().collect();
     // More than k: some of equal rank have to go.

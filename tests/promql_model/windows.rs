@@ -1,17 +1,25 @@
 //! Functions of a window of samples, each from the words of its documentation.
 
 use crate::model::Model;
+use crate::native::{Native, Value};
 
 /// A window: the samples in it, and its ends, nanoseconds.
-pub(crate) struct Window<'a> {
-    pub(crate) samples: &'a [(i64, f64)],
+pub(crate) struct Window<'a, V = f64> {
+    pub(crate) samples: &'a [(i64, V)],
     pub(crate) start: i64,
     pub(crate) end: i64,
     /// The step's time, which differs from the window's end where there is an offset.
     pub(crate) now: i64,
 }
 
-fn seconds(nanos: i64) -> f64 {
+impl<V> Window<'_, V> {
+    /// The same window with other samples.
+    pub(crate) fn with<'b, W>(&self, samples: &'b [(i64, W)]) -> Window<'b, W> {
+        Window { samples, start: self.start, end: self.end, now: self.now }
+    }
+}
+
+pub(crate) fn seconds(nanos: i64) -> f64 {
     nanos as f64 / 1e9
 }
 
@@ -20,12 +28,120 @@ fn largest(values: &[f64]) -> f64 {
     values.iter().filter(|v| v.is_finite()).fold(0.0, |a, b| a.max(b.abs()))
 }
 
+/// Whether two samples in a row are of a counter that was reset between them.
+pub(crate) fn is_reset(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Float(before), Value::Float(after)) => after < before,
+        (Value::Histogram(before), Value::Histogram(after)) => after.is_reset_since(before),
+        _ => true,
+    }
+}
+
+/// Whether two samples in a row differ.
+pub(crate) fn is_change(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Float(before), Value::Float(after)) => {
+            before != after && !(before.is_nan() && after.is_nan())
+        }
+        (Value::Histogram(before), Value::Histogram(after)) => !after.same(before),
+        _ => true,
+    }
+}
+
+pub(crate) fn transitions(samples: &[(i64, Value)], counts: fn(&Value, &Value) -> bool) -> f64 {
+    samples.windows(2).filter(|pair| counts(&pair[0].1, &pair[1].1)).count() as f64
+}
+
+pub(crate) fn native_sum(natives: &[&Native]) -> Option<Native> {
+    let mut sum = natives[0].clone();
+    for native in &natives[1..] {
+        sum = sum.plus(native, 1.0)?;
+    }
+    Some(sum)
+}
+
+/// The change from the first to the last; of a counter, what was counted. All must have the same kind of buckets; but nothing
+/// of the first is needed when a reset follows, and nothing between the first and the last of what is no counter.
+fn native_change(is_counter: bool, natives: &[&Native]) -> Option<Native> {
+    let (first, last) = (natives[0], natives[natives.len() - 1]);
+    if !is_counter {
+        return last.plus(first, -1.0);
+    }
+    let starts_anew = natives[1].is_reset_since(first);
+    let relevant = if starts_anew { &natives[1..] } else { natives };
+    if relevant.iter().any(|native| native.is_custom() != last.is_custom()) {
+        return None;
+    }
+    let schema = relevant.iter().map(|native| native.schema).min()?;
+    let mut change = last.coarser(schema);
+    if !starts_anew {
+        change = change.plus(first, -1.0)?;
+    }
+    for pair in relevant.windows(2).filter(|pair| pair[1].is_reset_since(pair[0])) {
+        change = change.plus(pair[0], 1.0)?;
+    }
+    Some(change)
+}
+
+/// By how much `rate`, `increase` and `delta` multiply the change between the first and the last sample, so that it covers the window;
+/// not to before a counter, which was `first`, was zero.
+fn extrapolation<V>(name: &str, window: &Window<'_, V>, first: f64, change: f64) -> f64 {
+    let last = window.samples.len() - 1;
+    // Where the threshold is met exactly, what decides is that Prometheus counts in seconds.
+    let (first_time, last_time) = (window.samples[0].0, window.samples[last].0);
+    let sampled = seconds(last_time - first_time);
+    let interval = sampled / last as f64;
+    let threshold = interval * 1.1;
+    let mut before = seconds(first_time - window.start);
+    if before >= threshold {
+        before = interval / 2.0;
+    }
+    if name != "delta" && change > 0.0 && first >= 0.0 {
+        before = before.min(sampled * (first / change));
+    }
+    let mut after = seconds(window.end - last_time);
+    if after >= threshold {
+        after = interval / 2.0;
+    }
+    let span = if name == "rate" { seconds(window.end - window.start) } else { 1.0 };
+    (sampled + before + after) / sampled / span
+}
+
 impl Model<'_> {
     /// The value of the function `name`, if the window gives one. `params` are its scalar arguments.
-    pub(crate) fn rollup(&self, name: &str, params: &[f64], window: &Window<'_>) -> Option<f64> {
+    pub(crate) fn rollup(&self, name: &str, params: &[f64], window: &Window<'_, Value>) -> Option<Value> {
+        let mut samples = window.samples;
+        let (first, last) = (samples.first()?, samples.last()?);
+        match name {
+            "count_over_time" => return Some(Value::Float(samples.len() as f64)),
+            "present_over_time" => return Some(Value::Float(1.0)),
+            "first_over_time" => return Some(first.1.clone()),
+            "last_over_time" => return Some(last.1.clone()),
+            "ts_of_first_over_time" => return Some(Value::Float(seconds(first.0))),
+            "ts_of_last_over_time" => return Some(Value::Float(seconds(last.0))),
+            "resets" => return Some(Value::Float(transitions(samples, is_reset))),
+            "changes" => return Some(Value::Float(transitions(samples, is_change))),
+            "irate" | "idelta" => samples = &samples[samples.len().saturating_sub(2)..],
+            _ => {}
+        }
+        let floats: Vec<(i64, f64)> =
+            samples.iter().filter_map(|(time, value)| Some((*time, value.float()?))).collect();
+        let of_both = ["sum_over_time", "avg_over_time", "rate", "increase", "delta", "irate", "idelta"]
+            .contains(&name);
+        if !of_both || floats.len() == samples.len() {
+            return self.float_rollup(name, params, &window.with(&floats)).map(Value::Float);
+        }
+        if samples.len() < 2 && !name.ends_with("_over_time") {
+            return None;
+        }
+        let natives = samples.iter().map(|(time, value)| Some((*time, value.native()?)));
+        let natives: Vec<(i64, &Native)> = natives.collect::<Option<_>>()?;
+        self.compatible(self.native_rollup(name, &window.with(&natives))).map(Value::histogram)
+    }
+
+    fn float_rollup(&self, name: &str, params: &[f64], window: &Window<'_>) -> Option<f64> {
         let samples = window.samples;
         let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
-        let count = values.len() as f64;
         let (&(first_time, first), &(last_time, last)) = (samples.first()?, samples.last()?);
         let extreme = |beats: fn(f64, f64) -> bool| {
             let better = |best: (i64, f64), &next: &(i64, f64)| {
@@ -34,14 +150,10 @@ impl Model<'_> {
             samples[1..].iter().fold(samples[0], better)
         };
         Some(match name {
-            "count_over_time" => count,
             "sum_over_time" => self.sum(&values),
             "avg_over_time" => self.average(&values),
             "min_over_time" => extreme(|a, b| a < b).1,
             "max_over_time" => extreme(|a, b| a > b).1,
-            "first_over_time" => first,
-            "last_over_time" => last,
-            "present_over_time" => 1.0,
             "stdvar_over_time" => self.variance(&values),
             "stddev_over_time" => self.variance(&values).sqrt(),
             "quantile_over_time" => self.quantile(params[0], values),
@@ -51,19 +163,13 @@ impl Model<'_> {
                 self.quantile(0.5, values.iter().map(|value| (value - median).abs()).collect())
             }
             "zscore_over_time" => (last - self.average(&values)) / self.variance(&values).sqrt(),
+            "ema_over_time" if params[0].is_nan() || params[0] <= 0.0 || params[0] > 1.0 => f64::NAN,
             "ema_over_time" => {
                 let alpha = params[0];
                 values[1..].iter().fold(first, |ema, x| self.rough(alpha * x + (1.0 - alpha) * ema))
             }
-            "ts_of_first_over_time" => seconds(first_time),
-            "ts_of_last_over_time" => seconds(last_time),
             "ts_of_max_over_time" => seconds(extreme(|a, b| a >= b).0),
             "ts_of_min_over_time" => seconds(extreme(|a, b| a <= b).0),
-            "resets" => values.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64,
-            "changes" => {
-                let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan();
-                values.windows(2).filter(|pair| !same(pair[0], pair[1])).count() as f64
-            }
             _ if samples.len() < 2 => return None,
             "rate" | "increase" | "delta" => self.extrapolated(name, &values, window),
             "idelta" => last - values[values.len() - 2],
@@ -126,25 +232,30 @@ impl Model<'_> {
                 values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).collect();
             change += lost.iter().sum::<f64>();
         }
-        // Where the threshold is met exactly, what decides is that Prometheus counts in seconds.
-        let (first_time, last_time) = (window.samples[0].0, window.samples[values.len() - 1].0);
-        let sampled = seconds(last_time - first_time);
-        let interval = sampled / (values.len() - 1) as f64;
-        let threshold = interval * 1.1;
-        let mut before = seconds(first_time - window.start);
-        if before >= threshold {
-            before = interval / 2.0;
-        }
-        if is_counter && change > 0.0 && first >= 0.0 {
-            before = before.min(sampled * (first / change));
-        }
-        let mut after = seconds(window.end - last_time);
-        if after >= threshold {
-            after = interval / 2.0;
-        }
-        let increase = change * (sampled + before + after) / sampled;
-        let span = if name == "rate" { seconds(window.end - window.start) } else { 1.0 };
-        self.noisy(increase / span, 0.0)
+        self.noisy(change * extrapolation(name, window, first, change), 0.0)
+    }
+
+    fn native_rollup(&self, name: &str, window: &Window<'_, &Native>) -> Option<Native> {
+        let samples = window.samples;
+        let natives: Vec<&Native> = samples.iter().map(|(_, native)| *native).collect();
+        let (first, last) = (natives[0], natives[natives.len() - 1]);
+        let is_counter = ["rate", "increase", "irate"].contains(&name);
+        self.note_buckets(is_counter && natives.iter().any(|native| native.gauge));
+        let result = match name {
+            "sum_over_time" => native_sum(&natives)?,
+            "avg_over_time" => self.rough_native(native_sum(&natives)?).over(natives.len() as f64),
+            "idelta" => last.plus(first, -1.0)?,
+            "irate" => {
+                let change = if last.is_reset_since(first) { last.clone() } else { last.plus(first, -1.0)? };
+                change.over(seconds(samples[1].0 - samples[0].0))
+            }
+            _ => {
+                let change = native_change(name != "delta", &natives)?;
+                change.times(extrapolation(name, window, first.count, change.count))
+            }
+        };
+        let is_change = !matches!(name, "sum_over_time" | "avg_over_time");
+        Some(Native { gauge: result.gauge || is_change, ..self.rough_native(result) })
     }
 
     /// The slope per second and the value at `origin` of the line through the samples, by least squares.
@@ -155,8 +266,8 @@ impl Model<'_> {
         }
         let points: Vec<(f64, f64)> =
             samples.iter().map(|(time, value)| (seconds(time - origin), *value)).collect();
-        if self.is_noisy() {
-            // The textbook's way, which is as good as its rounding errors let it be.
+        if self.is_noisy() || samples.iter().any(|(_, value)| value.is_infinite()) {
+            // The textbook's way, which is as good as its rounding errors let it be. It is the definition where infinity decides.
             let noisy = |v: f64| self.noisy(v, 0.0);
             let x: f64 = points.iter().map(|p| p.0).sum();
             let y: f64 = points.iter().map(|p| noisy(p.1)).sum();

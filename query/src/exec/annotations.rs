@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::ast::Span;
+use crate::print::Quoted;
 
 /// How many annotations of each kind are listed before they are only counted.
 const LISTED_MAX: usize = 10;
@@ -61,13 +62,13 @@ impl Annotations {
     }
 
     pub(super) fn bad_bucket_label(&mut self, value: &str, metric: &str, position: &str) {
-        let text = format!(r#"bucket label "le" is missing or has a malformed value of {value:?}"#);
+        let text = format!(r#"bucket label "le" is missing or has a malformed value of {}"#, Quoted(value));
         self.warnings.insert(format!("PromQL warning: {text}{} ({position})", for_metric(metric)));
     }
 
     pub(super) fn possible_non_counter(&mut self, metric: &str, position: &str) {
         let text = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
-        self.infos.insert(format!("PromQL info: {text} {metric:?} ({position})"));
+        self.infos.insert(format!("PromQL info: {text} {} ({position})", Quoted(metric)));
     }
 
     pub(super) fn forced_monotonicity(&mut self, metric: &str, position: &str, fix: MonotonicityFix) {
@@ -107,7 +108,7 @@ fn monotonicity_text(metric: &str, position: &str, fix: &MonotonicityFix) -> Str
 }
 
 pub(super) fn for_metric(metric: &str) -> String {
-    if metric.is_empty() { String::new() } else { format!(" for metric name {metric:?}") }
+    if metric.is_empty() { String::new() } else { format!(" for metric name {}", Quoted(metric)) }
 }
 
 fn rfc3339(time_ms: i64) -> String {
@@ -202,6 +203,16 @@ mod tests {
         let expected = ["10", "12", "0.13", "1e+02", "1.2e+03", "1e+02", "0", "1e-09", "+Inf"];
         assert_eq!(values.map(go_two_digits), expected);
         assert_eq!([2.0, f64::NAN].map(go_fixed), ["2.000000", "NaN"]);
+    }
+
+    #[test]
+    fn names_are_quoted_as_in_go() {
+        let mut annotations = Annotations::default();
+        annotations.possible_non_counter("a\"\u{7}é\u{a0}", "1:1");
+        annotations.bad_bucket_label("\u{7f}", "日本", "1:2");
+        let (warnings, infos) = annotations.into_texts();
+        assert!(infos[0].ends_with(r#": "a\"\aé\u00a0" (1:1)"#), "{infos:?}");
+        assert!(warnings[0].ends_with(r#" value of "\x7f" for metric name "日本" (1:2)"#), "{warnings:?}");
     }
 
     #[test]

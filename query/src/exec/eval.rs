@@ -77,7 +77,7 @@ impl<'q> Evaluator<'q> {
                 for (quantile, span) in quantiles {
                     let column = self.scalar(quantile)?;
                     let rows = histogram::quantile(self, &column, *span, &rows, *input_span)?;
-                    results.extend(functions::label_with_numbers(rows, label, &column)?);
+                    results.extend(functions::label_with_numbers(self.context, rows, label, &column)?);
                 }
                 finish::merge(results)
             }

@@ -6,6 +6,7 @@
 use hashbrown::HashMap;
 use timberline_engine::{KnownTimes, Labels, METRIC_NAME, MatchOp, Matcher, Samples, is_stale};
 
+use super::context::Context;
 use super::eval::Evaluator;
 use super::finish;
 use super::row::{ABSENT, Row, format_labels, is_present, write_key};
@@ -37,7 +38,7 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q InfoPlan) -> Res
         if is_info(row) {
             results.push(row.clone());
         } else {
-            infos.enrich(row, plan, &mut results)?;
+            infos.enrich(evaluator.context, row, plan, &mut results)?;
         }
     }
     finish::merge(results)
@@ -103,7 +104,13 @@ impl Infos {
     }
 
     /// The row with the labels of its info series: several rows when they change over time.
-    fn enrich(&self, row: &Row, plan: &InfoPlan, results: &mut Vec<Row>) -> Result<()> {
+    fn enrich(
+        &self,
+        context: &Context<'_>,
+        row: &Row,
+        plan: &InfoPlan,
+        results: &mut Vec<Row>,
+    ) -> Result<()> {
         let targets: Vec<&Target> =
             self.names.iter().filter_map(|name| self.targets.get(&identity(&row.labels, name))).collect();
         let begin = results.len();
@@ -114,7 +121,10 @@ impl Infos {
                 Some((known, place)) if *known == found => *place,
                 _ => {
                     let labels = self.joined_labels(row, &found, plan)?;
-                    let place = labels.map(|labels| place_of(&mut *results, begin, row, labels));
+                    let place = match labels {
+                        Some(labels) => Some(place_of(context, &mut *results, begin, row, labels)?),
+                        None => None,
+                    };
                     last = Some((found, place));
                     place
                 }
@@ -177,12 +187,19 @@ fn add_to_target(target: &mut Target, at: usize, series: &[Info]) -> Result<()> 
 }
 
 /// The row in `results[begin..]` with these labels, a new one if there is none.
-fn place_of(results: &mut Vec<Row>, begin: usize, row: &Row, labels: Labels) -> usize {
+fn place_of(
+    context: &Context<'_>,
+    results: &mut Vec<Row>,
+    begin: usize,
+    row: &Row,
+    labels: Labels,
+) -> Result<usize> {
     if let Some(known) = results[begin..].iter().position(|result| result.labels == labels) {
-        return begin + known;
+        return Ok(begin + known);
     }
+    context.charge_points(1, row.values.len())?;
     results.push(Row { labels, drop_name: row.drop_name, values: vec![ABSENT; row.values.len()] });
-    results.len() - 1
+    Ok(results.len() - 1)
 }
 
 /// Matchers of the identifying labels that any of the rows has, with the values that they have.

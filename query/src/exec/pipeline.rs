@@ -341,11 +341,14 @@ impl<'q> Pipeline<'q> {
     }
 }
 
-/// Warns of each quantile that is not one.
+/// Warns of each quantile that is not one, until the query is canceled: who evaluates it sees that next.
 pub(super) fn annotate_invalid_quantiles(context: &Context<'_>, quantiles: &[f64], span: Span) {
     let mut warned: Option<u64> = None;
     for &quantile in quantiles.iter().filter(|quantile| !(0.0..=1.0).contains(*quantile)) {
         if warned.replace(quantile.to_bits()) != Some(quantile.to_bits()) {
+            if context.check().is_err() {
+                return;
+            }
             context.annotate(span, |annotations, position| annotations.invalid_quantile(quantile, position));
         }
     }

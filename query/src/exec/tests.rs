@@ -53,6 +53,19 @@ fn a_limit_names_itself() {
     assert!(matches!(error(Limits::default(), &long), QueryError::Resolution { limit: 11_000, got: 11_001 }));
 }
 
+/// Each step may give each histogram a series of its own. Those were once made before they were counted.
+#[test]
+fn quantiles_that_differ_from_step_to_step_are_points_too() {
+    let query = range(
+        r#"histogram_quantiles(label_replace(c_total, "le", "+Inf", "", ""), "q", time())"#,
+        60_000,
+        1000,
+    );
+    let limits = Limits { query_memory_bytes_max: 800_000, ..Limits::default() };
+    let error = error(limits, &query);
+    assert!(error.to_string().starts_with("limit query_memory_bytes_max reached"), "{error}");
+}
+
 #[test]
 fn range_queries_refuse_what_has_no_steps() {
     for text in ["c_total[5m]", "\"text\""] {

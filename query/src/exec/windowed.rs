@@ -263,10 +263,11 @@ pub(super) fn smoothing<'q>(evaluator: &Evaluator<'q>, plan: &'q SmoothingPlan) 
     let windows = evaluator.windows(plan.range.range_ms, plan.range.shift);
     let method = Method::new(evaluator, &plan.method)?;
     let fill = |labels: &Labels, samples: &mut Samples, cells: &mut [f64]| {
+        let mut failed = None;
         if !samples.histograms.is_empty() {
+            windows.walk(&samples.timestamps, |w| failed = failed.take().or(method.check(w.step).err()));
             native::leave_out_histograms(evaluator.context, labels, plan.range.span, &windows, samples);
         }
-        let mut failed = None;
         windows.walk(&samples.timestamps, |w| match method.smooth(w.step, &samples.values[w.lo..w.hi]) {
             Ok(value) => cells[w.step] = value,
             Err(error) => failed = Some(error),
@@ -321,13 +322,19 @@ impl<'q> Method<'q> {
     fn smooth(&self, step: usize, values: &[f64]) -> Result<f64> {
         match self {
             Self::Double { level, trend } => {
-                check_factor("smoothing", "sf", level[step])?;
-                check_factor("trend", "tf", trend[step])?;
+                self.check(step)?;
                 Ok(double_smoothed(values, level[step], trend[step]))
             }
             Self::Average { alpha, .. } if is_weight(alpha[step]) => Ok(moving_average(values, alpha[step])),
             Self::Average { .. } => Ok(f64::NAN),
         }
+    }
+
+    /// Fails at a step whose factors no window, of whatever samples, can be smoothed by.
+    fn check(&self, step: usize) -> Result<()> {
+        let Self::Double { level, trend } = self else { return Ok(()) };
+        check_factor("smoothing", "sf", level[step])?;
+        check_factor("trend", "tf", trend[step])
     }
 
     /// Warns of each weight that is not one, at the steps that have a result.
@@ -348,7 +355,8 @@ fn is_weight(alpha: f64) -> bool {
 }
 
 fn check_factor(name: &str, short: &str, factor: f64) -> Result<()> {
-    if factor > 0.0 && factor < 1.0 {
+    // As in Prometheus, what is not a number is not wrong either: neither is the result.
+    if factor.is_nan() || (factor > 0.0 && factor < 1.0) {
         return Ok(());
     }
     let got = super::annotations::go_fixed(factor);

@@ -1,24 +1,41 @@
 //! Labels whose values are numbers.
 
-use crate::error::Result;
-use crate::exec::row::{ABSENT, Row};
+use hashbrown::HashMap;
 
-/// Sets `label` to the number of each step. Rows whose steps have different numbers become several.
-pub(in crate::exec) fn label_with_numbers(rows: Vec<Row>, label: &str, numbers: &[f64]) -> Result<Vec<Row>> {
-    let mut distinct: Vec<u64> = numbers.iter().map(|number| number.to_bits()).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let mut results = Vec::with_capacity(rows.len() * distinct.len());
+use crate::error::Result;
+use crate::exec::context::Context;
+use crate::exec::row::{ABSENT, Row, is_present};
+
+/// Sets `label` to the number of each step. Rows whose steps have different numbers become several, in the worst case as many as
+/// there are steps, so each is charged before it takes memory.
+pub(in crate::exec) fn label_with_numbers(
+    context: &Context<'_>,
+    rows: Vec<Row>,
+    label: &str,
+    numbers: &[f64],
+) -> Result<Vec<Row>> {
+    let mut results: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
-        for &bits in &distinct {
-            let labels =
-                row.labels.to_builder().set(label, &open_metrics_float(f64::from_bits(bits))).build()?;
-            let cell = |(&value, number): (&f64, &f64)| if number.to_bits() == bits { value } else { ABSENT };
-            let values: Vec<f64> = row.values.iter().zip(numbers).map(cell).collect();
-            results.push(Row { labels, drop_name: row.drop_name, values });
+        let mut known: HashMap<u64, usize, foldhash::fast::RandomState> = HashMap::default();
+        for (step, (&value, number)) in row.values.iter().zip(numbers).enumerate() {
+            if !is_present(value) {
+                continue;
+            }
+            let place = match known.get(&number.to_bits()) {
+                Some(&place) => place,
+                None => {
+                    context.check()?;
+                    context.charge_points(1, row.values.len())?;
+                    let labels = row.labels.to_builder().set(label, &open_metrics_float(*number)).build()?;
+                    let values = vec![ABSENT; row.values.len()];
+                    results.push(Row { labels, drop_name: row.drop_name, values });
+                    known.insert(number.to_bits(), results.len() - 1);
+                    results.len() - 1
+                }
+            };
+            results[place].values[step] = value;
         }
     }
-    results.retain(|row| !row.is_empty());
     Ok(results)
 }
 

@@ -6,6 +6,7 @@ use timberline_engine::METRIC_NAME;
 use crate::ast::{BinaryOp, Span};
 use crate::exec::annotations::{Annotations, for_metric};
 use crate::exec::context::Context;
+use crate::print::Quoted;
 
 /// What was done when something was noticed about a sum.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +76,12 @@ impl Annotations {
             Finding::NanIsQuantile => self.note(&format!("{QUANTILE} NaN{name}"), position),
             Finding::NanSkewsQuantile => self.note(&format!("{QUANTILE} skewed higher{name}"), position),
             Finding::NotACounter => {
-                self.warning(&format!("this native histogram metric is not a counter: {metric:?}"), position);
+                let text = format!("this native histogram metric is not a counter: {}", Quoted(metric));
+                self.warning(&text, position);
             }
             Finding::NotAGauge => {
-                self.warning(&format!("this native histogram metric is not a gauge: {metric:?}"), position);
+                let text = format!("this native histogram metric is not a gauge: {}", Quoted(metric));
+                self.warning(&text, position);
             }
         }
     }
