@@ -175,6 +175,16 @@ impl<'a> IntoIterator for &'a Labels {
     }
 }
 
+/// Which labels of the series are of interest to a selection.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum WantedLabels<'a> {
+    /// All that they have.
+    #[default]
+    All,
+    /// Those with these names. Others may be there too.
+    Named(&'a [&'a str]),
+}
+
 /// Packs label sets one after the other, in memory that is reused. Label sets that follow each other have most of their pairs in
 /// common: where pairs have a number, those that were packed lately are only copied.
 #[derive(Debug, Default)]

@@ -63,7 +63,7 @@ pub use db::{Appender, CompactionReport, Db, DeleteReport, FlushReport, SNAPSHOT
 pub use directory::Directory;
 pub use error::{Error, Result};
 pub use histogram::{BucketSpan, Buckets, Histogram, ResetHint};
-pub use labels::{Iter as LabelsIter, Labels, LabelsBuilder, METRIC_NAME};
+pub use labels::{Iter as LabelsIter, Labels, LabelsBuilder, METRIC_NAME, WantedLabels};
 pub use matcher::{MatchOp, Matcher};
 pub use options::{Options, WalSync};
 pub use pattern::{PatternError, anchored_regex};

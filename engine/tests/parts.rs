@@ -1,6 +1,6 @@
 //! The parts of a series: known by time, number and statistics before they are decoded.
 
-use timberline_engine::{Db, Error, Labels, Matcher, Options, Samples, TimeRange, Watch};
+use timberline_engine::{Db, Error, Labels, Matcher, Options, Samples, TimeRange, WantedLabels, Watch};
 
 #[test]
 fn parts_tell_what_they_hold_before_they_are_decoded() {
@@ -59,7 +59,9 @@ fn a_selection_breaks_off_when_nobody_wants_it_any_more() {
         let select = |series_max: u64| {
             let goes_on = |found| found <= series_max;
             let snapshot = db.snapshot();
-            snapshot.select_watched(&[], TimeRange::ALL, Watch::new(&goes_on)).map(|found| found.len())
+            snapshot
+                .select_watched(&[], TimeRange::ALL, WantedLabels::All, Watch::new(&goes_on))
+                .map(|found| found.len())
         };
         assert_eq!(select(5000).unwrap(), 5000, "{place}");
         // It looks now and then, so it finds a few more.
@@ -67,4 +69,32 @@ fn a_selection_breaks_off_when_nobody_wants_it_any_more() {
         assert!((2001..4000).contains(&found), "{found} in the {place}");
         db.flush().unwrap();
     }
+}
+
+#[test]
+fn series_of_one_place_have_the_wanted_labels_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Db::open(directory.path(), Options { background: false, ..Options::default() }).unwrap();
+    let write = |host: &str, timestamp: i64| {
+        let pairs = [("__name__", "up"), ("dc", "1"), ("host", host), ("zone", "z")];
+        let labels = Labels::from_pairs(pairs).unwrap();
+        let mut appender = db.appender().unwrap();
+        appender.series(&labels, [(timestamp, 1.0)]).unwrap();
+        appender.commit().unwrap();
+    };
+    let select = |range: TimeRange| -> Vec<(String, usize)> {
+        let wanted = WantedLabels::Named(&["__name__", "dc", "none"]);
+        let found = db.snapshot().select_watched(&[], range, wanted, Watch::default()).unwrap();
+        found.iter().map(|series| (series.labels().to_string(), series.parts().len())).collect()
+    };
+    write("a", 1);
+    write("b", 2);
+    db.flush().unwrap();
+    let wanted = r#"up{dc="1"}"#.to_owned();
+    assert_eq!(select(TimeRange::ALL), [(wanted.clone(), 1), (wanted.clone(), 1)]);
+    // The head has a part of a series: all labels bring it to the others.
+    write("b", 100);
+    let all = |host: &str| format!(r#"up{{dc="1", host="{host}", zone="z"}}"#);
+    assert_eq!(select(TimeRange::ALL), [(all("a"), 1), (all("b"), 2)]);
+    assert_eq!(select(TimeRange::new(0, 50)), [(wanted.clone(), 1), (wanted, 1)]);
 }

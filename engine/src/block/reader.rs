@@ -14,7 +14,7 @@ use crate::directory::{Directory, Mapped};
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
 use crate::index::{BlockMeta, ChunkRef, Index, LabelIndex, TimesEntry, matching};
-use crate::labels::{Labels, Packer};
+use crate::labels::{Labels, Packer, WantedLabels};
 use crate::matcher::Matcher;
 use crate::samples::Samples;
 use crate::time::TimeRange;
@@ -34,7 +34,7 @@ pub struct Block {
 /// A series of a block, with its chunks that overlap the selected range.
 #[derive(Clone, Debug)]
 pub struct BlockSeries<'a> {
-    /// Its labels.
+    /// Its labels, as far as they are wanted.
     pub labels: Labels,
     /// Its chunks in order of time, without those of which nothing is left.
     pub chunks: &'a [(ChunkRef, TimesEntry)],
@@ -152,12 +152,15 @@ impl Block {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        labels: WantedLabels<'_>,
         watch: Watch<'_>,
         mut each: impl FnMut(BlockSeries<'_>),
     ) -> Result<()> {
         let mut packer = Packer::default();
+        let wanted = self.index.wanted_pairs(labels);
         self.touching(matchers, range, watch, |Touching { id, chunks, deleted }| {
-            each(BlockSeries { labels: self.index.pack_labels(id, &mut packer)?, chunks, deleted });
+            let labels = self.index.pack_labels(id, wanted.as_deref(), &mut packer)?;
+            each(BlockSeries { labels, chunks, deleted });
             Ok(())
         })
     }
@@ -221,7 +224,7 @@ impl Block {
         let mut found = Vec::new();
         let mut packer = Packer::default();
         self.left(matchers, range, |id| {
-            found.push(self.index.pack_labels(id, &mut packer)?);
+            found.push(self.index.pack_labels(id, None, &mut packer)?);
             Ok(())
         })?;
         Ok(found)

@@ -15,7 +15,7 @@ use super::{automaton, postings};
 use crate::directory::Mapped;
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
-use crate::labels::{Labels, METRIC_NAME, Packer};
+use crate::labels::{Labels, METRIC_NAME, Packer, WantedLabels};
 use crate::matcher::Matcher;
 
 /// With fewer values of a label, a regular expression is asked for each.
@@ -140,15 +140,32 @@ impl Index {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn labels(&self, series: u32) -> Result<Labels> {
-        self.pack_labels(series, &mut Packer::default())
+        self.pack_labels(series, None, &mut Packer::default())
     }
 
-    /// As [`labels`](Self::labels), in memory that is reused for the series of this index.
-    pub(crate) fn pack_labels(&self, series: u32, packer: &mut Packer) -> Result<Labels> {
+    /// The ids of the pairs of these labels; `None` when all are wanted.
+    pub(crate) fn wanted_pairs(&self, wanted: WantedLabels<'_>) -> Option<Vec<Range<u32>>> {
+        match wanted {
+            WantedLabels::All => None,
+            WantedLabels::Named(names) => Some(names.iter().map(|name| self.pairs_of(name)).collect()),
+        }
+    }
+
+    /// As [`labels`](Self::labels), those of the `wanted` pairs alone, in memory that is reused for the series of this index.
+    pub(crate) fn pack_labels(
+        &self,
+        series: u32,
+        wanted: Option<&[Range<u32>]>,
+        packer: &mut Packer,
+    ) -> Result<Labels> {
+        let is_wanted = |pair: &u64| {
+            let is_in = |pairs: &Range<u32>| (pairs.start.into()..pairs.end.into()).contains(pair);
+            wanted.is_none_or(|wanted| wanted.iter().any(is_in))
+        };
         let mut reader = self.series_reader(series)?;
         let fail = |e: DecodeError| self.corrupt(Section::Series, e.offset, e.reason);
         let (metric, set) = (reader.varint().map_err(fail)?, reader.varint().map_err(fail)?);
-        let mut metric = metric.checked_sub(1);
+        let mut metric = metric.checked_sub(1).filter(is_wanted);
         let mut set = Reader::new(self.item(Section::SetEnds, Section::Sets, set as usize)?);
         packer.clear();
         // Pairs come in the order of their names.
@@ -161,8 +178,10 @@ impl Index {
             if let Some(metric) = metric.take_if(|_| pair >= self.behind_metric_names) {
                 self.pack_pair(metric, packer)?;
             }
-            self.pack_pair(pair, packer)?;
-            least = pair + 1;
+            if is_wanted(&pair) {
+                self.pack_pair(pair, packer)?;
+            }
+            least = pair.saturating_add(1);
         }
         if let Some(metric) = metric {
             self.pack_pair(metric, packer)?;

@@ -10,7 +10,7 @@ use crate::block::{Block, BlockSeries};
 use crate::error::Result;
 use crate::head::{Head, HeadSeries};
 use crate::index::{ChunkRef, TimesEntry};
-use crate::labels::Labels;
+use crate::labels::{Labels, WantedLabels};
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
 use crate::watch::Watch;
@@ -56,10 +56,11 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Corruption`](crate::Error::Corruption) when an index does not check out.
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>> {
-        self.select_watched(matchers, range, Watch::default())
+        self.select_watched(matchers, range, WantedLabels::All, Watch::default())
     }
 
-    /// The same, as long as `watch` wants it to go on.
+    /// The same, as long as `watch` wants it to go on. Where all series are in one block, they have the wanted labels alone; there
+    /// may be several with the same ones then.
     ///
     /// # Errors
     /// As [`select`](Self::select); [`Error::BrokenOff`](crate::Error::BrokenOff).
@@ -67,23 +68,34 @@ impl Snapshot {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        wanted: WantedLabels<'_>,
         watch: Watch<'_>,
     ) -> Result<Vec<Series>> {
+        let in_blocks = self.blocks.iter().filter(|block| block.meta().range.overlaps(range)).count();
+        let heads = self.heads().filter(|head| !head.is_empty() && head.range().overlaps(range)).count();
+        // The parts of a series are brought together by all its labels.
+        let labels = if in_blocks + heads > 1 { WantedLabels::All } else { wanted };
         let mut found: Vec<Series> = Vec::new();
         // What one block gave is in order already.
         let mut in_order = 0;
         for block in &self.blocks {
             let before = found.len();
-            block.select(matchers, range, watch, |series| found.push(from_block(block, series, range)))?;
+            let add = |series: BlockSeries<'_>| found.push(from_block(block, series, range));
+            block.select(matchers, range, labels, watch, add)?;
             in_order = if before == 0 { found.len() } else { in_order };
         }
         for head in self.heads() {
             found.extend(head.select(matchers, range, watch)?.into_iter().map(|s| from_head(s, range)));
         }
         watch.ask(found.len())?;
-        if in_order < found.len() {
-            merge_parts(&mut found);
+        if in_order == found.len() {
+            return Ok(found);
         }
+        if in_order > 0 && !matches!(labels, WantedLabels::All) {
+            // Rows for this range came in meanwhile.
+            return self.select_watched(matchers, range, WantedLabels::All, watch);
+        }
+        merge_parts(&mut found);
         Ok(found)
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use timberline_engine::{Matcher, Series, Snapshot, TimeRange, Watch};
+use timberline_engine::{Matcher, Series, Snapshot, TimeRange, WantedLabels, Watch};
 
 use super::Limits;
 use super::annotations::{Annotations, position};
@@ -113,6 +113,16 @@ impl<'q> Context<'q> {
     }
 
     pub(super) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>> {
+        self.select_labels(matchers, range, WantedLabels::All)
+    }
+
+    /// The series, with the wanted labels at least.
+    pub(super) fn select_labels(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        labels: WantedLabels<'_>,
+    ) -> Result<Vec<Series>> {
         self.check()?;
         if range.is_empty() {
             return Ok(Vec::new());
@@ -121,7 +131,7 @@ impl<'q> Context<'q> {
         let limit = self.limits.selector_series_max;
         let too_many = |got| QueryError::Limit { name: "selector_series_max", limit, got };
         let goes_on = |found| found <= limit && self.check().is_ok();
-        let series = match self.snapshot.select_watched(matchers, range, Watch::new(&goes_on)) {
+        let series = match self.snapshot.select_watched(matchers, range, labels, Watch::new(&goes_on)) {
             Err(timberline_engine::Error::BrokenOff { found }) => {
                 return Err(self.check().err().unwrap_or_else(|| too_many(found)));
             }

@@ -1,6 +1,6 @@
 //! Evaluates plan nodes on a grid: vectors to rows, scalars to one column.
 
-use timberline_engine::{KnownTimes, Labels, Matcher, Samples, Series, TimeRange};
+use timberline_engine::{KnownTimes, Labels, METRIC_NAME, Samples, Series, TimeRange, WantedLabels};
 
 use super::context::Context;
 use super::grid::{Grid, Windows, millis_to_nanos};
@@ -51,7 +51,9 @@ impl<'q> Evaluator<'q> {
             VectorPlan::Set { op, matching, lhs, rhs } => {
                 binary::evaluate_set(*op, matching, self.rows(lhs)?, self.rows(rhs)?)
             }
-            VectorPlan::Absent { input, labels } => functions::absent(&self.pipeline(input)?, labels),
+            VectorPlan::Absent { input, labels } => {
+                functions::absent(&self.pipeline_with(input, WantedLabels::Named(&[METRIC_NAME]))?, labels)
+            }
             VectorPlan::LabelReplace { input, target, replacement, source, regex } => {
                 functions::label_replace(self.rows(input)?, target, replacement, source, regex)
             }
@@ -140,17 +142,31 @@ impl<'q> Evaluator<'q> {
 
     /// The expression as work per series, fused as far as it goes.
     pub(super) fn pipeline(&self, plan: &'q VectorPlan) -> Result<Pipeline<'q>> {
+        self.pipeline_with(plan, WantedLabels::All)
+    }
+
+    /// The same for something that needs some labels of the series only.
+    pub(super) fn pipeline_with(
+        &self,
+        plan: &'q VectorPlan,
+        labels: WantedLabels<'_>,
+    ) -> Result<Pipeline<'q>> {
         let source = match plan {
             VectorPlan::Select { matchers, shift, without_buckets } => {
-                self.instant_source(matchers, *shift, false, *without_buckets)?
+                let windows = self.windows(self.context.lookback_ms, *shift);
+                let needed = self.needed(&windows, *without_buckets);
+                let series = self.context.select_labels(matchers, needed, labels)?;
+                Source::Instant { series, windows, timestamps: false, without_buckets: *without_buckets }
             }
             VectorPlan::SelectTimestamps { matchers, shift } => {
-                self.instant_source(matchers, *shift, true, false)?
+                let windows = self.windows(self.context.lookback_ms, *shift);
+                let series = self.context.select_labels(matchers, windows.needed(), labels)?;
+                Source::Instant { series, windows, timestamps: true, without_buckets: false }
             }
-            VectorPlan::Rollup(plan) => self.rollup_source(plan)?,
+            VectorPlan::Rollup(plan) => self.rollup_source(plan, labels)?,
             VectorPlan::Shared(plan) => return shared::pipeline(self, plan),
             VectorPlan::Map { input, op } => {
-                let mut pipeline = self.pipeline(input)?;
+                let mut pipeline = self.pipeline_with(input, labels)?;
                 pipeline.push(self.stage(op)?);
                 return Ok(pipeline);
             }
@@ -163,18 +179,6 @@ impl<'q> Evaluator<'q> {
         Windows { grid: self.grid, range_ms, shift }
     }
 
-    fn instant_source(
-        &self,
-        matchers: &[Matcher],
-        shift: Shift,
-        timestamps: bool,
-        without_buckets: bool,
-    ) -> Result<Source<'q>> {
-        let windows = self.windows(self.context.lookback_ms, shift);
-        let series = self.context.select(matchers, self.needed(&windows, without_buckets))?;
-        Ok(Source::Instant { series, windows, timestamps, without_buckets })
-    }
-
     /// The times that are read for `windows`. Histograms without buckets are compared to the one before, also to one that is before
     /// the first window.
     pub(super) fn needed(&self, windows: &Windows, without_buckets: bool) -> TimeRange {
@@ -185,13 +189,13 @@ impl<'q> Evaluator<'q> {
         needed
     }
 
-    fn rollup_source(&self, plan: &'q RollupPlan) -> Result<Source<'q>> {
+    fn rollup_source(&self, plan: &'q RollupPlan, labels: WantedLabels<'_>) -> Result<Source<'q>> {
         let param = plan.param.as_deref().map(|param| self.scalar(param)).transpose()?;
         let windows = self.windows(plan.range.range_ms, plan.range.shift);
         Ok(match &plan.range.input {
             RangeInput::Series(matchers) => {
-                let series =
-                    self.context.select(matchers, self.needed(&windows, plan.range.without_buckets))?;
+                let needed = self.needed(&windows, plan.range.without_buckets);
+                let series = self.context.select_labels(matchers, needed, labels)?;
                 Source::Rollup { series, windows, plan, param }
             }
             RangeInput::Subquery { plan: inner, step_ms } => {

@@ -335,7 +335,9 @@ impl<'q> Explainer<'q> {
         let (name, param) = match &plan.kind {
             AggregateKind::Fold(op) => {
                 let node = new_node("aggregate", format!("{}{by}", fold_text(*op)));
-                return Ok(node.with(PushDown::WithoutRows).takes([self.piped(&plan.input)?]));
+                let node = node.with(PushDown::WithoutRows);
+                let node = if plan.grouping.without { node } else { node.with(PushDown::NeededLabels) };
+                return Ok(node.takes([self.piped(&plan.input)?]));
             }
             AggregateKind::Rank { bottom, k } => (if *bottom { "bottomk" } else { "topk" }, Some(k)),
             AggregateKind::Quantile { quantile, .. } => ("quantile", Some(quantile)),

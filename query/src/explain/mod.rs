@@ -73,6 +73,8 @@ pub enum PushDown {
     Fused,
     /// Takes the cells of its input as they come: no row of a series is kept.
     WithoutRows,
+    /// Of labels stored in one block, those of the grouping are read.
+    NeededLabels,
     /// The same at each step, so evaluated at one.
     EvaluatedOnce,
     /// Stands in the query more than once: the first place evaluates it, the others take its rows.
@@ -90,6 +92,7 @@ impl PushDown {
         match self {
             Self::Fused => "fused",
             Self::WithoutRows => "without_rows",
+            Self::NeededLabels => "needed_labels",
             Self::EvaluatedOnce => "evaluated_once",
             Self::Shared => "shared",
             Self::ConstantFolded => "constant_folded",

@@ -103,6 +103,7 @@ fn words(push_down: PushDown) -> &'static str {
     match push_down {
         PushDown::Fused => "fused into the node above",
         PushDown::WithoutRows => "adds up cells as they come, keeps no rows of series",
+        PushDown::NeededLabels => "reads the labels of its groups",
         PushDown::EvaluatedOnce => "evaluated once",
         PushDown::Shared => "evaluated at the first of its places",
         PushDown::ConstantFolded => "constant, folded",

@@ -18,6 +18,12 @@ pub(super) fn keeps(grouping: &Grouping, name: &str) -> bool {
     if grouping.without { !listed && name != METRIC_NAME } else { listed }
 }
 
+/// The names of the labels that rows have to have, unless it is all: those of the grouping, and the metric name, which annotations say.
+pub(super) fn needed_labels(grouping: &Grouping) -> Option<Vec<&str>> {
+    let listed = grouping.labels.iter().map(String::as_str);
+    (!grouping.without).then(|| listed.chain([METRIC_NAME]).collect())
+}
+
 impl Groups {
     pub(super) fn of<'l>(rows: usize, labels_of: impl Fn(usize) -> &'l Labels, grouping: &Grouping) -> Self {
         if !grouping.without && grouping.labels.is_empty() {

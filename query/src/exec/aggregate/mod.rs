@@ -8,7 +8,7 @@ mod limit;
 mod rank;
 
 use hashbrown::HashMap;
-use timberline_engine::Labels;
+use timberline_engine::{Labels, WantedLabels};
 
 use super::context::Context;
 use super::eval::Evaluator;
@@ -34,7 +34,11 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -
         Ok::<_, QueryError>(rows)
     };
     match &plan.kind {
-        AggregateKind::Fold(op) => fold(*op, &evaluator.pipeline(&plan.input)?, grouping, span),
+        AggregateKind::Fold(op) => {
+            let names = groups::needed_labels(grouping);
+            let labels = names.as_deref().map_or(WantedLabels::All, WantedLabels::Named);
+            fold(*op, &evaluator.pipeline_with(&plan.input, labels)?, grouping, span)
+        }
         AggregateKind::Rank { bottom, k } => {
             let counts = rank::counts(&evaluator.scalar(k)?)?;
             let rows = floats(if *bottom { "bottomk" } else { "topk" })?;

@@ -23,7 +23,7 @@ fn a_plan_says_what_is_fused_folded_and_evaluated_once() {
         ("c_total", "select "),
         (
             "sum by (dc) (rate(c_total[1m])) / 2",
-            "map /(aggregate sum by (dc)[without_rows](rollup rate[fused]), constant 2[constant_folded])",
+            "map /(aggregate sum by (dc)[without_rows][needed_labels](rollup rate[fused]), constant 2[constant_folded])",
         ),
         ("topk(2, abs(c_total))", "aggregate topk(map abs(select [fused]), constant 2[constant_folded])"),
         (
@@ -33,8 +33,8 @@ fn a_plan_says_what_is_fused_folded_and_evaluated_once() {
         ("max_over_time(c_total[1m:30s])", "rollup max_over_time(subquery (select ))"),
         (
             "sum(rate(c_total[1m])) / count(rate(c_total[1m]))",
-            "binary /(aggregate sum[without_rows](shared #1[shared](rollup rate)), \
-             aggregate count[without_rows](shared #1[shared](rollup rate)))",
+            "binary /(aggregate sum[without_rows][needed_labels](shared #1[shared](rollup rate)), \
+             aggregate count[without_rows][needed_labels](shared #1[shared](rollup rate)))",
         ),
         ("histogram_count(c_total)", "map histogram_count(select [fused][without_buckets])"),
         (
@@ -85,7 +85,7 @@ fn an_analysis_says_who_read_what() {
     let tree = explanation.to_string();
     for part in [
         "evaluated at 5 steps of 15s from 0 to 60\n",
-        "\n  aggregate sum by (dc) [adds up cells as they come, keeps no rows of series]  (",
+        "\n  aggregate sum by (dc) [adds up cells as they come, keeps no rows of series] [reads the labels of its groups]  (",
         "\n    select [fused into the node above]\n        about 100 series, windows of 5m, from ",
         "\n        read 100 series, 500 samples, ",
         "\n175 series, 875 samples, at most ",
