@@ -89,7 +89,9 @@ impl Labels {
     /// The labels whose names `keep` wants.
     #[must_use]
     pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Self {
-        Self::from_sorted(self.iter().filter(|(name, _)| keep(name)))
+        let mut packer = Packer { packed: Vec::with_capacity(self.packed.len()), ..Packer::default() };
+        self.iter().filter(|(name, _)| keep(name)).for_each(|(name, value)| packer.push(name, value));
+        packer.finish()
     }
 
     /// The packed form: see the module's text. Equal label sets have equal bytes.

@@ -96,43 +96,71 @@ struct Fold<'a> {
     span: Span,
 }
 
-/// One group's accumulators, one per step.
-struct Partial<A> {
-    accumulators: Vec<A>,
+/// What a group has besides its accumulators.
+#[derive(Default)]
+struct Partial {
     histograms: Option<Native>,
     /// The name goes when it goes from any of the group's series.
     drop_name: bool,
 }
 
-impl<A: Accumulator> Partial<A> {
-    fn merge(&mut self, other: &Self, fold: &Fold<'_>, labels: &Labels) {
-        self.drop_name |= other.drop_name;
-        let context = fold.pipeline.context();
-        Native::merge(&mut self.histograms, context, other.histograms.as_ref(), labels, fold.span);
-        self.accumulators.iter_mut().zip(&other.accumulators).for_each(|(a, b)| a.merge(b));
+/// The accumulators of groups, one for each step.
+struct Accumulators<A> {
+    steps: usize,
+    /// Those of one group behind those of another.
+    all: Vec<A>,
+}
+
+impl<A: Accumulator> Accumulators<A> {
+    fn of(&self, slot: usize) -> &[A] {
+        &self.all[slot * self.steps..][..self.steps]
+    }
+
+    fn of_mut(&mut self, slot: usize) -> &mut [A] {
+        &mut self.all[slot * self.steps..][..self.steps]
+    }
+
+    /// Makes room for `groups` groups more.
+    fn add(&mut self, groups: usize, context: &Context<'_>) -> Result<()> {
+        context.charge_points(groups * size_of::<A>().div_ceil(size_of::<f64>()), self.steps)?;
+        self.all.resize(self.all.len() + groups * self.steps, A::default());
+        Ok(())
     }
 }
 
 fn fold_with<A: Accumulator>(fold: &Fold<'_>, grouping: &Grouping) -> Result<Vec<Row>> {
-    let pipeline = fold.pipeline;
+    let (pipeline, steps) = (fold.pipeline, fold.pipeline.steps());
+    let context = pipeline.context();
     let groups = Groups::of(pipeline.len(), |at| pipeline.labels(at), grouping);
-    let begin = |_| Folded::<A>::new(pipeline.steps());
-    let tasks =
-        pipeline.context().threads.fold(pipeline.len(), begin, |task, at| task.take(fold, &groups, at))?;
+    let begin = |_| Folded::<A>::new(steps);
+    let tasks = context.threads.fold(pipeline.len(), begin, |task, at| task.take(fold, &groups, at))?;
     // In the order of the rows, so that the same query gives the same bits each time.
-    let mut merged: Vec<Option<Partial<A>>> = (0..groups.len()).map(|_| None).collect();
-    for (group, partial) in tasks.into_iter().flat_map(|task| task.partials) {
-        match &mut merged[group as usize] {
-            Some(known) => known.merge(&partial, fold, groups.labels(group)),
-            empty => *empty = Some(partial),
+    let mut merged: Vec<Option<Partial>> = (0..groups.len()).map(|_| None).collect();
+    let mut accumulators = Accumulators::<A> { steps, all: Vec::new() };
+    accumulators.add(groups.len(), context)?;
+    for task in tasks {
+        for (slot, (group, partial)) in task.partials.into_iter().enumerate() {
+            let (own, all) = (task.accumulators.of(slot), accumulators.of_mut(group as usize));
+            match &mut merged[group as usize] {
+                Some(known) => {
+                    known.drop_name |= partial.drop_name;
+                    let (labels, histograms) = (groups.labels(group), partial.histograms.as_ref());
+                    Native::merge(&mut known.histograms, context, histograms, labels, fold.span);
+                    all.iter_mut().zip(own).for_each(|(all, own)| all.merge(own));
+                }
+                empty => {
+                    *empty = Some(partial);
+                    all.clone_from_slice(own);
+                }
+            }
         }
     }
     let mut rows = Vec::with_capacity(merged.len());
-    for (partial, labels) in merged.into_iter().zip(groups.into_labels()) {
-        let Some(Partial { accumulators, histograms, drop_name }) = partial else { continue };
-        let mut values: Vec<f64> = accumulators.iter().map(Accumulator::value).collect();
+    for (group, (partial, labels)) in merged.into_iter().zip(groups.into_labels()).enumerate() {
+        let Some(Partial { histograms, drop_name }) = partial else { continue };
+        let mut values: Vec<f64> = accumulators.of(group).iter().map(Accumulator::value).collect();
         if let Some(histograms) = histograms {
-            histograms.finish(pipeline.context(), fold.native, &mut values, fold.span)?;
+            histograms.finish(context, fold.native, &mut values, fold.span)?;
         }
         rows.push(Row { labels, drop_name, values });
     }
@@ -144,7 +172,9 @@ fn fold_with<A: Accumulator>(fold: &Fold<'_>, grouping: &Grouping) -> Result<Vec
 struct Folded<A> {
     scratch: Scratch,
     cells: Vec<f64>,
-    partials: Vec<(u32, Partial<A>)>,
+    /// The groups, each with the accumulators at its place here.
+    partials: Vec<(u32, Partial)>,
+    accumulators: Accumulators<A>,
     by_group: HashMap<u32, usize, foldhash::fast::RandomState>,
 }
 
@@ -154,14 +184,15 @@ impl<A: Accumulator> Folded<A> {
             scratch: Scratch::default(),
             cells: vec![ABSENT; steps],
             partials: Vec::new(),
+            accumulators: Accumulators { steps, all: Vec::new() },
             by_group: HashMap::default(),
         }
     }
 
     /// Computes row `at` and adds it to its group.
     fn take(&mut self, fold: &Fold<'_>, groups: &Groups, at: usize) -> Result<()> {
-        let Self { scratch, cells, partials, by_group } = self;
-        let pipeline = fold.pipeline;
+        let Self { scratch, cells, partials, accumulators, by_group } = self;
+        let (pipeline, context) = (fold.pipeline, fold.pipeline.context());
         if !pipeline.fill(at, scratch, cells)? {
             return Ok(());
         }
@@ -169,18 +200,16 @@ impl<A: Accumulator> Folded<A> {
         let slot = match by_group.get(&group) {
             Some(&slot) => slot,
             None => {
-                pipeline.context().charge_points(size_of::<A>().div_ceil(size_of::<f64>()), cells.len())?;
-                let accumulators = vec![A::default(); cells.len()];
-                partials.push((group, Partial { accumulators, histograms: None, drop_name: false }));
+                accumulators.add(1, context)?;
+                partials.push((group, Partial::default()));
                 by_group.insert(group, partials.len() - 1);
                 partials.len() - 1
             }
         };
         let partial = &mut partials[slot].1;
         partial.drop_name |= pipeline.drop_name(at);
-        let (context, labels) = (pipeline.context(), pipeline.labels(at));
-        Native::take(&mut partial.histograms, context, fold.native, cells, labels, fold.span);
-        for (accumulator, &value) in partial.accumulators.iter_mut().zip(cells.iter()) {
+        Native::take(&mut partial.histograms, context, fold.native, cells, pipeline.labels(at), fold.span);
+        for (accumulator, &value) in accumulators.of_mut(slot).iter_mut().zip(cells.iter()) {
             if is_present(value) {
                 accumulator.add(value);
             }
