@@ -1,7 +1,8 @@
 //! PromQL scripts: those in `tests/promql`, and Prometheus's own where the conformance suite stands beside the repository.
 //!
 //! A script loads series into an empty database and says what queries must answer. An instant query is also
-//! asked as the middle step of a range query, as Prometheus's own runner does.
+//! asked as the middle step of a range query, as Prometheus's own runner does. Where and in which order samples were written must not
+//! be seen, so each script runs once for each [`Arrival`].
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 #[path = "promql/compare.rs"]
@@ -13,10 +14,9 @@ mod script;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use script::{At, Command, Eval, Load, Point, Text};
-use timberline_engine::{Db, Options, WalSync, is_stale};
+use timberline_engine::{Db, Labels, Options, WalSync, is_stale};
 use timberline_query::{Cancel, Executor, ExecutorOptions, Query};
 
 /// Prometheus's scripts.
@@ -43,6 +43,39 @@ const CONFORMANCE: &[&str] = &[
     "type_and_unit",
 ];
 
+/// How the samples of a `load` come into the database.
+#[derive(Clone, Copy, Debug)]
+enum Arrival {
+    /// At once, into the head.
+    Head,
+    /// At once; then they are made blocks.
+    Blocks,
+    /// The older half of each series is made blocks, the newer one stays in the head.
+    BlocksThenHead,
+    /// The newer half comes first and is made blocks; each older sample is late.
+    Late,
+    /// Every second sample is made blocks, those between them stay in the head.
+    Between,
+    /// Other numbers were there before at the same times, in blocks.
+    Again,
+}
+
+impl Arrival {
+    const ALL: [Self; 6] =
+        [Self::Head, Self::Blocks, Self::BlocksThenHead, Self::Late, Self::Between, Self::Again];
+
+    /// The batch, 0 or 1, in which the point at `index` of `count` comes.
+    fn batch(self, index: usize, count: usize) -> usize {
+        match self {
+            Self::Head | Self::Blocks => 0,
+            Self::Again => 1,
+            Self::BlocksThenHead => usize::from(index >= count / 2),
+            Self::Late => usize::from(index < count / 2),
+            Self::Between => index % 2,
+        }
+    }
+}
+
 /// How the evals of some scripts went.
 #[derive(Default)]
 struct Report {
@@ -53,6 +86,7 @@ struct Report {
 
 struct Runner {
     executor: Executor,
+    arrival: Arrival,
     report: Report,
     db: Option<(Db, tempfile::TempDir)>,
     /// Why the data of this section is incomplete.
@@ -66,8 +100,10 @@ fn own_scripts() {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
     files.sort();
     assert!(!files.is_empty());
-    let report = run(&files);
-    assert!(report.skipped.is_empty(), "skipped: {:?}", report.skipped);
+    for arrival in Arrival::ALL {
+        let report = run(&files, arrival);
+        assert!(report.skipped.is_empty(), "skipped: {:?}", report.skipped);
+    }
 }
 
 #[test]
@@ -79,7 +115,7 @@ fn prometheus_scripts() {
         return;
     }
     let files: Vec<PathBuf> = CONFORMANCE.iter().map(|name| directory.join(format!("{name}.test"))).collect();
-    run(&files);
+    Arrival::ALL.into_iter().for_each(|arrival| drop(run(&files, arrival)));
 }
 
 /// The directory of the workspace: that of the package that owns this test, or its parent.
@@ -89,9 +125,9 @@ fn repository() -> PathBuf {
     owner.unwrap_or(package).to_owned()
 }
 
-fn run(files: &[PathBuf]) -> Report {
+fn run(files: &[PathBuf], arrival: Arrival) -> Report {
     let executor = Executor::new(ExecutorOptions::default()).unwrap();
-    let mut runner = Runner { executor, report: Report::default(), db: None, broken: None };
+    let mut runner = Runner { executor, arrival, report: Report::default(), db: None, broken: None };
     for file in files {
         runner.clear();
         let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
@@ -101,10 +137,35 @@ fn run(files: &[PathBuf]) -> Report {
         }
     }
     let Report { passed, skipped, failures } = &runner.report;
-    println!("{passed} passed, {} failed, {} skipped", failures.len(), skipped.values().sum::<usize>());
+    let skipped_count: usize = skipped.values().sum();
+    println!("{arrival:?}: {passed} passed, {} failed, {skipped_count} skipped", failures.len());
     skipped.iter().for_each(|(reason, count)| println!("  {count} skipped: {reason}"));
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(failures.is_empty(), "{arrival:?}:\n{}", failures.join("\n"));
     runner.report
+}
+
+/// Writes what `choose` makes of each point; it gets the point's place in its series and how long that is.
+fn write(
+    db: &Db,
+    step_ms: i64,
+    series: &[&(Labels, Vec<Point>)],
+    choose: impl Fn(usize, usize, &Point) -> Point,
+) {
+    let mut appender = db.appender().unwrap();
+    for (labels, points) in series {
+        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        for (i, point) in points.iter().enumerate() {
+            let time = i as i64 * step_ms * 1_000_000;
+            match choose(i, points.len(), point) {
+                Point::Gap => {}
+                Point::Float(value) => floats.push((time, value)),
+                Point::Histogram(histogram) => histograms.push((time, histogram)),
+            }
+        }
+        appender.series(labels, floats).unwrap();
+        appender.histogram_series(labels, histograms).unwrap();
+    }
+    appender.commit().unwrap();
 }
 
 impl Runner {
@@ -145,22 +206,22 @@ impl Runner {
 
     fn load(&mut self, load: &Load) {
         let native = if load.with_native { histogram::to_native(load) } else { Vec::new() };
+        let series: Vec<_> = load.series.iter().chain(&native).collect();
+        let arrival = self.arrival;
         let db = self.db();
-        let mut appender = db.appender().unwrap();
-        for (labels, points) in load.series.iter().chain(&native) {
-            let (mut floats, mut histograms) = (Vec::new(), Vec::new());
-            for (i, point) in points.iter().enumerate() {
-                let time = i as i64 * load.step_ms * 1_000_000;
-                match point {
-                    Point::Gap => {}
-                    Point::Float(value) => floats.push((time, *value)),
-                    Point::Histogram(histogram) => histograms.push((time, Arc::clone(histogram))),
-                }
-            }
-            appender.series(labels, floats).unwrap();
-            appender.histogram_series(labels, histograms).unwrap();
+        if matches!(arrival, Arrival::Again) {
+            let others = |point: &Point| if *point == Point::Gap { Point::Gap } else { Point::Float(-7.5) };
+            write(db, load.step_ms, &series, |_, _, point| others(point));
+            db.flush().unwrap();
         }
-        appender.commit().unwrap();
+        for batch in 0..2 {
+            write(db, load.step_ms, &series, |index, count, point| {
+                if arrival.batch(index, count) == batch { point.clone() } else { Point::Gap }
+            });
+            if batch == 0 && !matches!(arrival, Arrival::Head) {
+                db.flush().unwrap();
+            }
+        }
     }
 
     fn eval(&mut self, eval: &Eval) -> Result<(), String> {

@@ -77,7 +77,7 @@ pub enum Error {
     /// Whoever asked for series wants no more of them.
     #[error("the selection was broken off after {found} series")]
     BrokenOff {
-        /// The series that it had found in one head or block.
+        /// The series that it had found in one head or block, or joined of all of them.
         found: u64,
     },
     /// The database was closed.

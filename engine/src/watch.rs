@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 /// So many series are found in less than a millisecond.
 const SERIES_BETWEEN: usize = 1024;
 
-/// Watches a selection: gets the number of series found so far in one head or block, and says whether to go on.
+/// Watches a selection: gets the number of series found so far in one head or block, or joined so far of all of them, and says whether
+/// to go on.
 #[derive(Clone, Copy, Default)]
 pub struct Watch<'a>(Option<&'a (dyn Fn(u64) -> bool + Sync)>);
 

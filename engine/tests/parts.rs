@@ -98,3 +98,44 @@ fn series_of_one_place_have_the_wanted_labels_alone() {
     assert_eq!(select(TimeRange::ALL), [(all("a"), 1), (all("b"), 2)]);
     assert_eq!(select(TimeRange::new(0, 50)), [(wanted.clone(), 1), (wanted, 1)]);
 }
+
+#[test]
+fn series_of_a_block_and_the_head_count_once_and_are_joined_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Db::open(directory.path(), Options { background: false, ..Options::default() }).unwrap();
+    let write = |range: std::ops::Range<i64>, timestamp: i64| {
+        let mut appender = db.appender().unwrap();
+        for i in range {
+            let labels = Labels::from_pairs([("__name__", "up"), ("i", &i.to_string())]).unwrap();
+            appender.series(&labels, [(timestamp, i as f64 + timestamp as f64)]).unwrap();
+        }
+        appender.commit().unwrap();
+    };
+    write(0..6000, 1);
+    db.flush().unwrap();
+    write(4000..10_000, 2);
+    let select = |series_max: u64| {
+        let goes_on = |found| found <= series_max;
+        db.snapshot().select_watched(&[], TimeRange::ALL, WantedLabels::All, Watch::new(&goes_on))
+    };
+    let all = select(10_000).unwrap();
+    assert_eq!(all.len(), 10_000);
+    assert!(all.is_sorted_by(|a, b| a.labels() < b.labels()));
+    let mut samples = Samples::default();
+    for series in &all {
+        let i: i64 = series.labels().get("i").unwrap().parse().unwrap();
+        series.read(&mut samples).unwrap();
+        let times: &[i64] = if i < 4000 {
+            &[1]
+        } else if i < 6000 {
+            &[1, 2]
+        } else {
+            &[2]
+        };
+        assert_eq!(samples.timestamps, times, "{i}");
+        assert_eq!(samples.values[0], (i + times[0]) as f64);
+    }
+    // Neither the block nor the head has as many; together they do.
+    let Err(Error::BrokenOff { found }) = select(7000) else { panic!("not broken off") };
+    assert!((7001..9000).contains(&found), "{found}");
+}

@@ -175,6 +175,12 @@ impl Part {
         }
     }
 
+    /// Whether [`statistics`](Self::statistics) are worth asking for.
+    #[must_use]
+    pub fn may_have_statistics(&self) -> bool {
+        matches!(self.0, Place::Block(..))
+    }
+
     /// What its values amount to, if that is stored: its samples are not touched. They are all of the part's samples, also
     /// those outside the selected range.
     ///

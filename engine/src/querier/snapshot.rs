@@ -1,6 +1,7 @@
 //! One view of the database: the blocks, the heads that are being sealed, and the active head.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use ulid::Ulid;
@@ -14,6 +15,9 @@ use crate::labels::{Labels, WantedLabels};
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
 use crate::watch::Watch;
+
+/// So many series are sorted in a few milliseconds.
+const RUN_SERIES: usize = 8192;
 
 /// A head that takes no more rows, and is about to become blocks.
 #[derive(Clone, Debug)]
@@ -87,7 +91,6 @@ impl Snapshot {
         for head in self.heads() {
             found.extend(head.select(matchers, range, watch)?.into_iter().map(|s| from_head(s, range)));
         }
-        watch.ask(found.len())?;
         if in_order == found.len() {
             return Ok(found);
         }
@@ -95,8 +98,8 @@ impl Snapshot {
             // Rows for this range came in meanwhile.
             return self.select_watched(matchers, range, WantedLabels::All, watch);
         }
-        merge_parts(&mut found);
-        Ok(found)
+        // Series that several of them have are counted when they are one.
+        merge_parts(found, watch)
     }
 
     /// The labels of these series, sorted.
@@ -149,17 +152,45 @@ impl Snapshot {
     }
 }
 
-/// Joins the parts of equal series, of which each source has one, and sorts the series by labels.
-fn merge_parts(found: &mut Vec<Series>) {
-    // Stable, so the parts of a series stay in the order of their writes.
-    found.sort_by(|a, b| a.labels.cmp(&b.labels));
-    found.dedup_by(|later, earlier| {
-        let same = later.labels == earlier.labels;
-        if same {
-            earlier.parts.append(&mut later.parts);
+/// Joins the parts of equal series, of which each source has one, and sorts the series by labels. The sources come in the order of
+/// their writes, and so do the parts of a series.
+fn merge_parts(found: Vec<Series>, watch: Watch<'_>) -> Result<Vec<Series>> {
+    let mut merged: Vec<Series> = Vec::with_capacity(found.len());
+    // A sort cannot be broken off, so there are several, whose results are merged.
+    let mut runs = Vec::with_capacity(found.len().div_ceil(RUN_SERIES));
+    let mut rest = found.into_iter();
+    while rest.len() > 0 {
+        watch.ask(0)?;
+        let mut run: Vec<Series> = rest.by_ref().take(RUN_SERIES).collect();
+        // Stable: equal series stay in the order of their sources.
+        run.sort_by(|a, b| a.labels.cmp(&b.labels));
+        runs.push(run.into_iter().peekable());
+    }
+    if let [run] = &mut runs[..] {
+        run.for_each(|series| push_or_join(&mut merged, series));
+        return Ok(merged);
+    }
+    // The next series of each run; of equal ones that of the earlier run.
+    let next_of = |at: usize, series: &Series| Reverse((series.labels.clone(), at));
+    let first =
+        runs.iter_mut().enumerate().filter_map(|(at, run)| run.peek().map(|series| next_of(at, series)));
+    let mut next: BinaryHeap<_> = first.collect();
+    while let Some(Reverse((_, at))) = next.pop() {
+        if let Some(series) = runs[at].next() {
+            push_or_join(&mut merged, series);
         }
-        same
-    });
+        next.extend(runs[at].peek().map(|series| next_of(at, series)));
+        watch.look(merged.len())?;
+    }
+    Ok(merged)
+}
+
+/// Adds a series, or its parts to the last one if that has the same labels.
+fn push_or_join(merged: &mut Vec<Series>, mut series: Series) {
+    match merged.last_mut() {
+        Some(last) if last.labels == series.labels => last.parts.append(&mut series.parts),
+        _ => merged.push(series),
+    }
 }
 
 fn from_block(block: &Arc<Block>, series: BlockSeries<'_>, range: TimeRange) -> Series {

@@ -166,9 +166,9 @@ fn read(
     needs: Needs,
     scratch: &mut Scratch,
 ) -> Result<bool> {
-    let is_whole = |part: &Part| needs.are_whole(windows, part);
+    let is_whole = |part: &Part| part.may_have_statistics() && needs.are_whole(windows, part);
     // Who counts the samples of each step has to see them.
-    if context.tally.is_some() || !series.is_ordered() || !series.parts().iter().any(is_whole) {
+    if context.tally.is_some() || !series.parts().iter().any(is_whole) || !series.is_ordered() {
         return Ok(false);
     }
     let Scratch { samples, known, condensed, .. } = scratch;

@@ -61,7 +61,15 @@ impl Cancel {
             _ => Ok(()),
         }
     }
+
+    /// As [`check`](Self::check), to be called for each of many rows: looks now and then.
+    pub(super) fn look(&self, row: usize) -> Result<()> {
+        if row.is_multiple_of(ROWS_BETWEEN) { self.check() } else { Ok(()) }
+    }
 }
+
+/// So many rows are grouped or joined in less than a millisecond.
+const ROWS_BETWEEN: usize = 1024;
 
 /// The shared state of one evaluation.
 pub(super) struct Context<'q> {
@@ -110,6 +118,11 @@ impl<'q> Context<'q> {
 
     pub(super) fn check(&self) -> Result<()> {
         self.cancel.check()
+    }
+
+    /// What ends the query from outside.
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     pub(super) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Series>> {

@@ -49,16 +49,23 @@ impl<'q> Evaluator<'q> {
             VectorPlan::Aggregate(plan) => aggregate::evaluate(self, plan),
             VectorPlan::Binary(plan) => binary::evaluate(self, plan),
             VectorPlan::Set { op, matching, lhs, rhs } => {
-                binary::evaluate_set(*op, matching, self.rows(lhs)?, self.rows(rhs)?)
+                binary::evaluate_set(self.context.cancel(), *op, matching, self.rows(lhs)?, self.rows(rhs)?)
             }
             VectorPlan::Absent { input, labels } => {
                 functions::absent(&self.pipeline_with(input, WantedLabels::Named(&[METRIC_NAME]))?, labels)
             }
             VectorPlan::LabelReplace { input, target, replacement, source, regex } => {
-                functions::label_replace(self.rows(input)?, target, replacement, source, regex)
+                functions::label_replace(
+                    self.context.cancel(),
+                    self.rows(input)?,
+                    target,
+                    replacement,
+                    source,
+                    regex,
+                )
             }
             VectorPlan::LabelJoin { input, target, separator, sources } => {
-                functions::label_join(self.rows(input)?, target, separator, sources)
+                functions::label_join(self.context.cancel(), self.rows(input)?, target, separator, sources)
             }
             VectorPlan::Sort { input, descending } => {
                 let (mut rows, _) = self.context.without_histograms(self.rows(input)?);
@@ -81,7 +88,7 @@ impl<'q> Evaluator<'q> {
                     let rows = histogram::quantile(self, &column, *span, &rows, *input_span)?;
                     results.extend(functions::label_with_numbers(self.context, rows, label, &column)?);
                 }
-                finish::merge(results)
+                finish::merge(self.context.cancel(), results)
             }
             VectorPlan::HistogramFraction { lower, upper, input, input_span } => {
                 let (lower, upper) = (self.scalar(lower)?, self.scalar(upper)?);
@@ -285,7 +292,7 @@ impl<'q> Evaluator<'q> {
             }
             RangeInput::Subquery { plan: inner, step_ms } => {
                 let (rows, grid) = self.subquery(plan, inner, *step_ms)?;
-                let rows = finish::remove_names(self.context.threads, rows)?;
+                let rows = finish::remove_names(self.context.threads, self.context.cancel(), rows)?;
                 let to_samples = |row: Row| {
                     let mut samples = Samples::default();
                     select::samples_of_row(self.context, &row.values, grid, &mut samples);

@@ -7,7 +7,7 @@ use hashbrown::hash_map::Entry;
 use timberline_engine::histogram::cell;
 use timberline_engine::{Histogram, Labels, Samples};
 
-use super::context::Context;
+use super::context::{Cancel, Context};
 use super::grid::{Grid, nanos_to_millis};
 use super::row::{Row, is_metadata_label, is_present};
 use super::threads::Threads;
@@ -15,21 +15,23 @@ use crate::error::{QueryError, Result};
 use crate::value::{MatrixSeries, Value, VectorSample};
 
 /// Collects rows and joins those with the same labels, which must not have a sample at the same step.
-pub(super) struct RowMerger {
+pub(super) struct RowMerger<'q> {
+    cancel: &'q Cancel,
     rows: Vec<Row>,
     by_labels: HashMap<Labels, usize, foldhash::fast::RandomState>,
 }
 
-impl RowMerger {
-    pub(super) fn with_capacity(capacity: usize) -> Self {
+impl<'q> RowMerger<'q> {
+    pub(super) fn with_capacity(cancel: &'q Cancel, capacity: usize) -> Self {
         let by_labels = HashMap::with_capacity_and_hasher(capacity, foldhash::fast::RandomState::default());
-        Self { rows: Vec::with_capacity(capacity), by_labels }
+        Self { cancel, rows: Vec::with_capacity(capacity), by_labels }
     }
 
     /// Adds a row, or fails when another with the same labels has a sample at the same step.
     pub(super) fn add(&mut self, row: Row) -> Result<()> {
         match self.by_labels.entry(row.labels.clone()) {
             Entry::Vacant(entry) => {
+                self.cancel.look(self.rows.len())?;
                 entry.insert(self.rows.len());
                 self.rows.push(row);
             }
@@ -54,8 +56,8 @@ impl RowMerger {
 }
 
 /// Joins rows whose labels became equal.
-pub(super) fn merge(rows: Vec<Row>) -> Result<Vec<Row>> {
-    let mut merger = RowMerger::with_capacity(rows.len());
+pub(super) fn merge(cancel: &Cancel, rows: Vec<Row>) -> Result<Vec<Row>> {
+    let mut merger = RowMerger::with_capacity(cancel, rows.len());
     for row in rows {
         merger.add(row)?;
     }
@@ -63,11 +65,12 @@ pub(super) fn merge(rows: Vec<Row>) -> Result<Vec<Row>> {
 }
 
 /// Removes the names of the rows whose name was dropped on the way, which only now can make series equal.
-pub(super) fn remove_names(threads: &Threads, mut rows: Vec<Row>) -> Result<Vec<Row>> {
+pub(super) fn remove_names(threads: &Threads, cancel: &Cancel, mut rows: Vec<Row>) -> Result<Vec<Row>> {
     if !rows.iter().any(|row| row.drop_name) {
         return Ok(rows);
     }
     let renamed = threads.map_mut(&mut rows, |row| {
+        cancel.check()?;
         let is_renamed =
             std::mem::take(&mut row.drop_name) && row.labels.iter().any(|(name, _)| is_metadata_label(name));
         if is_renamed {
@@ -75,7 +78,7 @@ pub(super) fn remove_names(threads: &Threads, mut rows: Vec<Row>) -> Result<Vec<
         }
         Ok(is_renamed)
     })?;
-    if renamed.contains(&true) { merge(rows) } else { Ok(rows) }
+    if renamed.contains(&true) { merge(cancel, rows) } else { Ok(rows) }
 }
 
 /// The value of a scalar expression.
@@ -172,23 +175,32 @@ mod tests {
         Row { labels, drop_name, values: values.to_vec() }
     }
 
+    fn removed(rows: Vec<Row>) -> Result<Vec<Row>> {
+        remove_names(&Threads::new(1).unwrap(), &Cancel::new(), rows)
+    }
+
+    #[test]
+    fn rows_are_not_joined_when_nobody_wants_them_any_more() {
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let error = merge(&cancel, vec![row("a", false, &[1.0])]).unwrap_err();
+        assert!(matches!(error, QueryError::Canceled), "{error}");
+    }
+
     #[test]
     fn names_are_removed_and_disjoint_rows_joined() {
-        let threads = Threads::new(1).unwrap();
-        let rows =
-            remove_names(&threads, vec![row("a", true, &[1.0, ABSENT]), row("b", true, &[ABSENT, 2.0])])
-                .unwrap();
+        let rows = removed(vec![row("a", true, &[1.0, ABSENT]), row("b", true, &[ABSENT, 2.0])]).unwrap();
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].labels.to_string(), r#"{env="1"}"#);
         assert_eq!(rows[0].values, [1.0, 2.0]);
-        let kept = remove_names(&threads, vec![row("a", true, &[1.0]), row("b", false, &[2.0])]).unwrap();
+        let kept = removed(vec![row("a", true, &[1.0]), row("b", false, &[2.0])]).unwrap();
         assert_eq!(kept.len(), 2);
     }
 
     #[test]
     fn two_samples_with_equal_labels_at_one_step_are_an_error() {
         let rows = vec![row("a", true, &[1.0]), row("b", true, &[2.0])];
-        let error = remove_names(&Threads::new(1).unwrap(), rows).unwrap_err();
+        let error = removed(rows).unwrap_err();
         assert_eq!(error.to_string(), "vector cannot contain metrics with the same labelset");
     }
 }

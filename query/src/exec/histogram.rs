@@ -129,7 +129,7 @@ fn evaluate(
         if !results.is_empty() {
             results.extend(evaluate_classic(evaluator, &histograms, cells_of)?);
             // Labels may be those of a native histogram at some steps, and of a classic one at others.
-            return finish::merge(results);
+            return finish::merge(context.cancel(), results);
         }
     }
     evaluate_classic(evaluator, &histograms, cells_of)

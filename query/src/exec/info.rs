@@ -41,7 +41,7 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q InfoPlan) -> Res
             infos.enrich(evaluator.context, row, plan, &mut results)?;
         }
     }
-    finish::merge(results)
+    finish::merge(evaluator.context.cancel(), results)
 }
 
 fn identity(labels: &Labels, name: &str) -> Vec<u8> {

@@ -286,7 +286,7 @@ fn evaluate(context: &Context<'_>, grid: Grid, plan: &Plan, instant: bool) -> Re
         Plan::Vector(plan) => {
             let rows = evaluator.rows(plan)?;
             let times = time_evaluation();
-            let rows = finish::remove_names(context.threads, rows)?;
+            let rows = finish::remove_names(context.threads, context.cancel(), rows)?;
             let finish = if instant { finish::vector } else { finish::matrix };
             (finish(context, rows, grid)?, times)
         }

@@ -4,6 +4,8 @@ use hashbrown::HashMap;
 use timberline_engine::{Labels, METRIC_NAME};
 
 use crate::ast::Grouping;
+use crate::error::Result;
+use crate::exec::context::Cancel;
 use crate::exec::row::write_key;
 
 /// The groups of rows, in the order of their first rows.
@@ -25,15 +27,21 @@ pub(super) fn needed_labels(grouping: &Grouping) -> Option<Vec<&str>> {
 }
 
 impl Groups {
-    pub(super) fn of<'l>(rows: usize, labels_of: impl Fn(usize) -> &'l Labels, grouping: &Grouping) -> Self {
+    pub(super) fn of<'l>(
+        cancel: &Cancel,
+        rows: usize,
+        labels_of: impl Fn(usize) -> &'l Labels,
+        grouping: &Grouping,
+    ) -> Result<Self> {
         if !grouping.without && grouping.labels.is_empty() {
             let labels = if rows == 0 { Vec::new() } else { vec![Labels::empty()] };
-            return Self { of_row: vec![0; rows], labels };
+            return Ok(Self { of_row: vec![0; rows], labels });
         }
         let mut groups = Self { of_row: Vec::with_capacity(rows), labels: Vec::new() };
         let mut known: HashMap<Vec<u8>, u32, foldhash::fast::RandomState> = HashMap::default();
         let mut key = Vec::new();
         for at in 0..rows {
+            cancel.look(at)?;
             key.clear();
             write_key(labels_of(at), &mut key, |name| keeps(grouping, name));
             let group = match known.get(&key) {
@@ -47,7 +55,7 @@ impl Groups {
             };
             groups.of_row.push(group);
         }
-        groups
+        Ok(groups)
     }
 
     pub(super) fn len(&self) -> usize {

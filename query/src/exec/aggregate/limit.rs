@@ -6,15 +6,21 @@ use twox_hash::XxHash64;
 use super::groups::Groups;
 use crate::ast::{Grouping, Span};
 use crate::error::{QueryError, Result};
-use crate::exec::context::Context;
+use crate::exec::context::{Cancel, Context};
 use crate::exec::row::{ABSENT, Row, is_present};
 
 /// Keeps the first `counts[step]` samples of each group.
-pub(super) fn first(mut rows: Vec<Row>, counts: &[usize], grouping: &Grouping) -> Vec<Row> {
-    let members = Groups::of(rows.len(), |at| &rows[at].labels, grouping).members();
+pub(super) fn first(
+    cancel: &Cancel,
+    mut rows: Vec<Row>,
+    counts: &[usize],
+    grouping: &Grouping,
+) -> Result<Vec<Row>> {
+    let members = Groups::of(cancel, rows.len(), |at| &rows[at].labels, grouping)?.members();
     for members in members {
         let mut left = counts.to_vec();
         for at in members {
+            cancel.look(at)?;
             for (cell, left) in rows[at].values.iter_mut().zip(&mut left) {
                 if !is_present(*cell) {
                     continue;
@@ -27,7 +33,7 @@ pub(super) fn first(mut rows: Vec<Row>, counts: &[usize], grouping: &Grouping) -
         }
     }
     rows.retain(|row| !row.is_empty());
-    rows
+    Ok(rows)
 }
 
 /// Keeps the share `ratios[step]` of the series, chosen by the hash of their labels: a negative ratio keeps just what its
@@ -48,7 +54,8 @@ pub(super) fn ratio(
             context.annotate(span, |annotations, position| annotations.invalid_ratio(got, bound, position));
         }
     }
-    for row in &mut rows {
+    for (at, row) in rows.iter_mut().enumerate() {
+        context.cancel().look(at)?;
         let offset = offset(&row.labels);
         for (cell, ratio) in row.values.iter_mut().zip(ratios) {
             let ratio = ratio.clamp(-1.0, 1.0);
@@ -99,11 +106,11 @@ mod tests {
 
     #[test]
     fn a_step_takes_the_first_that_are_there() {
-        let kept = first(rows(4), &[1, 2], &Grouping::default());
+        let kept = first(&Cancel::new(), rows(4), &[1, 2], &Grouping::default()).unwrap();
         let present: Vec<Vec<bool>> =
             kept.iter().map(|row| row.values.iter().map(|&v| is_present(v)).collect()).collect();
         assert_eq!(present, [[true, false], [false, true], [false, true]]);
-        assert!(first(rows(4), &[0, 0], &Grouping::default()).is_empty());
+        assert!(first(&Cancel::new(), rows(4), &[0, 0], &Grouping::default()).unwrap().is_empty());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -
             let counts = rank::counts(&evaluator.scalar(k)?)?;
             let rows = floats(if *bottom { "bottomk" } else { "topk" })?;
             let context = evaluator.context;
-            rank::evaluate(rows, *bottom, &counts, grouping, context.threads, || context.check())
+            rank::evaluate(rows, *bottom, &counts, grouping, context.threads, context.cancel())
         }
         AggregateKind::Quantile { quantile, span } => {
             let quantiles = evaluator.scalar(quantile)?;
@@ -53,7 +53,7 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -
         }
         AggregateKind::Limit { k } => {
             let counts = rank::counts(&evaluator.scalar(k)?)?;
-            Ok(limit::first(evaluator.rows(&plan.input)?, &counts, grouping))
+            limit::first(evaluator.context.cancel(), evaluator.rows(&plan.input)?, &counts, grouping)
         }
         AggregateKind::LimitRatio { ratio, span } => {
             let ratios = evaluator.scalar(ratio)?;
@@ -131,7 +131,7 @@ impl<A: Accumulator> Accumulators<A> {
 fn fold_with<A: Accumulator>(fold: &Fold<'_>, grouping: &Grouping) -> Result<Vec<Row>> {
     let (pipeline, steps) = (fold.pipeline, fold.pipeline.steps());
     let context = pipeline.context();
-    let groups = Groups::of(pipeline.len(), |at| pipeline.labels(at), grouping);
+    let groups = Groups::of(context.cancel(), pipeline.len(), |at| pipeline.labels(at), grouping)?;
     let begin = |_| Folded::<A>::new(steps);
     let tasks = context.threads.fold(pipeline.len(), begin, |task, at| task.take(fold, &groups, at))?;
     // In the order of the rows, so that the same query gives the same bits each time.
@@ -237,7 +237,7 @@ fn evaluate_quantile(
     rows: &[Row],
     grouping: &Grouping,
 ) -> Result<Vec<Row>> {
-    let groups = Groups::of(rows.len(), |at| &rows[at].labels, grouping);
+    let groups = Groups::of(evaluator.context.cancel(), rows.len(), |at| &rows[at].labels, grouping)?;
     let (members, steps, context) = (groups.members(), quantiles.len(), evaluator.context);
     context.charge_points(members.len(), 2 * steps)?;
     let cells = context.threads.map(members.len() * steps, Vec::new, |ordered, at| {

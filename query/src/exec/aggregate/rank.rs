@@ -6,6 +6,7 @@ use super::groups::Groups;
 use crate::ast::Grouping;
 use crate::error::{QueryError, Result};
 use crate::exec::annotations::go_number;
+use crate::exec::context::Cancel;
 use crate::exec::row::{ABSENT, Row, is_present};
 use crate::exec::threads::Threads;
 
@@ -43,11 +44,11 @@ pub(super) fn evaluate(
     counts: &[usize],
     grouping: &Grouping,
     threads: &Threads,
-    check: impl Fn() -> Result<()> + Sync,
+    cancel: &Cancel,
 ) -> Result<Vec<Row>> {
-    let members = Groups::of(rows.len(), |at| &rows[at].labels, grouping).members();
+    let members = Groups::of(cancel, rows.len(), |at| &rows[at].labels, grouping)?.members();
     let picked = threads.map(counts.len(), Vec::new, |candidates, step| {
-        check()?;
+        cancel.check()?;
         let mut picked = Vec::new();
         for members in &members {
             pick(&rows, members, step, counts[step], bottom, candidates, &mut picked);
@@ -115,9 +116,15 @@ mod tests {
         };
         let rows = || vec![row("nan", f64::NAN), row("one", 1.0), row("two", 2.0)];
         let names = |bottom, k| {
-            let ranked =
-                evaluate(rows(), bottom, &[k], &Grouping::default(), &Threads::new(1).unwrap(), || Ok(()))
-                    .unwrap();
+            let ranked = evaluate(
+                rows(),
+                bottom,
+                &[k],
+                &Grouping::default(),
+                &Threads::new(1).unwrap(),
+                &Cancel::new(),
+            )
+            .unwrap();
             ranked.iter().map(|row| row.labels.get("i").unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(false, 3), ["two", "one", "nan"]);

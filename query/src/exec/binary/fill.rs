@@ -19,7 +19,7 @@ pub(super) fn fill(
     }
     let Some(steps) = lhs.first().or(rhs.first()).map(|row| row.values.len()) else { return Ok(()) };
     let (mut left, mut right) = (Vec::new(), Vec::new());
-    for MatchGroup { many, one } in match_groups(matching, lhs, rhs) {
+    for MatchGroup { many, one } in match_groups(context.cancel(), matching, lhs, rhs)? {
         let left_rows = Members { rows: lhs.as_slice(), at: &many };
         let right_rows = Members { rows: rhs.as_slice(), at: &one };
         if let Some(value) = matching.fill.left {

@@ -9,7 +9,7 @@ use timberline_engine::{Labels, METRIC_NAME};
 use super::{Operator, operator, zero_or_one};
 use crate::ast::{BinaryOp, Cardinality, VectorMatching};
 use crate::error::{QueryError, Result};
-use crate::exec::context::Context;
+use crate::exec::context::{Cancel, Context};
 use crate::exec::finish::RowMerger;
 use crate::exec::native::{self, Operand};
 use crate::exec::row::{ABSENT, Row, any_present, format_labels, is_metadata_label, is_present, write_key};
@@ -28,7 +28,12 @@ pub(super) fn keeps(matching: &VectorMatching, name: &str) -> bool {
 }
 
 /// Groups the rows of both sides by their match labels, in the order in which the groups first appear.
-pub(super) fn match_groups(matching: &VectorMatching, many: &[Row], one: &[Row]) -> Vec<MatchGroup> {
+pub(super) fn match_groups(
+    cancel: &Cancel,
+    matching: &VectorMatching,
+    many: &[Row],
+    one: &[Row],
+) -> Result<Vec<MatchGroup>> {
     let mut groups: Vec<MatchGroup> = Vec::new();
     let mut known: HashMap<Vec<u8>, usize, foldhash::fast::RandomState> = HashMap::default();
     let mut key = Vec::new();
@@ -43,14 +48,16 @@ pub(super) fn match_groups(matching: &VectorMatching, many: &[Row], one: &[Row])
         groups.len() - 1
     };
     for (at, row) in many.iter().enumerate() {
+        cancel.look(at)?;
         let group = group_of(&row.labels, &mut groups);
         groups[group].many.push(at);
     }
     for (at, row) in one.iter().enumerate() {
+        cancel.look(at)?;
         let group = group_of(&row.labels, &mut groups);
         groups[group].one.push(at);
     }
-    groups
+    Ok(groups)
 }
 
 /// One operation, with its sides named by their part in the matching: with `group_right`, the left side is the "one".
@@ -77,19 +84,19 @@ pub(super) fn evaluate(
     let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
     let native = (context.has_histograms() || plan.op.is_trim()).then_some(context);
     let operation = Operation { native, plan, operator: operator(plan.op), many, one };
-    let groups = match_groups(&plan.matching, many, one);
+    let groups = match_groups(context.cancel(), &plan.matching, many, one)?;
     let evaluate_group = |(): &mut (), at: usize| {
         let group = &groups[at];
         context.check()?;
         operation.check_one_side(group)?;
         let pairs = group.many.len() * group.one.len();
         context.charge_points(pairs, many[0].values.len())?;
-        operation.pairs(group)
+        operation.pairs(group, context.cancel())
     };
     let pairs = context.threads.map(groups.len(), || (), evaluate_group);
     let mut pairs: Vec<(usize, Row)> = pairs?.into_iter().flatten().collect();
     pairs.sort_by_key(|(many, _)| *many);
-    let mut merger = RowMerger::with_capacity(pairs.len());
+    let mut merger = RowMerger::with_capacity(context.cancel(), pairs.len());
     for (_, row) in pairs {
         merger.add(row)?;
     }
@@ -131,9 +138,10 @@ impl Operation<'_> {
     }
 
     /// The results of a group, each with the index of its row of the "many" side.
-    fn pairs(&self, group: &MatchGroup) -> Result<Vec<(usize, Row)>> {
+    fn pairs(&self, group: &MatchGroup, cancel: &Cancel) -> Result<Vec<(usize, Row)>> {
         let mut results = Vec::new();
         for &many in &group.many {
+            cancel.check()?;
             for &one in &group.one {
                 let values = self.combine(&self.many[many].values, &self.one[one].values)?;
                 if any_present(&values) {

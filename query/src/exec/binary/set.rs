@@ -3,11 +3,13 @@
 use super::matching::match_groups;
 use crate::ast::VectorMatching;
 use crate::error::Result;
+use crate::exec::context::Cancel;
 use crate::exec::finish::RowMerger;
 use crate::exec::row::{ABSENT, Row, is_present};
 use crate::plan::SetOp;
 
 pub(in crate::exec) fn evaluate_set(
+    cancel: &Cancel,
     op: SetOp,
     matching: &VectorMatching,
     mut lhs: Vec<Row>,
@@ -17,7 +19,8 @@ pub(in crate::exec) fn evaluate_set(
         return Ok(if op == SetOp::Or { rhs } else { lhs });
     }
     let steps = lhs[0].values.len();
-    for group in match_groups(matching, &lhs, &rhs) {
+    for (at, group) in match_groups(cancel, matching, &lhs, &rhs)?.iter().enumerate() {
+        cancel.look(at)?;
         match op {
             SetOp::And | SetOp::Unless => {
                 let present = presence(&rhs, &group.one, steps);
@@ -33,7 +36,7 @@ pub(in crate::exec) fn evaluate_set(
         lhs.retain(|row| !row.is_empty());
         return Ok(lhs);
     }
-    let mut merger = RowMerger::with_capacity(lhs.len() + rhs.len());
+    let mut merger = RowMerger::with_capacity(cancel, lhs.len() + rhs.len());
     for row in lhs.into_iter().chain(rhs).filter(|row| !row.is_empty()) {
         merger.add(row)?;
     }

@@ -4,40 +4,45 @@ use regex::Regex;
 use timberline_engine::METRIC_NAME;
 
 use crate::error::Result;
+use crate::exec::context::Cancel;
 use crate::exec::finish;
 use crate::exec::row::Row;
 
 /// Sets `target` to `replacement`, in which `$1` and `${name}` stand for groups, where `regex` matches the label `source`.
 pub(in crate::exec) fn label_replace(
+    cancel: &Cancel,
     mut rows: Vec<Row>,
     target: &str,
     replacement: &str,
     source: &str,
     regex: &Regex,
 ) -> Result<Vec<Row>> {
-    for row in &mut rows {
+    for (at, row) in rows.iter_mut().enumerate() {
+        cancel.look(at)?;
         let Some(captures) = regex.captures(row.labels.get(source).unwrap_or_default()) else { continue };
         let mut value = String::new();
         captures.expand(replacement, &mut value);
         set_label(row, target, &value)?;
     }
-    finish::merge(rows)
+    finish::merge(cancel, rows)
 }
 
 /// Sets `target` to the values of `sources`, joined.
 pub(in crate::exec) fn label_join(
+    cancel: &Cancel,
     mut rows: Vec<Row>,
     target: &str,
     separator: &str,
     sources: &[String],
 ) -> Result<Vec<Row>> {
-    for row in &mut rows {
+    for (at, row) in rows.iter_mut().enumerate() {
+        cancel.look(at)?;
         let values: Vec<&str> =
             sources.iter().map(|source| row.labels.get(source).unwrap_or_default()).collect();
         let value = values.join(separator);
         set_label(row, target, &value)?;
     }
-    finish::merge(rows)
+    finish::merge(cancel, rows)
 }
 
 /// A metric name that is set here stays, even when an earlier function dropped the old one.
@@ -62,7 +67,7 @@ mod tests {
 
     fn replaced(target: &str, replacement: &str, pattern: &str) -> Row {
         let regex = anchored_regex(pattern).unwrap();
-        label_replace(rows(), target, replacement, "src", &regex).unwrap().remove(0)
+        label_replace(&Cancel::new(), rows(), target, replacement, "src", &regex).unwrap().remove(0)
     }
 
     #[test]
@@ -77,7 +82,8 @@ mod tests {
     fn a_name_that_is_set_stays() {
         assert!(!replaced("__name__", "new", ".*").drop_name);
         assert!(replaced("dst", "new", ".*").drop_name);
-        let joined = label_join(rows(), "__name__", "_", &["__name__".into(), "src".into()]).unwrap();
+        let joined =
+            label_join(&Cancel::new(), rows(), "__name__", "_", &["__name__".into(), "src".into()]).unwrap();
         assert_eq!(joined[0].labels.metric_name(), Some("up_a-b"));
     }
 }

@@ -25,8 +25,8 @@ fn natural(a: &str, b: &str) -> Ordering {
     let (mut a_rest, mut b_rest) = (a, b);
     while !a_rest.is_empty() && !b_rest.is_empty() {
         let (a_chunk, b_chunk) = (chunk(&mut a_rest), chunk(&mut b_rest));
-        let order = match (a_chunk.parse::<i64>(), b_chunk.parse::<i64>()) {
-            (Ok(a), Ok(b)) => a.cmp(&b),
+        let order = match (is_number(a_chunk), is_number(b_chunk)) {
+            (true, true) => compare_numbers(a_chunk, b_chunk),
             _ => a_chunk.cmp(b_chunk),
         };
         if order.is_ne() {
@@ -37,9 +37,21 @@ fn natural(a: &str, b: &str) -> Ordering {
     a_rest.len().cmp(&b_rest.len()).then_with(|| a.cmp(b))
 }
 
+/// Whether a chunk is one of digits.
+fn is_number(chunk: &str) -> bool {
+    chunk.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Compares numbers of any length. Were long ones compared as text, 5 would come before 10, that before 2 with twenty zeros, and that
+/// before 5.
+fn compare_numbers(a: &str, b: &str) -> Ordering {
+    let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+}
+
 /// Takes the digits, or the text before the next digit, that `rest` begins with.
 fn chunk<'a>(rest: &mut &'a str) -> &'a str {
-    let digits = rest.starts_with(|c: char| c.is_ascii_digit());
+    let digits = is_number(rest);
     let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
     let (chunk, tail) = rest.split_at(end);
     *rest = tail;
@@ -55,5 +67,24 @@ mod tests {
         let mut names = ["v10", "v2", "", "v", "v2a", "w1", "1.11.3", "1.2.3", "4m1000", "4m5", "v02"];
         names.sort_by(|a, b| natural(a, b));
         assert_eq!(names, ["", "1.2.3", "1.11.3", "4m5", "4m1000", "v", "v02", "v2", "v2a", "v10", "w1"]);
+    }
+
+    #[test]
+    fn numbers_of_any_length_have_one_order() {
+        let ordered = [
+            "",
+            "0",
+            "00",
+            "5",
+            "10",
+            "9223372036854775808",
+            "020000000000000000000",
+            "20000000000000000001",
+        ];
+        for (i, a) in ordered.iter().enumerate() {
+            for (j, b) in ordered.iter().enumerate() {
+                assert_eq!(natural(a, b), i.cmp(&j), "{a} {b}");
+            }
+        }
     }
 }

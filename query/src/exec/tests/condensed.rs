@@ -1,9 +1,13 @@
 //! Windows that hold whole chunks: what their statistics say is what their samples say.
 
+use timberline_engine::{Matcher, TimeRange};
+
 use super::*;
 
+const STEP_NS: i64 = 10_000_000_000;
+
 /// Series of many chunks: counters with and without resets, a gauge, one that ends with a marker, one with a gap, few samples.
-fn write(db: &Db) {
+fn write(db: &Db, is_there: impl Fn(i64) -> bool) {
     let value = |name: &str, at: i64| match name {
         "steady" => Some(at as f64 * 2.0),
         "reset" => Some((at % 700) as f64),
@@ -16,22 +20,27 @@ fn write(db: &Db) {
     let mut appender = db.appender().unwrap();
     for name in ["steady", "reset", "gauge", "thirds", "marker", "gap", "few"] {
         let labels = Labels::from_pairs([("__name__", "c_total"), ("kind", name)]).unwrap();
-        let samples = (0..3_000).filter_map(|at| Some((at * 10_000_000_000, value(name, at)?)));
+        let samples = (0..3_000).filter(|&at| is_there(at));
+        let samples = samples.filter_map(|at| Some((at * STEP_NS, value(name, at)?)));
         appender.series(&labels, samples).unwrap();
     }
     appender.commit().unwrap();
 }
 
 fn open(flushed: bool) -> (Db, TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let block_span = Duration::from_secs(3_600);
-    let options = Options { wal_sync: WalSync::Off, background: false, block_span, ..Options::default() };
-    let db = Db::open(directory.path(), options).unwrap();
-    write(&db);
+    let (db, directory) = open_empty();
+    write(&db, |_| true);
     if flushed {
         db.flush().unwrap();
     }
     (db, directory)
+}
+
+fn open_empty() -> (Db, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let block_span = Duration::from_secs(3_600);
+    let options = Options { wal_sync: WalSync::Off, background: false, block_span, ..Options::default() };
+    (Db::open(directory.path(), options).unwrap(), directory)
 }
 
 /// Rows as text, with numbers rounded to where another order of additions makes no difference.
@@ -54,26 +63,26 @@ fn shown(value: &Value) -> Vec<String> {
     rows
 }
 
-#[test]
-fn statistics_give_what_samples_give() {
-    let ((condensed, _a), (decoded, _b)) = (open(true), open(false));
+const FUNCTIONS: [&str; 11] = [
+    "first_over_time",
+    "last_over_time",
+    "present_over_time",
+    "min_over_time",
+    "max_over_time",
+    "sum_over_time",
+    "count_over_time",
+    "avg_over_time",
+    "delta",
+    "increase",
+    "rate",
+];
+
+/// Asks both for all functions over windows of many lengths; returns how many samples each of them read.
+fn compare(condensed: &Db, decoded: &Db) -> (u64, u64) {
     let executor = executor(Limits::default(), 1);
     let run = |db: &Db, query: &Query| executor.execute(&db.snapshot(), query, &Cancel::new()).unwrap();
-    let functions = [
-        "first_over_time",
-        "last_over_time",
-        "present_over_time",
-        "min_over_time",
-        "max_over_time",
-        "sum_over_time",
-        "count_over_time",
-        "avg_over_time",
-        "delta",
-        "increase",
-        "rate",
-    ];
     let (mut fewer, mut all) = (0, 0);
-    for function in functions {
+    for function in FUNCTIONS {
         for (window, end_ms, step_ms) in [
             ("9h", 29_990_000, 0),
             ("9h", 30_200_000, 0),
@@ -89,13 +98,51 @@ fn statistics_give_what_samples_give() {
             } else {
                 range(&text, end_ms, step_ms)
             };
-            let (a, b) = (run(&condensed, &query), run(&decoded, &query));
+            let (a, b) = (run(condensed, &query), run(decoded, &query));
             assert_eq!(shown(&a.value), shown(&b.value), "{text} to {end_ms} by {step_ms}");
             fewer += a.stats.samples;
             all += b.stats.samples;
         }
     }
+    (fewer, all)
+}
+
+#[test]
+fn statistics_give_what_samples_give() {
+    let ((condensed, _a), (decoded, _b)) = (open(true), open(false));
+    let (fewer, all) = compare(&condensed, &decoded);
     assert!(fewer * 4 < all * 3, "{fewer} of {all} samples were read");
+}
+
+#[test]
+fn what_is_deleted_from_a_chunk_is_not_in_its_statistics() {
+    // The first and the last sample of chunks, some in the middle, a whole chunk, and what a counter had before a reset.
+    for deleted in [0..=5, 300..=320, 355..=365, 690..=700, 1_000..=1_500] {
+        let (condensed, _a) = open(true);
+        let range = TimeRange::new(deleted.start() * STEP_NS, deleted.end() * STEP_NS);
+        condensed.delete(&[vec![Matcher::equal("__name__", "c_total")]], range).unwrap();
+        let (decoded, _b) = open_empty();
+        write(&decoded, |at| !deleted.contains(&at));
+        let (fewer, all) = compare(&condensed, &decoded);
+        assert!(fewer < all, "{fewer} of {all} samples were read");
+    }
+}
+
+#[test]
+fn what_is_written_late_counts_beside_the_statistics() {
+    let (decoded, _a) = open(false);
+    let is_late = |at: i64| (350..400).contains(&at) || at == 1_000 || at % 97 == 0;
+    for again in [false, true] {
+        let (condensed, _b) = open_empty();
+        write(&condensed, |at| again || !is_late(at));
+        condensed.flush().unwrap();
+        write(&condensed, is_late);
+        compare(&condensed, &decoded);
+        condensed.flush().unwrap();
+        compare(&condensed, &decoded);
+        condensed.compact().unwrap();
+        compare(&condensed, &decoded);
+    }
 }
 
 #[test]

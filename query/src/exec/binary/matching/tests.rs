@@ -34,10 +34,10 @@ fn on(labels: &[&str], cardinality: Cardinality, include: &[&str]) -> VectorMatc
 
 /// All groups' results, or the first error.
 fn run(operation: &Operation<'_>) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for group in match_groups(&operation.plan.matching, operation.many, operation.one) {
+    let (mut rows, cancel) = (Vec::new(), Cancel::new());
+    for group in match_groups(&cancel, &operation.plan.matching, operation.many, operation.one)? {
         operation.check_one_side(&group)?;
-        rows.extend(operation.pairs(&group)?.into_iter().map(|(_, row)| row));
+        rows.extend(operation.pairs(&group, &cancel)?.into_iter().map(|(_, row)| row));
     }
     Ok(rows)
 }
