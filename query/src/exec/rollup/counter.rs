@@ -68,8 +68,6 @@ struct Span {
     gaps: Gaps,
     /// What to multiply the change by, unless a counter was zero in the window.
     factor: f64,
-    /// The same for a counter that was zero just at the first sample.
-    factor_to_end: f64,
 }
 
 /// `rate`, `increase` and `delta`: the change between the first and the last sample of a window, extrapolated to the
@@ -96,13 +94,14 @@ pub(super) fn extrapolated(
         return;
     }
     resets.find(values);
-    let per_second = 1.0 / per_second;
-    for &Span { step, first, last, gaps, factor, factor_to_end } in &*spans {
+    for &Span { step, first, last, gaps, factor } in &*spans {
         let change = (values[last] - values[first]) + resets.counted_between(first, last, values);
-        // From zero on it counted what the first sample says. Both are computed: to guess which is wanted takes longer.
-        let from_zero = change * factor_to_end + values[first] * per_second;
-        let from_start = change * factor;
-        cells[step] = if gaps.reach_zero(change, values[first]) { from_zero } else { from_start };
+        let zero = gaps.reach_zero(change, values[first]);
+        cells[step] = if zero {
+            change * gaps.factor_from_zero(values[first], change, per_second)
+        } else {
+            change * factor
+        };
     }
 }
 
@@ -120,8 +119,7 @@ fn find_spans(windows: Found<'_>, timestamps: &[i64], per_second: f64, spans: &m
                 (window.end - timestamps[last]) as f64,
             );
             let factor = gaps.factor(f64::NAN, per_second);
-            let factor_to_end = gaps.factor(0.0, per_second);
-            spans.push(Span { step: window.step, first, last, gaps, factor, factor_to_end });
+            spans.push(Span { step: window.step, first, last, gaps, factor });
         }
     });
 }
@@ -158,7 +156,7 @@ impl Gaps {
         per_second: f64,
     ) -> f64 {
         if is_counter && self.reach_zero(change, counted_before) {
-            change * self.factor(self.sampled * counted_before / change, per_second)
+            change * self.factor_from_zero(counted_before, change, per_second)
         } else {
             change * self.factor(f64::NAN, per_second)
         }
@@ -167,8 +165,15 @@ impl Gaps {
     /// Whether a counter that grew steadily was zero in the window, before its first sample.
     #[inline]
     fn reach_zero(&self, change: f64, counted_before: f64) -> bool {
-        // What `sampled * counted_before / change < to_start` says, without a division and without a branch.
-        (change > 0.0) & (counted_before >= 0.0) & (self.sampled * counted_before < self.to_start * change)
+        // What `sampled * counted_before / change < to_start` says, without the division that few windows need.
+        change > 0.0 && counted_before >= 0.0 && self.sampled * counted_before < self.to_start * change
+    }
+
+    /// What the change of a counter is to be multiplied by that was zero in the window, before its first sample.
+    #[cold]
+    #[inline(never)]
+    fn factor_from_zero(&self, counted_before: f64, change: f64, per_second: f64) -> f64 {
+        self.factor(self.sampled * counted_before / change, per_second)
     }
 
     /// What a change is to be multiplied by. A counter is not extrapolated to before it was zero, which one that grew steadily was
