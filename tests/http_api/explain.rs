@@ -17,7 +17,7 @@ fn a_plan_is_explained_as_json_and_as_text() {
     let aggregate = &data["plan"]["inputs"][0];
     assert_eq!((&data["plan"]["kind"], &data["plan"]["operation"]), (&json!("map"), &json!(">")));
     assert_eq!(aggregate["operation"], "sum by (path)");
-    assert_eq!(aggregate["pushDowns"], json!(["without_rows"]));
+    assert_eq!(aggregate["pushDowns"], json!(["without_rows", "needed_labels"]));
     let rollup = &aggregate["inputs"][0];
     assert_eq!((&rollup["operation"], &rollup["pushDowns"]), (&json!("rate"), &json!(["fused"])));
     let selection = &rollup["selection"];

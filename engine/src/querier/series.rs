@@ -62,7 +62,7 @@ impl Series {
         &self.parts
     }
 
-    /// What it takes in memory, bytes, without its labels and without what it shares with other series.
+    /// What it takes in memory, bytes. Labels count in full, though a head has them too; what several series share does not.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let buffered = |part: &Part| match &part.0 {
@@ -70,7 +70,7 @@ impl Series {
             Place::Block(..) | Place::Trimmed(..) | Place::Head(..) => 0,
         };
         let buffers: usize = self.parts.iter().map(buffered).sum();
-        size_of::<Self>() + self.parts.len() * size_of::<Part>() + buffers
+        size_of::<Self>() + self.labels.as_packed().len() + self.parts.len() * size_of::<Part>() + buffers
     }
 
     /// Whether the parts follow each other in time. Only then do the samples and the statistics of each count as they are;
