@@ -28,6 +28,24 @@ pub enum Value {
     Matrix(Vec<MatrixSeries>),
 }
 
+impl Value {
+    /// What it takes in memory, bytes. Native histograms that several samples share count for each.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Scalar { .. } => 0,
+            Self::String { value, .. } => value.len(),
+            Self::Vector(samples) => {
+                let histogram = |sample: &VectorSample| sample.histogram.as_ref().map_or(0, |h| h.bytes());
+                let sample =
+                    |s: &VectorSample| size_of::<VectorSample>() + s.labels.as_packed().len() + histogram(s);
+                samples.iter().map(sample).sum()
+            }
+            Self::Matrix(all) => all.iter().map(MatrixSeries::memory_bytes).sum(),
+        }
+    }
+}
+
 /// One sample of an instant vector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VectorSample {
@@ -53,6 +71,14 @@ pub struct MatrixSeries {
     pub values: Vec<f64>,
     /// The native histograms; empty when all samples are floats.
     pub histograms: Vec<Arc<Histogram>>,
+}
+
+impl MatrixSeries {
+    fn memory_bytes(&self) -> usize {
+        let histograms: usize = self.histograms.iter().map(|histogram| histogram.bytes()).sum();
+        let columns = size_of_val(&*self.timestamps_ms) + size_of_val(&*self.values);
+        size_of::<Self>() + self.labels.as_packed().len() + columns + histograms
+    }
 }
 
 /// What an evaluation touched.

@@ -8,7 +8,8 @@ use timberline_engine::{Db, ReplayProgress, ReplayState};
 use timberline_query::{Executor, QueryError};
 
 use crate::config::Config;
-use crate::http::body::{Budget, Buffers};
+use crate::http::body::Buffers;
+use crate::http::budget::Budget;
 use crate::http::gate::Gate;
 use crate::metrics::{Gauges, Metrics};
 
@@ -30,6 +31,8 @@ pub struct AppState {
     pub query_gate: Gate,
     /// Memory of request bodies.
     pub write_budget: Arc<Budget>,
+    /// Memory of answers whose queries gave their places back.
+    pub answer_budget: Arc<Budget>,
     /// Buffers for request bodies, used again.
     pub buffers: Arc<Buffers>,
     /// Evaluates queries, on threads that all of them share.
@@ -53,6 +56,7 @@ impl AppState {
             write_gate: Gate::new(config.write_concurrency_max, usize::MAX),
             query_gate: Gate::new(config.query_concurrency_max, config.query_queue_max),
             write_budget: Arc::new(Budget::new(config.write_bytes_max)),
+            answer_budget: Arc::new(Budget::new(config.answer_bytes_max)),
             buffers: Arc::new(Buffers::new(config.write_concurrency_max)),
             metrics: Metrics::default(),
             replay: Arc::default(),
@@ -95,6 +99,7 @@ impl AppState {
         let gauges = Gauges {
             queries_running: self.query_gate.running(),
             queries_waiting: self.query_gate.waiting(),
+            answer_bytes_held: self.answer_budget.held(),
             writes_running: self.write_gate.running(),
             writes_waiting: self.write_gate.waiting(),
             write_bytes_held: self.write_budget.held(),

@@ -1,6 +1,6 @@
 //! Queries, labels and series, export.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -234,4 +234,30 @@ fn a_query_ends_when_its_client_hangs_up_and_the_queue_for_queries_is_bounded() 
     server.wait_for_metric("timberline_queries_failed_total{error_type=\"canceled\"} 1");
     server.wait_for_metric("timberline_queries_running 0");
     assert_eq!(server.query("requests_total", "10")[0]["value"][1], "20");
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answer_keeps_no_other_waiting_while_there_is_memory() {
+    for (answer_bytes_max, while_it_is_read) in [(100 << 20, 200), (1 << 20, 503)] {
+        let server = TestServer::start_with(|config| {
+            config.query_concurrency_max = 1;
+            config.query_queue_max = 0;
+            config.query_steps_max = 1_000_000;
+            config.answer_bytes_max = answer_bytes_max;
+        });
+        let mut connection = TcpStream::connect(server.address).unwrap();
+        // 30 MB of text, more than the sockets take, of 16 MB of points.
+        let path = "/api/v1/query_range?query=vector(time())&start=1&end=1000000&step=1";
+        write!(connection, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        // The answer begins once the query is evaluated.
+        connection.read_exact(&mut [0]).unwrap();
+        assert_eq!(server.get("/api/v1/query?query=1").status, while_it_is_read);
+        let metrics = server.get("/metrics").body;
+        let is_held = !metrics.contains("timberline_answer_bytes_held 0\n");
+        assert_eq!(is_held, while_it_is_read == 200, "{metrics}");
+
+        drop(connection);
+        server.wait_for_metric("timberline_answer_bytes_held 0");
+        server.wait_for_metric("timberline_queries_running 0");
+    }
 }

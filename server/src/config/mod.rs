@@ -72,6 +72,8 @@ pub struct Config {
     pub result_points_max: u64,
     /// Memory that one query may take, bytes.
     pub query_memory_bytes_max: u64,
+    /// Memory of answers that clients are still reading after their queries left, bytes.
+    pub answer_bytes_max: usize,
     /// How far an instant selector looks back.
     pub query_lookback: Duration,
     /// What is logged: a `tracing` filter.
@@ -102,6 +104,7 @@ impl Default for Config {
             selector_series_max: 1_000_000,
             result_points_max: 20_000_000,
             query_memory_bytes_max: 1 << 30,
+            answer_bytes_max: 512 << 20,
             query_lookback: Duration::from_secs(300),
             log: "info".to_owned(),
         }

@@ -243,6 +243,14 @@ pub static SETTINGS: &[Setting] = &[
         apply: |config, text| units::bytes(text).map(|value| config.query_memory_bytes_max = value as u64),
     },
     Setting {
+        name: "answer-bytes-max",
+        value_name: "SIZE",
+        default: "512MiB",
+        help: "Memory of answers that clients are still reading; beyond that a query counts among those evaluated until its \
+               answer is read",
+        apply: |config, text| units::bytes(text).map(|value| config.answer_bytes_max = value),
+    },
+    Setting {
         name: "query-lookback",
         value_name: "DURATION",
         default: "5m",

@@ -6,7 +6,6 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -17,6 +16,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use parking_lot::Mutex;
 
+use super::budget::{Budget, Exceeded, Held};
 use crate::state::AppState;
 
 /// A buffer that grew beyond this is not kept for the next request.
@@ -75,6 +75,12 @@ impl BodyError {
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+}
+
+impl From<Exceeded> for BodyError {
+    fn from(Exceeded { limit }: Exceeded) -> Self {
+        Self::Busy { limit }
     }
 }
 
@@ -188,7 +194,7 @@ pub fn decode(state: &AppState, headers: &HeaderMap, mut received: Received) -> 
     }
     let mut decoded = Buffers::take(&state.buffers);
     let Received { bytes: sent, held } = &mut received;
-    let hold = |bytes| held.grow(sent.0.len() + bytes);
+    let hold = |bytes| Ok(held.grow(sent.0.len() + bytes)?);
     inflate(&sent.0, &mut decoded.0, state.config.body_bytes_max, hold)?;
     Ok(received.replaced_by(decoded))
 }
@@ -204,7 +210,7 @@ pub fn decode_with<E: From<BodyError>>(
     decompress: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(), E>,
 ) -> Result<Received, E> {
     let Received { bytes: sent, held } = &mut received;
-    held.grow(sent.0.len() + bytes)?;
+    held.grow(sent.0.len() + bytes).map_err(BodyError::from)?;
     let mut decoded = Buffers::take(&state.buffers);
     decompress(&sent.0, &mut decoded.0)?;
     Ok(received.replaced_by(decoded))
@@ -244,64 +250,6 @@ fn inflate(
         if read == 0 {
             return Ok(());
         }
-    }
-}
-
-/// The bytes of request bodies that may be held at once.
-#[derive(Debug)]
-pub struct Budget {
-    held: AtomicUsize,
-    limit: usize,
-}
-
-impl Budget {
-    /// A budget of `limit` bytes.
-    #[must_use]
-    pub fn new(limit: usize) -> Self {
-        Self { held: AtomicUsize::new(0), limit }
-    }
-
-    /// Bytes held now.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    fn hold(budget: &Arc<Self>) -> Held {
-        Held { budget: Arc::clone(budget), bytes: 0 }
-    }
-}
-
-/// A share of a [`Budget`], given back when dropped.
-#[derive(Debug)]
-struct Held {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Held {
-    /// Grows the share to `total` bytes, if it is smaller.
-    fn grow(&mut self, total: usize) -> Result<(), BodyError> {
-        let more = total.saturating_sub(self.bytes);
-        let before = self.budget.held.fetch_add(more, Ordering::Relaxed);
-        self.bytes += more;
-        if before + more > self.budget.limit {
-            return Err(BodyError::Busy { limit: self.budget.limit });
-        }
-        Ok(())
-    }
-
-    /// Gives back what the share has beyond `total` bytes.
-    fn shrink(&mut self, total: usize) {
-        let less = self.bytes.saturating_sub(total);
-        self.budget.held.fetch_sub(less, Ordering::Relaxed);
-        self.bytes -= less;
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -386,26 +334,8 @@ mod tests {
         let budget = Arc::new(Budget::new(200_000));
         let mut held = Budget::hold(&budget);
         let mut out = Vec::new();
-        let error = inflate(&compressed, &mut out, 2 << 20, |bytes| held.grow(bytes)).unwrap_err();
+        let error = inflate(&compressed, &mut out, 2 << 20, |bytes| Ok(held.grow(bytes)?)).unwrap_err();
         assert!(matches!(error, BodyError::Busy { limit: 200_000 }));
         assert!(out.len() <= 200_000, "{}", out.len());
-    }
-
-    #[test]
-    fn budget_refuses_what_does_not_fit_and_takes_back() {
-        let budget = Arc::new(Budget::new(100));
-        let mut first = Budget::hold(&budget);
-        first.grow(60).unwrap();
-        first.grow(50).unwrap();
-        assert_eq!(budget.held(), 60);
-        let mut second = Budget::hold(&budget);
-        assert!(matches!(second.grow(41), Err(BodyError::Busy { limit: 100 })));
-        drop(second);
-        first.shrink(10);
-        assert_eq!(budget.held(), 10);
-        first.shrink(20);
-        assert_eq!(budget.held(), 10);
-        drop(first);
-        assert_eq!(budget.held(), 0);
     }
 }

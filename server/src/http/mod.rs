@@ -15,6 +15,7 @@
 mod admin;
 mod batches;
 pub mod body;
+pub mod budget;
 pub mod gate;
 mod health;
 mod import_export;

@@ -14,6 +14,8 @@ pub struct Gauges {
     pub queries_running: usize,
     /// Queries waiting for their turn.
     pub queries_waiting: usize,
+    /// Bytes of answers that clients are still reading.
+    pub answer_bytes_held: usize,
     /// Writes being parsed or committed.
     pub writes_running: usize,
     /// Writes waiting for their turn.
@@ -115,6 +117,8 @@ impl Metrics {
         out.counter("timberline_query_samples_read_total", "Samples that queries read.", samples);
         out.gauge("timberline_queries_running", "Queries being evaluated.", gauges.queries_running);
         out.gauge("timberline_queries_waiting", "Queries waiting for their turn.", gauges.queries_waiting);
+        let bytes = gauges.answer_bytes_held;
+        out.gauge("timberline_answer_bytes_held", "Bytes of answers that clients still read.", bytes);
         out.gauge("timberline_writes_running", "Writes being committed.", gauges.writes_running);
         out.gauge("timberline_writes_waiting", "Writes waiting for their turn.", gauges.writes_waiting);
         out.gauge("timberline_write_bytes_held", "Bytes of bodies in memory.", gauges.write_bytes_held);

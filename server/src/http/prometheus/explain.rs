@@ -41,7 +41,7 @@ pub(in crate::http) async fn explain(
     let (request, as_text, analyze) = request.inspect_err(count)?;
     let (timeout, content_type) = (request.timeout, if as_text { TEXT } else { JSON });
     in_turn(state, timeout, content_type, move |turn, writer| {
-        answer(turn, &request, analyze, as_text, writer)
+        answer(&turn, &request, analyze, as_text, writer)
     })
     .await
 }

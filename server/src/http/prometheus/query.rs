@@ -12,6 +12,7 @@ use timberline_query::{Cancel, ErrorKind, MatrixSeries, Outcome, Query, QueryErr
 use super::params::to_ms;
 use super::points::PointWriter;
 use super::{ApiError, ErrorType, json};
+use crate::http::budget::{Budget, Exceeded, Held};
 use crate::http::gate::Place;
 use crate::http::params::Params;
 use crate::http::stream::{self, Gone, Writer};
@@ -128,7 +129,26 @@ pub(super) struct Turn {
     /// Ends the evaluation when the client hangs up or the time is over.
     pub(super) cancel: Cancel,
     queued: Duration,
-    _place: Place,
+    place: Place,
+}
+
+/// What an answer holds while its client reads it.
+#[expect(dead_code, reason = "held for their drops")]
+enum Reading {
+    Memory(Held),
+    Place(Place),
+}
+
+impl Turn {
+    /// Gives the place to the next query if there is memory to keep this one's answer until its client has read it: else a few
+    /// clients that read slowly would keep all others from being answered.
+    fn end(self, answer_bytes: usize) -> Reading {
+        let mut held = Budget::hold(&self.state.answer_budget);
+        match held.grow(answer_bytes) {
+            Ok(()) => Reading::Memory(held),
+            Err(Exceeded { .. }) => Reading::Place(self.place),
+        }
+    }
 }
 
 /// Waits for a place among the running queries and answers with what `work` writes, within `timeout` altogether. A client that
@@ -137,7 +157,7 @@ pub(super) async fn in_turn(
     state: SharedState,
     timeout: Duration,
     content_type: &'static str,
-    work: impl FnOnce(&Turn, &mut Writer) -> Result<(), ApiError> + Send + 'static,
+    work: impl FnOnce(Turn, &mut Writer) -> Result<(), ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let arrived = Instant::now();
     let place = enter(&state, timeout).await;
@@ -146,10 +166,10 @@ pub(super) async fn in_turn(
     let cancel = Cancel::new();
     let _cancel_when_client_leaves = CancelOnDrop(cancel.clone());
     let cancel = cancel.with_timeout(timeout.saturating_sub(queued));
-    let turn = Turn { state, cancel, queued, _place: place };
+    let turn = Turn { state: SharedState::clone(&state), cancel, queued, place };
     Ok(stream::respond(content_type, move |writer| {
-        let answered = work(&turn, writer);
-        answered.inspect_err(|error| turn.state.metrics.queries.fail(error.kind.as_str(), error.limit))
+        let answered = work(turn, writer);
+        answered.inspect_err(|error| state.metrics.queries.fail(error.kind.as_str(), error.limit))
     })
     .await)
 }
@@ -179,12 +199,15 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn execute(turn: &Turn, request: &Request, writer: &mut Writer) -> Result<(), ApiError> {
+fn execute(turn: Turn, request: &Request, writer: &mut Writer) -> Result<(), ApiError> {
     let state = &turn.state;
     let snapshot = open_db(state)?.snapshot();
     let outcome = state.executor.execute(&snapshot, &request.query, &turn.cancel)?;
+    drop(snapshot);
     state.metrics.queries.samples_read.add(outcome.stats.samples);
-    write_answer(writer, &outcome, request, turn.queued)?;
+    let queued = turn.queued;
+    let _reading = turn.end(outcome.value.memory_bytes());
+    write_answer(writer, &outcome, request, queued)?;
     Ok(())
 }
 
