@@ -118,7 +118,7 @@ fn bench_values(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("decode", length), |bencher| {
                 bencher.iter(|| {
                     decoded.clear();
-                    decode_values(black_box(&bytes), length, &mut decoded)
+                    decode_values(black_box(&bytes), length, &(0..length), &mut decoded)
                 });
             });
             group.finish();
@@ -196,7 +196,7 @@ fn bench_histograms(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("decode", length), |bencher| {
                 bencher.iter(|| {
                     decoded.clear();
-                    decode_column(black_box(&bytes), length, &mut decoded)
+                    decode_column(black_box(&bytes), length, &(0..length), &mut decoded)
                 });
             });
             group.finish();

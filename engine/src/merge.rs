@@ -66,7 +66,7 @@ impl Windows<'_> {
             samples.clear();
             for chunk in &series.chunks {
                 chunk
-                    .decode(series.column, &mut samples)
+                    .decode(series.column, TimeRange::ALL, &mut samples)
                     .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason))?;
             }
             if let Some(buffered) = &series.buffered {

@@ -1,8 +1,10 @@
 //! Decoded samples: two columns of equal length, and the histograms that cells of the second one name.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::histogram::{Histogram, cell};
+use crate::time::TimeRange;
 
 /// Two columns of equal length.
 ///
@@ -79,14 +81,19 @@ impl Samples {
         }
     }
 
-    /// Keeps the samples at the positions `start..end`.
-    pub(crate) fn cut(&mut self, start: usize, end: usize) {
-        self.timestamps.truncate(end);
-        self.values.truncate(end);
-        if start > 0 {
-            self.timestamps.drain(..start.min(end));
-            self.values.drain(..start.min(end));
-        }
+    /// Keeps the samples inside `range`, of samples that ascend.
+    pub(crate) fn cut(&mut self, range: TimeRange) {
+        let kept = range.positions(&self.timestamps);
+        keep(&kept, 0, &mut self.timestamps);
+        keep(&kept, 0, &mut self.values);
+    }
+
+    /// Keeps those timestamps inside `range` that follow the first `from`, and have no values yet. Returns the positions that
+    /// they had behind `from`.
+    pub(crate) fn cut_timestamps(&mut self, from: usize, range: TimeRange) -> Range<usize> {
+        let kept = range.positions(&self.timestamps[from..]);
+        keep(&kept, from, &mut self.timestamps);
+        kept
     }
 }
 
@@ -100,6 +107,15 @@ impl PartialEq for Samples {
                 (None, None) => self.values[at] == other.values[at],
                 _ => false,
             })
+    }
+}
+
+/// Of what is behind the first `from`, keeps what is at the positions `kept`.
+#[inline]
+pub(crate) fn keep<T>(kept: &Range<usize>, from: usize, column: &mut Vec<T>) {
+    column.truncate(from + kept.end);
+    if kept.start > 0 {
+        column.drain(from..from + kept.start);
     }
 }
 
@@ -176,9 +192,9 @@ mod tests {
         all.append(&samples);
         assert_eq!(counts(&all), [Some(9.0), Some(2.0), None, Some(1.0)]);
         assert_eq!(all.histogram(4), None);
-        all.cut(1, 4);
+        all.cut(TimeRange::new(1, 5));
         assert_eq!(all, samples);
-        all.cut(0, 1);
+        all.cut(TimeRange::new(0, 1));
         assert_eq!(counts(&all), [Some(2.0)]);
         assert_ne!(all, samples);
         all.clear();

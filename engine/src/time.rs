@@ -1,5 +1,7 @@
 //! Timestamps and ranges of them. A timestamp is an `i64`: nanoseconds since the Unix epoch.
 
+use std::ops::Range;
+
 /// A range of timestamps, both ends included, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimeRange {
@@ -23,6 +25,14 @@ impl TimeRange {
     #[must_use]
     pub const fn contains(self, timestamp: i64) -> bool {
         self.start <= timestamp && timestamp <= self.end
+    }
+
+    /// The positions of the timestamps that are inside, among some that ascend.
+    #[must_use]
+    pub fn positions(self, ascending: &[i64]) -> Range<usize> {
+        let end = ascending.partition_point(|timestamp| *timestamp <= self.end);
+        let start = ascending[..end].partition_point(|timestamp| *timestamp < self.start);
+        start..end
     }
 
     /// Whether the two share a timestamp.

@@ -36,7 +36,7 @@ fn parts_tell_what_they_hold_before_they_are_decoded() {
     series.read(&mut samples).unwrap();
     for part in series.parts() {
         let mut decoded = Samples::default();
-        part.decode(&mut decoded).unwrap();
+        part.decode(TimeRange::ALL, &mut decoded).unwrap();
         assert_eq!(part.samples(), decoded.values.len());
         if let Some(statistics) = part.statistics().unwrap() {
             assert!(statistics.fit(&decoded.values));

@@ -38,8 +38,12 @@ fuzz_target!(|input: Input| {
     let mut statistics = Vec::new();
     encode_values_with_statistics(&values, &mut column, &mut statistics);
     let mut decoded = Vec::new();
-    decode_values(&column, values.len(), &mut decoded).unwrap();
-    assert!(decoded.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())));
+    decode_values(&column, values.len(), &(0..values.len()), &mut decoded).unwrap();
+    assert!(bits(&decoded).eq(bits(&values)));
+    let wanted = values.len() / 3..values.len() / 2;
+    decoded.clear();
+    decode_values(&column, values.len(), &wanted, &mut decoded).unwrap();
+    assert!(bits(&decoded).eq(bits(&values[wanted])));
     check(&values, &statistics);
     damage(&mut column, &input.changes);
     read(&column, values.len());
@@ -50,7 +54,7 @@ fuzz_target!(|input: Input| {
     let mut column = Vec::new();
     encode_column(&samples.values, &samples.histograms, &mut column);
     let mut decoded = Samples::default();
-    decode_column(&column, samples.len(), &mut decoded).unwrap();
+    decode_column(&column, samples.len(), &(0..samples.len()), &mut decoded).unwrap();
     decoded.timestamps.clone_from(&samples.timestamps);
     assert_eq!(format!("{:?}", list(&decoded)), format!("{:?}", list(&samples)));
     damage(&mut column, &input.changes);
@@ -102,6 +106,10 @@ fn check(values: &[f64], statistics: &[u8]) {
     assert_eq!(Some(statistics.last.to_bits()), values.last().map(|value| value.to_bits()));
 }
 
+fn bits(values: &[f64]) -> impl Iterator<Item = u64> {
+    values.iter().map(|value| value.to_bits())
+}
+
 /// Reads bytes as either column; what comes out has the promised length.
 fn read(bytes: &[u8], count: usize) {
     let mut timestamps = Vec::new();
@@ -110,11 +118,11 @@ fn read(bytes: &[u8], count: usize) {
         assert!(timestamps.len() <= CHUNK_SAMPLES_MAX);
     }
     let mut values = Vec::new();
-    if decode_values(bytes, count, &mut values).is_ok() {
+    if decode_values(bytes, count, &(0..count), &mut values).is_ok() {
         assert_eq!(values.len(), count);
     }
     let mut samples = Samples::default();
-    if decode_column(bytes, count, &mut samples).is_ok() {
+    if decode_column(bytes, count, &(0..count), &mut samples).is_ok() {
         assert_eq!(samples.values.len(), count);
     }
     let _ = (describe_timestamps(bytes), describe_column(bytes, count));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -325,21 +326,43 @@ impl Block {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn decode(&self, chunk: ChunkRef, times: &TimesEntry, out: &mut Samples) -> Result<()> {
+        self.decode_within(chunk, times, TimeRange::ALL, out).map(drop)
+    }
+
+    /// Appends the samples of a chunk that are inside `range`. Returns the positions that they have in the chunk.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn decode_within(
+        &self,
+        chunk: ChunkRef,
+        times: &TimesEntry,
+        range: TimeRange,
+        out: &mut Samples,
+    ) -> Result<Range<usize>> {
         let columns = self.encoded(chunk, times)?;
         let before = out.timestamps.len();
         let located = |at: u64| move |e: DecodeError| self.corrupt(at, e.offset, e.reason);
         decode_timestamps(columns.timestamps, &mut out.timestamps).map_err(located(times.offset))?;
         let count = out.timestamps.len() - before;
-        decode_column(columns.values, count, out).map_err(located(chunk.values))
+        let wanted = out.cut_timestamps(before, range);
+        decode_column(columns.values, count, &wanted, out).map_err(located(chunk.values))?;
+        Ok(wanted)
     }
 
-    /// Appends the values of a chunk, but not their timestamps, of which there are `count`.
+    /// Appends the values of a chunk of `count` samples that are at the positions `wanted`, but not their timestamps.
     ///
     /// # Errors
     /// [`Error::Corruption`].
-    pub fn decode_values(&self, chunk: ChunkRef, count: usize, out: &mut Samples) -> Result<()> {
+    pub fn decode_values(
+        &self,
+        chunk: ChunkRef,
+        count: usize,
+        wanted: &Range<usize>,
+        out: &mut Samples,
+    ) -> Result<()> {
         let values = self.unit(chunk.values)?;
-        decode_column(values, count, out).map_err(|e| self.corrupt(chunk.values, e.offset, e.reason))
+        decode_column(values, count, wanted, out).map_err(|e| self.corrupt(chunk.values, e.offset, e.reason))
     }
 
     /// What the values of a chunk amount to, if the index says it: the chunk itself is not touched.

@@ -198,24 +198,35 @@ impl Integers<'_> {
         }
     }
 
-    /// Fills `out`, which has as many places as [`read`] was told.
-    pub(super) fn decode(&self, out: &mut [i64]) -> Result<(), DecodeError> {
-        self.decode_as(out, |number| number)
+    /// Fills `out`, which has as many places as [`read`] was told or fewer, with the first numbers, but the places before `from`
+    /// with anything.
+    pub(super) fn decode(&self, from: usize, out: &mut [i64]) -> Result<(), DecodeError> {
+        self.decode_as(from, out, |number| number)
     }
 
-    /// Fills `out` with what `of` makes of the numbers.
+    /// The same with what `of` makes of the numbers.
     #[inline]
-    pub(super) fn decode_as(&self, out: &mut [i64], of: impl Fn(i64) -> i64) -> Result<(), DecodeError> {
+    pub(super) fn decode_as(
+        &self,
+        from: usize,
+        out: &mut [i64],
+        of: impl Fn(i64) -> i64,
+    ) -> Result<(), DecodeError> {
         let Some(residuals) = &self.residuals else { return Ok(()) };
         if let (Order::Delta, Residuals::Equal(delta)) = (self.order, residuals) {
             let delta = delta.wrapping_mul(self.divisor as i64);
-            for (index, place) in out.iter_mut().enumerate() {
+            for (index, place) in out.iter_mut().enumerate().skip(from) {
                 *place = of(self.first.wrapping_add(delta.wrapping_mul(index as i64)));
             }
             return Ok(());
         }
-        let (header, rest) = out.split_at_mut(self.order.header_numbers());
+        let Some((header, rest)) = out.split_at_mut_checked(self.order.header_numbers()) else {
+            let second = self.first.wrapping_add(self.first_delta.wrapping_mul(self.divisor as i64));
+            out.iter_mut().zip([self.first, second]).for_each(|(place, number)| *place = of(number));
+            return Ok(());
+        };
         residuals.decode(rest)?;
+        let (before, rest) = rest.split_at_mut(from.saturating_sub(header.len()).min(rest.len()));
         header[0] = of(self.first);
         let divisor = self.divisor as i64;
         if divisor != 1 {
@@ -229,6 +240,8 @@ impl Integers<'_> {
                 }
             }
             Order::Delta => {
+                let sum = before.iter().fold(0, |sum: i64, delta| sum.wrapping_add(*delta));
+                number = number.wrapping_add(sum.wrapping_mul(divisor));
                 for place in rest {
                     number = number.wrapping_add(*place);
                     *place = of(number);
@@ -238,6 +251,10 @@ impl Integers<'_> {
                 let mut delta = self.first_delta.wrapping_mul(divisor);
                 number = number.wrapping_add(delta);
                 header[1] = of(number);
+                for place in before {
+                    delta = delta.wrapping_add(place.wrapping_mul(divisor));
+                    number = number.wrapping_add(delta);
+                }
                 for place in rest {
                     delta = delta.wrapping_add(*place);
                     number = number.wrapping_add(delta);

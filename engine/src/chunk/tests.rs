@@ -1,5 +1,7 @@
 //! Golden bytes of every encoding, round trips of everything that series are made of, and bytes that no encoder wrote.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -21,7 +23,7 @@ fn encoded_timestamps(timestamps: &[i64]) -> Vec<u8> {
 
 fn decoded_values(bytes: &[u8], count: usize) -> Vec<f64> {
     let mut out = vec![1.5];
-    decode_values(bytes, count, &mut out).unwrap();
+    decode_values(bytes, count, &(0..count), &mut out).unwrap();
     assert_eq!(out.remove(0), 1.5, "decoding appends");
     out
 }
@@ -34,7 +36,26 @@ fn assert_values_come_back(values: &[f64]) -> String {
     let bytes = encoded_values(values);
     assert!(bytes.len() <= 1 + values.len() * 8, "raw is the bound");
     assert_eq!(bits(&decoded_values(&bytes, values.len())), bits(values));
+    assert_parts_come_back(&bytes, values);
     describe_values(&bytes, values.len()).unwrap()
+}
+
+/// Decodes what is between any two positions near the ends or in the middle.
+fn assert_parts_come_back(bytes: &[u8], values: &[f64]) {
+    let count = values.len();
+    let middle = count / 2..count / 2 + 1;
+    let positions: BTreeSet<usize> = (0..7)
+        .chain(middle)
+        .chain(count.saturating_sub(6)..=count)
+        .filter(|position| *position <= count)
+        .collect();
+    for &start in &positions {
+        for &end in positions.range(start..) {
+            let mut out = vec![1.5];
+            decode_values(bytes, count, &(start..end), &mut out).unwrap();
+            assert_eq!(bits(&out[1..]), bits(&values[start..end]), "{start}..{end} of {count}");
+        }
+    }
 }
 
 fn assert_timestamps_come_back(timestamps: &[i64]) -> String {
@@ -226,7 +247,7 @@ fn the_longest_chunk_comes_back_and_a_longer_one_is_refused() {
     let too_many = DecodeError { offset: 1, reason: "more samples than a chunk may have" };
     assert_eq!(timestamp_count(&[0, 0x81, 0x80, 0x04]), Err(too_many));
     let mut out = Vec::new();
-    assert!(decode_values(&encoded_values(&[1.0]), CHUNK_SAMPLES_MAX + 1, &mut out).is_err());
+    assert!(decode_values(&encoded_values(&[1.0]), CHUNK_SAMPLES_MAX + 1, &(0..1), &mut out).is_err());
     assert!(
         std::panic::catch_unwind(|| encode_values(&[0.0; CHUNK_SAMPLES_MAX + 1], &mut Vec::new())).is_err()
     );
@@ -311,7 +332,8 @@ fn decode_anything(bytes: &[u8], count: usize) {
     check(decode_timestamps(bytes, &mut timestamps));
     check(timestamp_count(bytes).map(|_| ()));
     check(describe_timestamps(bytes).map(|_| ()));
-    check(decode_values(bytes, count, &mut values));
+    check(decode_values(bytes, count, &(0..count), &mut values));
+    check(decode_values(bytes, count, &(count / 3..count / 2), &mut values));
     check(describe_values(bytes, count).map(|_| ()));
 }
 

@@ -45,7 +45,7 @@ pub fn decode_timestamps(bytes: &[u8], out: &mut Vec<i64>) -> Result<(), DecodeE
         _ => {
             let start = out.len();
             out.resize(start + count, 0);
-            integers::read(&mut reader, count)?.decode(&mut out[start..])?;
+            integers::read(&mut reader, count)?.decode(0, &mut out[start..])?;
         }
     }
     expect_end(&reader)

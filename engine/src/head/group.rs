@@ -263,15 +263,17 @@ pub struct GroupChunk {
 }
 
 impl GroupChunk {
-    /// Appends one column's samples, sorted by time.
+    /// Appends one column's samples inside `range`, sorted by time.
     ///
     /// # Errors
     /// Never, unless memory is damaged.
-    pub fn decode(&self, column: usize, out: &mut Samples) -> Result<(), DecodeError> {
+    pub fn decode(&self, column: usize, range: TimeRange, out: &mut Samples) -> Result<(), DecodeError> {
         let ChunkColumn { timestamps, values, samples } = self.columns[column];
         let slice = |span: Span| &self.bytes[span.start as usize..span.end as usize];
+        let before = out.timestamps.len();
         decode_timestamps(slice(timestamps), &mut out.timestamps)?;
-        decode_column(slice(values), samples as usize, out)
+        let wanted = out.cut_timestamps(before, range);
+        decode_column(slice(values), samples as usize, &wanted, out)
     }
 
     /// The length of a column and its timestamps, bytes.
@@ -307,7 +309,7 @@ mod tests {
     fn read(group: &Group, column: usize) -> Samples {
         let mut all = Samples::default();
         for chunk in group.chunks(TimeRange::ALL) {
-            chunk.decode(column, &mut all).unwrap();
+            chunk.decode(column, TimeRange::ALL, &mut all).unwrap();
         }
         if let Some(samples) = group.buffered(column, TimeRange::ALL) {
             all.append(&samples);

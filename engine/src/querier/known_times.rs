@@ -1,6 +1,8 @@
 //! Reading one series after the other into the same buffer: series that are sampled together share a timestamp column in a block,
 //! and its timestamps need not be decoded again for each.
 
+use std::ops::Range;
+
 use ulid::Ulid;
 
 use super::series::{Part, Place, Series};
@@ -22,10 +24,9 @@ struct Known {
     block: Ulid,
     /// Where the block has the column.
     offset: u64,
-    /// What was selected of it: so many timestamps, behind so many others.
+    /// What was selected of it, and the positions where that is.
     range: TimeRange,
-    skipped: usize,
-    kept: usize,
+    positions: Range<usize>,
     /// The first and the last of them.
     ends: Option<(i64, i64)>,
 }
@@ -33,7 +34,7 @@ struct Known {
 impl Known {
     /// Whether these timestamps are still in the buffer. Who has the buffer may have removed some.
     fn is_in(&self, timestamps: &[i64]) -> bool {
-        timestamps.len() == self.kept && ends(timestamps) == self.ends
+        timestamps.len() == self.positions.len() && ends(timestamps) == self.ends
     }
 }
 
@@ -69,20 +70,18 @@ impl Series {
         if let Some(same) = before.filter(|known| is_same(known) && known.is_in(&out.timestamps)) {
             out.values.clear();
             out.histograms.clear();
-            let decoded = block.decode_values(*chunk, times.count as usize, out);
+            let decoded = block.decode_values(*chunk, times.count as usize, &same.positions, out);
             if decoded.is_err() {
                 out.clear();
                 return decoded;
             }
-            out.values.truncate(same.skipped + same.kept);
-            out.values.drain(..same.skipped);
             known.known = Some(same);
             return Ok(());
         }
-        let skipped = self.read_range(out)?;
-        let (kept, ends) = (out.timestamps.len(), ends(&out.timestamps));
+        out.clear();
+        let positions = block.decode_within(*chunk, times, range, out)?;
         known.version += 1;
-        known.known = Some(Known { block: id, offset, range, skipped, kept, ends });
+        known.known = Some(Known { block: id, offset, range, positions, ends: ends(&out.timestamps) });
         Ok(())
     }
 }

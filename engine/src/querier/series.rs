@@ -86,7 +86,20 @@ impl Series {
     /// # Errors
     /// [`Error::Corruption`] when a chunk does not check out.
     pub fn read(&self, out: &mut Samples) -> Result<()> {
-        self.read_range(out).map(drop)
+        out.clear();
+        let mut ascending = true;
+        for part in &self.parts {
+            let before = out.timestamps.len();
+            part.decode(self.range, out)?;
+            if let (Some(last), Some(next)) = (before.checked_sub(1), out.timestamps.get(before)) {
+                ascending &= out.timestamps[last] < *next;
+            }
+        }
+        if !ascending {
+            sort_last_wins(out);
+        }
+        out.cut(self.range);
+        Ok(())
     }
 
     /// As [`read`](Self::read), for parts that are [ordered](Self::is_ordered), with others in place of the samples of those parts
@@ -102,36 +115,11 @@ impl Series {
         out.clear();
         for part in &self.parts {
             if !stand_in(part, out)? {
-                part.decode(out)?;
+                part.decode(self.range, out)?;
             }
         }
-        self.cut_to_range(out);
+        out.cut(self.range);
         Ok(())
-    }
-
-    /// Removes the samples outside the selected range; returns how many were before it.
-    fn cut_to_range(&self, out: &mut Samples) -> usize {
-        let end = out.timestamps.partition_point(|t| *t <= self.range.end);
-        let start = out.timestamps.partition_point(|t| *t < self.range.start);
-        out.cut(start, end);
-        start
-    }
-
-    /// As [`read`](Self::read); returns how many samples before the range were decoded and dropped.
-    pub(super) fn read_range(&self, out: &mut Samples) -> Result<usize> {
-        out.clear();
-        let mut ascending = true;
-        for part in &self.parts {
-            let before = out.timestamps.len();
-            part.decode(out)?;
-            if let (Some(last), Some(next)) = (before.checked_sub(1), out.timestamps.get(before)) {
-                ascending &= out.timestamps[last] < *next;
-            }
-        }
-        if !ascending {
-            sort_last_wins(out);
-        }
-        Ok(self.cut_to_range(out))
     }
 }
 
@@ -193,21 +181,21 @@ impl Part {
         }
     }
 
-    /// Appends its samples to `out`: timestamps ascend, also outside the selected range.
+    /// Appends its samples to `out`, those inside `range` and maybe others. Timestamps ascend.
     ///
     /// # Errors
     /// [`Error::Corruption`] when the chunk does not check out.
-    pub fn decode(&self, out: &mut Samples) -> Result<()> {
+    pub fn decode(&self, range: TimeRange, out: &mut Samples) -> Result<()> {
         match &self.0 {
-            Place::Block(block, chunk, times) => block.decode(*chunk, times, out),
+            Place::Block(block, chunk, times) => block.decode_within(*chunk, times, range, out).map(drop),
             Place::Trimmed(block, chunk, times, deleted) => {
                 let before = out.timestamps.len();
-                block.decode(*chunk, times, out)?;
+                block.decode_within(*chunk, times, range, out)?;
                 deleted.remove_from(out, before);
                 Ok(())
             }
             Place::Head(chunk, column) => chunk
-                .decode(*column, out)
+                .decode(*column, range, out)
                 .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason)),
             Place::Buffer(samples) => {
                 out.append(samples);

@@ -56,10 +56,23 @@ impl Cancel {
         if self.canceled.load(Relaxed) {
             return Err(QueryError::Canceled);
         }
+        self.check_deadline()
+    }
+
+    fn check_deadline(&self) -> Result<()> {
         match self.deadline {
             Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout),
             _ => Ok(()),
         }
+    }
+
+    /// As [`check`](Self::check), to be called for each of many series: a short one takes little longer to read than the time
+    /// does, which is looked at now and then.
+    pub(super) fn check_series(&self, at: usize) -> Result<()> {
+        if self.canceled.load(Relaxed) {
+            return Err(QueryError::Canceled);
+        }
+        if at.is_multiple_of(SERIES_BETWEEN) { self.check_deadline() } else { Ok(()) }
     }
 
     /// As [`check`](Self::check), to be called for each of many rows: looks now and then.
@@ -70,6 +83,9 @@ impl Cancel {
 
 /// So many rows are grouped or joined in less than a millisecond.
 const ROWS_BETWEEN: usize = 1024;
+
+/// So many series are read between two looks at the time.
+const SERIES_BETWEEN: usize = 8;
 
 /// The shared state of one evaluation.
 pub(super) struct Context<'q> {

@@ -202,7 +202,7 @@ impl<'q> Pipeline<'q> {
 
     /// Computes row `at` into `cells`; whether it has a sample at some step.
     pub(super) fn fill(&self, at: usize, scratch: &mut Scratch, cells: &mut [f64]) -> Result<bool> {
-        self.context.check()?;
+        self.context.cancel().check_series(at)?;
         match &self.source {
             Source::Rows(rows) => cells.copy_from_slice(&rows[at].values),
             Source::Shared(rows) => cells.copy_from_slice(&rows[at].values),

@@ -4,6 +4,7 @@
 //! 2. Neighbours with the same buckets are a run, which stores their layout once.
 //! 3. Each number of a run's histograms is a value column: what one bucket counts changes little from sample to sample.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::values::{
@@ -13,7 +14,7 @@ use super::{CHUNK_SAMPLES_MAX, DecodeError, expect_end, positions};
 use crate::encoding::histogram::{Layout, Numbers, read_histograms, reset_hint, write_histograms};
 use crate::encoding::{Reader, write_varint};
 use crate::histogram::{Histogram, ResetHint, cell};
-use crate::samples::{Samples, histogram_of};
+use crate::samples::{Samples, histogram_of, keep};
 
 /// The most spans and buckets that the histograms of a column may have together. Encoders assert it; decoders check it
 /// before they allocate.
@@ -142,16 +143,26 @@ fn total(zero_count: f64, [positive, negative]: [&[f64]; 2]) -> f64 {
     positive.iter().chain(negative).fold(zero_count, |total, count| total + count)
 }
 
-/// Appends the `count` samples of the column `bytes` to the values of `out`, and its histograms to those of `out`.
+/// Appends those of the `count` samples of the column `bytes` that are at the positions `wanted` to the values of `out`, and
+/// the column's histograms to those of `out`.
 ///
 /// # Errors
-/// When `bytes` are not what [`encode_column`] writes for `count` samples. `out` may have grown then.
+/// When `bytes` are not what [`encode_column`] writes for `count` samples, as far as they are looked at. `out` may have grown
+/// then.
 #[inline]
-pub fn decode_column(bytes: &[u8], count: usize, out: &mut Samples) -> Result<(), DecodeError> {
-    match bytes.first() {
-        Some(&TAG_HISTOGRAMS) => decode(bytes, count, out),
-        _ => decode_values(bytes, count, &mut out.values),
+pub fn decode_column(
+    bytes: &[u8],
+    count: usize,
+    wanted: &Range<usize>,
+    out: &mut Samples,
+) -> Result<(), DecodeError> {
+    if bytes.first() != Some(&TAG_HISTOGRAMS) {
+        return decode_values(bytes, count, wanted, &mut out.values);
     }
+    let before = out.values.len();
+    decode(bytes, count, out)?;
+    keep(wanted, before, &mut out.values);
+    Ok(())
 }
 
 #[cold]
@@ -270,7 +281,7 @@ impl<'a> Column<'a> {
     fn values(&mut self, count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
         let bytes = self.reader.prefixed_bytes()?;
         let start = self.reader.offset() - bytes.len();
-        decode_values(bytes, count, out)
+        decode_values(bytes, count, &(0..count), out)
             .map_err(|e| DecodeError { offset: start + e.offset, reason: e.reason })
     }
 

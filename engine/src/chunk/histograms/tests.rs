@@ -37,7 +37,7 @@ fn comes_back(samples: &Samples) -> Vec<u8> {
     // Behind what is there already.
     let mut out = Samples::default();
     out.push_histogram(0, Arc::default());
-    decode_column(&bytes, samples.values.len(), &mut out).unwrap();
+    decode_column(&bytes, samples.values.len(), &(0..samples.values.len()), &mut out).unwrap();
     out.values.remove(0);
     out.timestamps.clear();
     assert_eq!(out.values.len(), samples.values.len());
@@ -141,7 +141,7 @@ fn a_cell_without_its_histogram_is_stored_as_an_ordinary_nan() {
     let mut samples = of([example(1.0)]);
     samples.values.push(cell::histogram(1));
     let mut out = Samples::default();
-    decode_column(&encoded(&samples), 2, &mut out).unwrap();
+    decode_column(&encoded(&samples), 2, &(0..2), &mut out).unwrap();
     assert_eq!(out.values[1].to_bits(), f64::NAN.to_bits());
 }
 
@@ -178,7 +178,7 @@ fn the_largest_column_comes_back_and_a_larger_one_is_refused() {
     let mut longer = bytes;
     assert_eq!(longer[3], 64);
     longer[3] = 65;
-    let error = decode_column(&longer, 65, &mut Samples::default()).unwrap_err();
+    let error = decode_column(&longer, 65, &(0..65), &mut Samples::default()).unwrap_err();
     assert_eq!(error.reason, "more spans and buckets than a column may have");
     let larger = of((0..(COLUMN_PARTS_MAX / PARTS_MAX) as u32 + 1).map(large));
     assert!(std::panic::catch_unwind(|| encoded(&larger)).is_err());
@@ -263,7 +263,7 @@ proptest! {
         bytes[at] = with;
         let count = samples.values.len() + more;
         let mut out = Samples::default();
-        if decode_column(&bytes, count, &mut out).is_ok() {
+        if decode_column(&bytes, count, &(0..count), &mut out).is_ok() {
             prop_assert_eq!(out.values.len(), count);
             let cells = out.values.iter().filter(|value| cell::is_histogram(**value)).count();
             prop_assert!(bytes[0] != TAG_HISTOGRAMS || cells == out.histograms.len());
@@ -274,7 +274,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 1..200), count in 0_usize..70_000) {
         bytes[0] = TAG_HISTOGRAMS;
-        let _ = decode_column(&bytes, count, &mut Samples::default());
+        let _ = decode_column(&bytes, count, &(0..count), &mut Samples::default());
         let _ = describe_column(&bytes, count);
     }
 }

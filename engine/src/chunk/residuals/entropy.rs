@@ -90,6 +90,7 @@ pub(super) fn encode(residuals: &[i64], histogram: &Histogram, frequencies: &Fre
 #[derive(Debug)]
 pub(in crate::chunk) struct Entropy<'a> {
     center: i64,
+    count: usize,
     frequencies: Frequencies,
     states: [usize; LANES],
     stream: &'a [u8],
@@ -114,7 +115,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Entropy<
         return Err(DecodeError { offset, reason: "unknown bin of residuals" });
     }
     let states = [0; LANES].map(|_: usize| bits.read(frequencies.table_log()) as usize);
-    Ok(Entropy { center, frequencies, states, stream, bit: bits.bit(), offset })
+    Ok(Entropy { center, count, frequencies, states, stream, bit: bits.bit(), offset })
 }
 
 /// What a state says.
@@ -163,7 +164,7 @@ impl Entry {
 }
 
 impl Entropy<'_> {
-    /// Fills `out`, which has as many places as [`read`] was told.
+    /// Fills `out`, which has as many places as [`read`] was told or fewer, with the first residuals.
     pub(super) fn decode(&self, out: &mut [i64]) -> Result<(), DecodeError> {
         let mut bits_max = 0;
         let of_symbol = |bin: usize, state_bits_max| {
@@ -177,7 +178,8 @@ impl Entropy<'_> {
             Entry { next, state_mask, state_bits, bits: symbol.bits + state_bits, ..symbol }
         });
         let mut cursor = Cursor { stream: self.stream, bit: self.bit, table: &table, states: self.states };
-        let (before, last) = out.split_at_mut(out.len() - LANES);
+        let is_whole = out.len() == self.count;
+        let (before, last) = out.split_at_mut(out.len().min(self.count - LANES));
         let rest_len = before.len() % LANES;
         let (groups, rest) = before.as_chunks_mut::<LANES>();
         // The fewest loads that are sure to have all bits: one for a group of four, one for each residual, or two and more.
@@ -194,7 +196,7 @@ impl Entropy<'_> {
         for (index, out) in last.iter_mut().enumerate() {
             cursor.decode_wide((rest_len + index) % LANES, out, false);
         }
-        if cursor.bit.div_ceil(8) == self.stream.len() {
+        if !is_whole || cursor.bit.div_ceil(8) == self.stream.len() {
             return Ok(());
         }
         let reason = "entropy-coded residuals and the end of the column do not meet";

@@ -78,7 +78,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Residual
 }
 
 impl Residuals<'_> {
-    /// Fills `out`, which has as many places as [`read`] was told.
+    /// Fills `out`, which has as many places as [`read`] was told or fewer, with the first residuals.
     pub(super) fn decode(&self, out: &mut [i64]) -> Result<(), DecodeError> {
         match self {
             Self::Equal(residual) => out.fill(*residual),

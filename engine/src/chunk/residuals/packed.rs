@@ -155,11 +155,12 @@ pub(super) fn read<'a>(
 }
 
 impl Packed<'_> {
-    /// Fills `out`, which has as many places as [`read`] was told.
+    /// Fills `out`, which has as many places as [`read`] was told or fewer, with the first residuals.
     pub(super) fn decode(&self, out: &mut [i64]) {
         unpack(self.packed, self.width, self.base, out);
         for &(position, residual) in &self.exceptions {
-            out[position] = residual;
+            let Some(place) = out.get_mut(position) else { break };
+            *place = residual;
         }
     }
 }

@@ -9,7 +9,6 @@
 use std::fmt;
 
 use super::super::{DecodeError, integers, positions};
-use super::extend_by_bits;
 use crate::encoding::Reader;
 
 const FLAG_EXCEPTIONS: u8 = 1 << 7;
@@ -194,7 +193,6 @@ fn exponent_of_sample(values: &[f64]) -> Option<usize> {
 #[derive(Debug)]
 pub(super) struct DecimalColumn<'a> {
     exponent: usize,
-    count: usize,
     exceptions: Vec<usize>,
     exception_bits: &'a [[u8; 8]],
     integers: integers::Integers<'a>,
@@ -211,21 +209,21 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, count: usize) -> Result<DecimalC
     let exceptions = if form & FLAG_EXCEPTIONS == 0 { Vec::new() } else { positions::read(reader, count)? };
     let (exception_bits, _) = reader.bytes(exceptions.len() * 8)?.as_chunks::<8>();
     let integers = integers::read(reader, count)?;
-    Ok(DecimalColumn { exponent, count, exceptions, exception_bits, integers })
+    Ok(DecimalColumn { exponent, exceptions, exception_bits, integers })
 }
 
 impl DecimalColumn<'_> {
-    /// Appends the values to `out`.
-    pub(super) fn decode(&self, out: &mut Vec<f64>) -> Result<(), DecodeError> {
-        let places = extend_by_bits(out, self.count);
+    /// Fills `places` with the bits of the first values, but those before position `from` with anything.
+    pub(super) fn decode(&self, from: usize, places: &mut [i64]) -> Result<(), DecodeError> {
         if self.exponent == 0 {
-            self.integers.decode_as(places, |integer| (integer as f64).to_bits() as i64)?;
+            self.integers.decode_as(from, places, |integer| (integer as f64).to_bits() as i64)?;
         } else {
             let power = POWERS_OF_TEN[self.exponent];
-            self.integers.decode_as(places, |integer| (to_double(integer) / power).to_bits() as i64)?;
+            self.integers.decode_as(from, places, |integer| (to_double(integer) / power).to_bits() as i64)?;
         }
         for (&position, bits) in self.exceptions.iter().zip(self.exception_bits) {
-            places[position] = i64::from_le_bytes(*bits);
+            let Some(place) = places.get_mut(position) else { break };
+            *place = i64::from_le_bytes(*bits);
         }
         Ok(())
     }

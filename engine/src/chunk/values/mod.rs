@@ -3,8 +3,11 @@
 mod decimal;
 mod xor;
 
+use std::ops::Range;
+
 use super::{CHUNK_SAMPLES_MAX, DecodeError, expect_end, integers, statistics};
 use crate::encoding::Reader;
+use crate::samples::keep;
 use decimal::Decimals;
 pub(super) use decimal::{POWERS_OF_TEN, value as decimal_value};
 
@@ -86,35 +89,64 @@ fn encode_bits(values: &[f64], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the `count` values of the column `bytes` to `out`.
+/// Appends those of the `count` values of the column `bytes` to `out` that are at the positions `wanted`. Values behind those
+/// are not decoded, and those before them no further than needed.
 ///
 /// # Errors
-/// When `bytes` are not what [`encode_values`] writes for `count` values. `out` may have grown then.
-pub fn decode_values(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+/// When `bytes` are not what [`encode_values`] writes for `count` values, as far as they are looked at. `out` may have grown
+/// then.
+///
+/// # Panics
+/// When positions are wanted that the column does not have.
+pub fn decode_values(
+    bytes: &[u8],
+    count: usize,
+    wanted: &Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), DecodeError> {
+    assert!(wanted.start <= wanted.end && wanted.end <= count, "{wanted:?} of a column of {count} values");
     let mut reader = Reader::new(bytes);
     match read_tag(&mut reader, count)? {
         TAG_RAW => {
             let (words, _) = reader.bytes(count * 8)?.as_chunks::<8>();
-            out.extend(words.iter().map(|word| f64::from_le_bytes(*word)));
+            out.extend(words[wanted.clone()].iter().map(|word| f64::from_le_bytes(*word)));
         }
         TAG_CONSTANT => {
             let value = f64::from_bits(reader.u64_le()?);
-            out.resize(out.len() + count, value);
+            out.resize(out.len() + wanted.len(), value);
         }
-        TAG_DECIMAL => decimal::read(&mut reader, count)?.decode(out)?,
+        TAG_DECIMAL => {
+            let column = decimal::read(&mut reader, count)?;
+            extend_by_bits(out, wanted, |places| column.decode(wanted.start, places))?;
+        }
         TAG_BITS => {
-            integers::read(&mut reader, count)?.decode(extend_by_bits(out, count))?;
+            let column = integers::read(&mut reader, count)?;
+            extend_by_bits(out, wanted, |places| column.decode(wanted.start, places))?;
         }
-        _ => xor::read(&mut reader, count)?.decode(out)?,
+        _ => {
+            let column = xor::read(&mut reader, count)?;
+            extend_by_bits(out, wanted, |places| column.decode(places))?;
+        }
     }
     expect_end(&reader)
 }
 
-/// Adds `count` values to `out` and returns them as their bits, to be filled in: decoders need no memory besides.
-fn extend_by_bits(out: &mut Vec<f64>, count: usize) -> &mut [i64] {
+/// Appends values whose bits `decode` fills in. It is given places for all up to the last that is wanted: it needs no memory
+/// besides.
+#[inline]
+fn extend_by_bits(
+    out: &mut Vec<f64>,
+    wanted: &Range<usize>,
+    decode: impl FnOnce(&mut [i64]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
     let start = out.len();
-    out.resize(start + count, 0.0);
-    bytemuck::cast_slice_mut(&mut out[start..])
+    out.resize(start + wanted.end, 0.0);
+    decode(bytemuck::cast_slice_mut(&mut out[start..]))?;
+    keep(wanted, start, out);
+    Ok(())
 }
 
 /// The encoding of the column `bytes` in words: `decimal × 10^-2, delta, 3 bits, 2 exceptions`.

@@ -6,7 +6,6 @@
 use std::fmt;
 
 use super::super::{DecodeError, residuals};
-use super::extend_by_bits;
 use crate::encoding::bitpack::width_of;
 use crate::encoding::{Reader, zigzag};
 
@@ -37,7 +36,6 @@ pub(super) fn encode(bits: &[i64], out: &mut Vec<u8>) {
 pub(super) struct XorColumn<'a> {
     first: u64,
     shift: u32,
-    count: usize,
     residuals: residuals::Residuals<'a>,
 }
 
@@ -49,13 +47,12 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, count: usize) -> Result<XorColum
     let first = reader.u64_le()?;
     let shift = reader.varint_at_most(63, "shift of XOR is out of range")? as u32;
     let residuals = residuals::read(reader, changes)?;
-    Ok(XorColumn { first, shift, count, residuals })
+    Ok(XorColumn { first, shift, residuals })
 }
 
 impl XorColumn<'_> {
-    /// Appends the values to `out`.
-    pub(super) fn decode(&self, out: &mut Vec<f64>) -> Result<(), DecodeError> {
-        let places = extend_by_bits(out, self.count);
+    /// Fills `places` with the bits of the first values.
+    pub(super) fn decode(&self, places: &mut [i64]) -> Result<(), DecodeError> {
         let Some((first, changes)) = places.split_first_mut() else { return Ok(()) };
         self.residuals.decode(changes)?;
         let mut bits = self.first;

@@ -44,16 +44,11 @@ impl Groups {
             cancel.look(at)?;
             key.clear();
             write_key(labels_of(at), &mut key, |name| keeps(grouping, name));
-            let group = match known.get(&key) {
-                Some(&group) => group,
-                None => {
-                    let group = groups.labels.len() as u32;
-                    groups.labels.push(labels_of(at).retain(|name| keeps(grouping, name)));
-                    known.insert(key.clone(), group);
-                    group
-                }
-            };
-            groups.of_row.push(group);
+            let group = known.entry_ref(key.as_slice()).or_insert_with(|| {
+                groups.labels.push(labels_of(at).retain(|name| keeps(grouping, name)));
+                groups.labels.len() as u32 - 1
+            });
+            groups.of_row.push(*group);
         }
         Ok(groups)
     }
