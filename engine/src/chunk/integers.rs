@@ -215,8 +215,10 @@ impl Integers<'_> {
         let Some(residuals) = &self.residuals else { return Ok(()) };
         if let (Order::Delta, Residuals::Equal(delta)) = (self.order, residuals) {
             let delta = delta.wrapping_mul(self.divisor as i64);
-            for (index, place) in out.iter_mut().enumerate().skip(from) {
-                *place = of(self.first.wrapping_add(delta.wrapping_mul(index as i64)));
+            let mut number = self.first.wrapping_add(delta.wrapping_mul(from as i64));
+            for place in &mut out[from..] {
+                *place = of(number);
+                number = number.wrapping_add(delta);
             }
             return Ok(());
         }

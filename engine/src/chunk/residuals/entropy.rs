@@ -13,15 +13,18 @@ use crate::encoding::{Reader, write_zigzag};
 const LANES: usize = 4;
 /// Fewer residuals do not pay for the frequencies.
 const RESIDUALS_MIN: usize = 16;
+/// Residuals of so many bits on average are wide.
+const WIDE_BITS: usize = 32;
 /// Tag and center.
 const HEADER_BITS: usize = 16;
 /// Bits of a state and an offset that one load of a word is sure to have.
 const WORD_BITS: u32 = 57;
 
-/// The frequencies to code with, if that makes residuals smaller than `bits` by so much (a sixteenth) that the slower
-/// decoding pays.
+/// The frequencies to code with, if that makes residuals smaller than `bits` by so much that the slower decoding pays: a
+/// sixteenth, or an eighth if they are wide. Those have many bins, which makes decoding slower still, and little to save.
 pub(super) fn plan(bits: usize, histogram: &Histogram) -> Option<Frequencies> {
-    let limit = (bits - bits / 16) as f32;
+    let share = if bits < WIDE_BITS * histogram.len() { 16 } else { 10 };
+    let limit = (bits - bits / share) as f32;
     if histogram.len() < RESIDUALS_MIN || least_bits(histogram) > limit {
         return None;
     }
