@@ -28,7 +28,8 @@
 //!
 //! # The way of a sample
 //! [`Appender::row`] → [`head`] (series lookup) → [`wal`] (group commit) → [`head`] again (buffer, chunk) → [`merge`] (seal)
-//! → [`block`] → [`compaction`]; and back through [`querier`], which [`Snapshot`] and [`Series`] come from.
+//! → [`block`] → [`compaction`]; and back through [`querier`], which [`Snapshot`] and [`Series`] come from. The repository's
+//! `ARCHITECTURE.md` tells each step, the commit protocol, and why it is crash safe.
 
 pub mod block;
 pub mod chunk;
