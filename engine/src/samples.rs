@@ -88,8 +88,8 @@ impl Samples {
         keep(&kept, 0, &mut self.values);
     }
 
-    /// Keeps those timestamps inside `range` that follow the first `from`, and have no values yet. Returns the positions that
-    /// they had behind `from`.
+    /// Of the timestamps behind the first `from`, which have no values yet, removes those outside `range`. Returns the positions
+    /// that the others had among them.
     pub(crate) fn cut_timestamps(&mut self, from: usize, range: TimeRange) -> Range<usize> {
         let kept = range.positions(&self.timestamps[from..]);
         keep(&kept, from, &mut self.timestamps);

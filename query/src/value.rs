@@ -29,7 +29,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What it takes in memory, bytes. Native histograms that several samples share count for each.
+    /// What it takes in memory, bytes, room for more included. Native histograms that several samples share count for each.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         match self {
@@ -76,7 +76,9 @@ pub struct MatrixSeries {
 impl MatrixSeries {
     fn memory_bytes(&self) -> usize {
         let histograms: usize = self.histograms.iter().map(|histogram| histogram.bytes()).sum();
-        let columns = size_of_val(&*self.timestamps_ms) + size_of_val(&*self.values);
+        // Both have room for more steps than have points.
+        let columns =
+            size_of::<i64>() * self.timestamps_ms.capacity() + size_of::<f64>() * self.values.capacity();
         size_of::<Self>() + self.labels.as_packed().len() + columns + histograms
     }
 }
@@ -129,4 +131,30 @@ pub struct Outcome {
     pub step_samples: Option<Vec<u64>>,
     /// Where the time went.
     pub timings: Timings,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_counts_points_and_the_room_for_more() {
+        let column = |room| {
+            let mut column = Vec::with_capacity(room);
+            column.push(1);
+            column
+        };
+        let labels = Labels::from_pairs([("job", "api")]).unwrap();
+        let (timestamps_ms, mut values) = (column(1000), Vec::with_capacity(500));
+        values.push(1.0);
+        let least = 8 * (timestamps_ms.capacity() + values.capacity()) + labels.as_packed().len();
+        let series = MatrixSeries { labels: labels.clone(), timestamps_ms, values, histograms: Vec::new() };
+        let one = Value::Matrix(vec![series]).memory_bytes();
+        assert!((least..least + 200).contains(&one), "{one}, not {least}");
+
+        let histogram = Arc::new(Histogram { custom_values: vec![0.5; 1000].into(), ..Histogram::default() });
+        let sample = VectorSample { labels, timestamp_ms: 1, value: 0.0, histogram: Some(histogram) };
+        assert!(Value::Vector(vec![sample]).memory_bytes() >= 8000);
+        assert_eq!(Value::String { timestamp_ms: 1, value: "abc".to_owned() }.memory_bytes(), 3);
+    }
 }

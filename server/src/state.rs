@@ -13,6 +13,10 @@ use crate::http::budget::Budget;
 use crate::http::gate::Gate;
 use crate::metrics::{Gauges, Metrics};
 
+/// Answers that may be read by clients whose queries gave their places back. Each takes one of the runtime's 512 threads for
+/// blocking work, of which writes and queries need some.
+const ANSWERS_MAX: usize = 128;
+
 /// A reference to it, as handlers take it.
 pub type SharedState = Arc<AppState>;
 
@@ -31,7 +35,9 @@ pub struct AppState {
     pub query_gate: Gate,
     /// Memory of request bodies.
     pub write_budget: Arc<Budget>,
-    /// Memory of answers whose queries gave their places back.
+    /// Answers whose queries gave their places back.
+    pub answer_gate: Gate,
+    /// Memory of these answers.
     pub answer_budget: Arc<Budget>,
     /// Buffers for request bodies, used again.
     pub buffers: Arc<Buffers>,
@@ -56,6 +62,7 @@ impl AppState {
             write_gate: Gate::new(config.write_concurrency_max, usize::MAX),
             query_gate: Gate::new(config.query_concurrency_max, config.query_queue_max),
             write_budget: Arc::new(Budget::new(config.write_bytes_max)),
+            answer_gate: Gate::new(ANSWERS_MAX, 0),
             answer_budget: Arc::new(Budget::new(config.answer_bytes_max)),
             buffers: Arc::new(Buffers::new(config.write_concurrency_max)),
             metrics: Metrics::default(),

@@ -216,7 +216,7 @@ impl Integers<'_> {
         if let (Order::Delta, Residuals::Equal(delta)) = (self.order, residuals) {
             let delta = delta.wrapping_mul(self.divisor as i64);
             let mut number = self.first.wrapping_add(delta.wrapping_mul(from as i64));
-            for place in &mut out[from..] {
+            for place in out.iter_mut().skip(from) {
                 *place = of(number);
                 number = number.wrapping_add(delta);
             }

@@ -254,6 +254,24 @@ fn the_longest_chunk_comes_back_and_a_longer_one_is_refused() {
 }
 
 #[test]
+fn wide_residuals_are_entropy_coded_only_when_that_saves_a_tenth() {
+    // Steps of a normal distribution, near enough: the sum of some even ones.
+    let full_precision = |length| -> Vec<f64> {
+        let mut at = 20.0;
+        let mut step = noise(3).map(|number| (number >> 11) as f64 / (1_u64 << 52) as f64 - 1.0);
+        let mut next = || {
+            at += (0..12).filter_map(|_| step.next()).sum::<f64>();
+            at
+        };
+        (0..length).map(|_| next()).collect()
+    };
+    let few = assert_values_come_back(&full_precision(360));
+    assert!(!few.contains("entropy"), "{few}");
+    let narrow = assert_values_come_back(&walk(360));
+    assert!(narrow.contains("entropy"), "{narrow}");
+}
+
+#[test]
 fn sizes_stay_near_the_entropy() {
     // Deltas with a standard deviation of 1: their entropy is 2.1 bits.
     let bytes = encoded_values(&walk(4320)).len();

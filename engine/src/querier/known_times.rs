@@ -22,8 +22,9 @@ pub struct KnownTimes {
 #[derive(Clone, Debug)]
 struct Known {
     block: Ulid,
-    /// Where the block has the column.
+    /// Where the block has the column, and how many timestamps the index says it has.
     offset: u64,
+    count: u32,
     /// What was selected of it, and the positions where that is.
     range: TimeRange,
     positions: Range<usize>,
@@ -65,12 +66,14 @@ impl Series {
         let [Part(Place::Block(block, chunk, times))] = &self.parts[..] else {
             return self.read(out);
         };
-        let (id, offset, range) = (block.meta().id, times.offset, self.range);
-        let is_same = |known: &Known| (known.block, known.offset, known.range) == (id, offset, range);
+        let (id, offset, count, range) = (block.meta().id, times.offset, times.count, self.range);
+        let is_same = |known: &Known| {
+            (known.block, known.offset, known.count, known.range) == (id, offset, count, range)
+        };
         if let Some(same) = before.filter(|known| is_same(known) && known.is_in(&out.timestamps)) {
             out.values.clear();
             out.histograms.clear();
-            let decoded = block.decode_values(*chunk, times.count as usize, &same.positions, out);
+            let decoded = block.decode_values(*chunk, count as usize, &same.positions, out);
             if decoded.is_err() {
                 out.clear();
                 return decoded;
@@ -81,7 +84,7 @@ impl Series {
         out.clear();
         let positions = block.decode_within(*chunk, times, range, out)?;
         known.version += 1;
-        known.known = Some(Known { block: id, offset, range, positions, ends: ends(&out.timestamps) });
+        known.known = Some(Known { block: id, offset, count, range, positions, ends: ends(&out.timestamps) });
         Ok(())
     }
 }

@@ -56,23 +56,22 @@ impl Cancel {
         if self.canceled.load(Relaxed) {
             return Err(QueryError::Canceled);
         }
-        self.check_deadline()
-    }
-
-    fn check_deadline(&self) -> Result<()> {
         match self.deadline {
             Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout),
             _ => Ok(()),
         }
     }
 
-    /// As [`check`](Self::check), to be called for each of many series: a short one takes little longer to read than the time
-    /// does, which is looked at now and then.
+    /// As [`check`](Self::check), to be called for each of many series. Most take a microsecond or few, of which to look at the
+    /// time each time would be a part: it is looked at behind every few.
     pub(super) fn check_series(&self, at: usize) -> Result<()> {
-        if self.canceled.load(Relaxed) {
-            return Err(QueryError::Canceled);
+        if at.is_multiple_of(SERIES_BETWEEN) {
+            self.check()
+        } else if self.canceled.load(Relaxed) {
+            Err(QueryError::Canceled)
+        } else {
+            Ok(())
         }
-        if at.is_multiple_of(SERIES_BETWEEN) { self.check_deadline() } else { Ok(()) }
     }
 
     /// As [`check`](Self::check), to be called for each of many rows: looks now and then.
@@ -84,7 +83,7 @@ impl Cancel {
 /// So many rows are grouped or joined in less than a millisecond.
 const ROWS_BETWEEN: usize = 1024;
 
-/// So many series are read between two looks at the time.
+/// So many series are read between two looks at the time. Series whose windows take long look by themselves.
 const SERIES_BETWEEN: usize = 8;
 
 /// The shared state of one evaluation.
@@ -259,7 +258,9 @@ mod tests {
         assert!(clone.check().is_ok());
         cancel.cancel();
         assert!(matches!(clone.check(), Err(QueryError::Canceled)));
+        assert!((0..20).all(|at| matches!(clone.check_series(at), Err(QueryError::Canceled))));
         let late = Cancel::new().with_timeout(Duration::ZERO).with_timeout(Duration::from_secs(3600));
         assert!(matches!(late.check(), Err(QueryError::Timeout)));
+        assert!(matches!(late.check_series(0), Err(QueryError::Timeout)));
     }
 }

@@ -72,7 +72,7 @@ pub struct Config {
     pub result_points_max: u64,
     /// Memory that one query may take, bytes.
     pub query_memory_bytes_max: u64,
-    /// Memory of answers that clients are still reading after their queries left, bytes.
+    /// Memory of answers whose queries gave their places back while clients still read, bytes.
     pub answer_bytes_max: usize,
     /// How far an instant selector looks back.
     pub query_lookback: Duration,

@@ -36,12 +36,20 @@ impl Gate {
     /// # Errors
     /// [`Full`] at once when too many wait already.
     pub async fn enter(&self) -> Result<Place, Full> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(Place(permit));
+        if let Ok(place) = self.try_enter() {
+            return Ok(place);
         }
         let _waiting = Waiting::new(&self.waiting, self.waiting_max)?;
         // The semaphore is never closed.
         Arc::clone(&self.places).acquire_owned().await.map(Place).map_err(|_| Full)
+    }
+
+    /// Takes a place if one is free.
+    ///
+    /// # Errors
+    /// [`Full`] when none is.
+    pub fn try_enter(&self) -> Result<Place, Full> {
+        Arc::clone(&self.places).try_acquire_owned().map(Place).map_err(|_| Full)
     }
 
     /// How many are inside.
@@ -90,6 +98,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(gate.enter().await.unwrap_err(), Full);
+        assert_eq!(gate.try_enter().unwrap_err(), Full);
         assert_eq!((gate.running(), gate.waiting()), (1, 1));
         drop(inside);
         assert!(queued.await.unwrap());

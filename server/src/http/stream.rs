@@ -5,6 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,7 +35,9 @@ pub(super) struct Writer {
     /// What was written and not sent yet; append to it.
     pub(super) buffer: Vec<u8>,
     head: Option<oneshot::Sender<Head>>,
-    chunks: Option<mpsc::Sender<io::Result<Bytes>>>,
+    chunks: Option<mpsc::Sender<Bytes>>,
+    is_cut: Arc<AtomicBool>,
+    stall_max: Duration,
     runtime: Handle,
 }
 
@@ -50,9 +54,23 @@ pub(super) async fn respond<E: IntoResponse>(
     content_type: &'static str,
     work: impl FnOnce(&mut Writer) -> Result<(), E> + Send + 'static,
 ) -> Response {
+    respond_within(STALL_MAX, content_type, work).await
+}
+
+async fn respond_within<E: IntoResponse>(
+    stall_max: Duration,
+    content_type: &'static str,
+    work: impl FnOnce(&mut Writer) -> Result<(), E> + Send + 'static,
+) -> Response {
     let (sender, head) = oneshot::channel();
-    let mut writer =
-        Writer { buffer: Vec::new(), head: Some(sender), chunks: None, runtime: Handle::current() };
+    let mut writer = Writer {
+        buffer: Vec::new(),
+        head: Some(sender),
+        chunks: None,
+        is_cut: Arc::default(),
+        stall_max,
+        runtime: Handle::current(),
+    };
     tokio::task::spawn_blocking(move || {
         let result = work(&mut writer);
         writer.finish(result);
@@ -81,13 +99,14 @@ impl Writer {
             };
         }
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4));
-        self.send(Ok(chunk.into()))
+        self.send(chunk.into())
     }
 
-    fn send(&mut self, chunk: io::Result<Bytes>) -> Result<(), Gone> {
+    fn send(&mut self, chunk: Bytes) -> Result<(), Gone> {
         if let Some(head) = self.head.take() {
             let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-            head.send(Head::Start(Chunks(receiver))).map_err(|_| Gone)?;
+            let chunks = Chunks { receiver, is_cut: Arc::clone(&self.is_cut) };
+            head.send(Head::Start(chunks)).map_err(|_| Gone)?;
             self.chunks = Some(sender);
         }
         let chunks = self.chunks.as_ref().ok_or(Gone)?;
@@ -95,7 +114,7 @@ impl Writer {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Gone),
             Err(mpsc::error::TrySendError::Full(chunk)) => {
-                self.runtime.block_on(chunks.send_timeout(chunk, STALL_MAX)).map_err(|_| Gone)
+                self.runtime.block_on(chunks.send_timeout(chunk, self.stall_max)).map_err(|_| Gone)
             }
         }
     }
@@ -106,15 +125,22 @@ impl Writer {
         let _ = match (self.head.take(), result) {
             (Some(head), Ok(())) => head.send(Head::Whole(rest)).map_err(|_| Gone),
             (Some(head), Err(error)) => head.send(Head::Failed(error.into_response())).map_err(|_| Gone),
-            (None, Ok(())) => self.send(Ok(rest)),
-            (None, Err(_)) => self.send(Err(io::Error::other("the answer could not be completed"))),
+            (None, Ok(())) => self.send(rest).inspect_err(|Gone| self.is_cut.store(true, Ordering::Release)),
+            (None, Err(_)) => {
+                self.is_cut.store(true, Ordering::Release);
+                Ok(())
+            }
         };
     }
 }
 
 /// The chunks as a body.
 #[derive(Debug)]
-struct Chunks(mpsc::Receiver<io::Result<Bytes>>);
+struct Chunks {
+    receiver: mpsc::Receiver<Bytes>,
+    /// Set before the sender goes away behind anything but the last chunk.
+    is_cut: Arc<AtomicBool>,
+}
 
 impl HttpBody for Chunks {
     type Data = Bytes;
@@ -124,7 +150,13 @@ impl HttpBody for Chunks {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+        self.receiver.poll_recv(context).map(|chunk| match chunk {
+            Some(chunk) => Some(Ok(Frame::data(chunk))),
+            None if self.is_cut.swap(false, Ordering::Acquire) => {
+                Some(Err(io::Error::other("the answer could not be completed")))
+            }
+            None => None,
+        })
     }
 }
 
@@ -164,6 +196,19 @@ mod tests {
         let late = late.await;
         assert_eq!(late.status(), StatusCode::OK);
         assert!(read(late).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stops_reading_ends_the_work_and_its_answer_is_cut() {
+        let (sender, receiver) = oneshot::channel();
+        let stalled = respond_within(Duration::ZERO, "text/plain", move |writer| {
+            let result = write_parts(writer, usize::MAX);
+            sender.send(()).ok();
+            result
+        });
+        let stalled = stalled.await;
+        receiver.await.unwrap();
+        assert!(read(stalled).await.is_err());
     }
 
     #[tokio::test]

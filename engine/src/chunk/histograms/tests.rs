@@ -44,6 +44,13 @@ fn comes_back(samples: &Samples) -> Vec<u8> {
     for at in 0..samples.values.len() {
         assert_eq!(text(&out, at), text(samples, at), "sample {at}");
     }
+    let (third, half) = (samples.values.len() / 3, samples.values.len() / 2);
+    let mut part = Samples::default();
+    decode_column(&bytes, samples.values.len(), &(third..half), &mut part).unwrap();
+    assert_eq!(part.values.len(), half - third);
+    for at in third..half {
+        assert_eq!(text(&part, at - third), text(samples, at), "sample {at}");
+    }
     describe_column(&bytes, samples.values.len()).unwrap();
     bytes
 }

@@ -13,6 +13,10 @@ use crate::encoding::{Reader, write_zigzag};
 const LANES: usize = 4;
 /// Fewer residuals do not pay for the frequencies.
 const RESIDUALS_MIN: usize = 16;
+/// The part of the bits that has to be saved: a sixteenth.
+const SHARE: usize = 16;
+/// The same for wide residuals: a tenth.
+const WIDE_SHARE: usize = 10;
 /// Residuals of so many bits on average are wide.
 const WIDE_BITS: usize = 32;
 /// Tag and center.
@@ -21,9 +25,10 @@ const HEADER_BITS: usize = 16;
 const WORD_BITS: u32 = 57;
 
 /// The frequencies to code with, if that makes residuals smaller than `bits` by so much that the slower decoding pays: a
-/// sixteenth, or an eighth if they are wide. Those have many bins, which makes decoding slower still, and little to save.
+/// sixteenth, or a tenth if they are wide. Those have many bins, which makes decoding slower still, and little to save.
 pub(super) fn plan(bits: usize, histogram: &Histogram) -> Option<Frequencies> {
-    let share = if bits < WIDE_BITS * histogram.len() { 16 } else { 10 };
+    let is_wide = bits >= WIDE_BITS * histogram.len();
+    let share = if is_wide { WIDE_SHARE } else { SHARE };
     let limit = (bits - bits / share) as f32;
     if histogram.len() < RESIDUALS_MIN || least_bits(histogram) > limit {
         return None;

@@ -119,7 +119,7 @@ impl Request<'_> {
         let mut outcome = Ok(());
         self.windows.walk(&self.samples.timestamps, |window| {
             if outcome.is_ok() && self.kinds(window) != Kinds::Floats {
-                match native(self, window) {
+                match self.context.check().and_then(|()| native(self, window)) {
                     Ok(value) => cells[window.step] = value,
                     Err(error) => outcome = Err(error),
                 }

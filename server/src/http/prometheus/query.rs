@@ -12,7 +12,7 @@ use timberline_query::{Cancel, ErrorKind, MatrixSeries, Outcome, Query, QueryErr
 use super::params::to_ms;
 use super::points::PointWriter;
 use super::{ApiError, ErrorType, json};
-use crate::http::budget::{Budget, Exceeded, Held};
+use crate::http::budget::{Budget, Held};
 use crate::http::gate::Place;
 use crate::http::params::Params;
 use crate::http::stream::{self, Gone, Writer};
@@ -135,8 +135,8 @@ pub(super) struct Turn {
 /// What an answer holds while its client reads it.
 #[expect(dead_code, reason = "held for their drops")]
 enum Reading {
-    Memory(Held),
-    Place(Place),
+    Answer(Held, Place),
+    Query(Place),
 }
 
 impl Turn {
@@ -144,9 +144,9 @@ impl Turn {
     /// clients that read slowly would keep all others from being answered.
     fn end(self, answer_bytes: usize) -> Reading {
         let mut held = Budget::hold(&self.state.answer_budget);
-        match held.grow(answer_bytes) {
-            Ok(()) => Reading::Memory(held),
-            Err(Exceeded { .. }) => Reading::Place(self.place),
+        match (held.grow(answer_bytes), self.state.answer_gate.try_enter()) {
+            (Ok(()), Ok(place)) => Reading::Answer(held, place),
+            _ => Reading::Query(self.place),
         }
     }
 }
@@ -206,9 +206,11 @@ fn execute(turn: Turn, request: &Request, writer: &mut Writer) -> Result<(), Api
     drop(snapshot);
     state.metrics.queries.samples_read.add(outcome.stats.samples);
     let queued = turn.queued;
-    let _reading = turn.end(outcome.value.memory_bytes());
-    write_answer(writer, &outcome, request, queued)?;
-    Ok(())
+    let reading = turn.end(outcome.value.memory_bytes());
+    let written = write_answer(writer, &outcome, request, queued);
+    drop(outcome);
+    drop(reading);
+    Ok(written?)
 }
 
 fn write_answer(
