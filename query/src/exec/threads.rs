@@ -6,8 +6,6 @@
 //! 2. What is left goes to the shared threads, behind the other queries that wait for them.
 //! 3. While another query is there, a turn is over after [`TURN`]: each task stops behind its current item, and the query queues up
 //!    again. Also one that has its turn already is there: a thread of it that waits for the others may have begun a task of ours.
-//! 4. The shared threads offer their processors to whoever else wants them after each [`BREAK_AFTER`]: queries that are in step 1,
-//!    connections, writes.
 //!
 //! So a query waits for one turn of each other query, however long they are, and alone it is never interrupted. Tasks are cut by
 //! the number of items only: the answer does not depend on who else is there.
@@ -15,7 +13,6 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -27,10 +24,6 @@ use crate::error::{QueryError, Result};
 const ALONE: Duration = Duration::from_micros(500);
 /// How long a query has the shared threads while others want them.
 const TURN: Duration = Duration::from_millis(2);
-/// How long a shared thread computes before it offers its processor to others.
-const BREAK_AFTER: Duration = Duration::from_micros(200);
-/// It looks at the time behind so many items, of which most take microseconds.
-const ITEMS_BETWEEN_LOOKS: usize = 4;
 /// Fewer items than this are not worth a task of their own.
 const TASK_ITEMS_MIN: usize = 16;
 /// Tasks per thread: enough that a slow one does not make the others wait. Each has a state of its own, which may be large.
@@ -66,7 +59,7 @@ impl<F> Work<F> {
     }
 
     /// Computes items, at least one, until the turn is over.
-    fn advance<S>(&self, at: usize, task: &mut Task<S>, mut is_over: impl FnMut() -> bool)
+    fn advance<S>(&self, at: usize, task: &mut Task<S>, is_over: impl Fn() -> bool)
     where
         F: Fn(&mut S, usize) -> Result<()>,
     {
@@ -184,13 +177,7 @@ impl Threads {
                 let started = Instant::now();
                 let is_over = || self.queries.load(Relaxed) > 1 && started.elapsed() >= TURN;
                 let tasks = tasks.par_iter_mut().enumerate().with_max_len(1);
-                tasks.for_each(|(at, task)| {
-                    let mut breaks = Breaks::default();
-                    work.advance(at, task, || {
-                        breaks.take();
-                        is_over()
-                    });
-                });
+                tasks.for_each(|(at, task)| work.advance(at, task, is_over));
             });
         }
         tasks.into_iter().map(|task| task.outcome.map(|()| task.state)).collect()
@@ -201,30 +188,6 @@ impl Threads {
         self.queries.fetch_add(1, Relaxed);
         let _leave_in_the_end = Leave(&self.queries);
         self.pool.install(work);
-    }
-}
-
-/// A thread's offers of its processor. Without them a thread that wakes up on busy processors, as several do for each request,
-/// waits for the end of a time slice: some milliseconds each.
-struct Breaks {
-    last: Instant,
-    items: usize,
-}
-
-impl Default for Breaks {
-    fn default() -> Self {
-        Self { last: Instant::now(), items: 0 }
-    }
-}
-
-impl Breaks {
-    /// Behind each item.
-    fn take(&mut self) {
-        self.items += 1;
-        if self.items.is_multiple_of(ITEMS_BETWEEN_LOOKS) && self.last.elapsed() >= BREAK_AFTER {
-            thread::yield_now();
-            self.last = Instant::now();
-        }
     }
 }
 
