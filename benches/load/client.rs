@@ -1,8 +1,7 @@
 //! The least HTTP/1.1 client that can send a body and read a status, so that the generator takes few cycles.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 
 use crate::Outcome;
 
@@ -33,24 +32,20 @@ impl Connection {
         self.request("GET", path, b"")
     }
 
-    /// Waits a moment for an answer to begin.
-    pub(crate) fn has_answer(&mut self) -> std::io::Result<bool> {
-        self.stream.get_ref().set_read_timeout(Some(Duration::from_millis(20)))?;
-        match self.stream.fill_buf() {
-            Ok(bytes) => Ok(!bytes.is_empty()),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// What ends the connection from another thread.
+    pub(crate) fn hang_up(&self) -> std::io::Result<impl Fn() + use<>> {
+        let stream = self.stream.get_ref().try_clone()?;
+        // A connection that is gone already needs no end.
+        Ok(move || drop(stream.shutdown(Shutdown::Both)))
     }
 
     /// Sends a request without waiting for its answer.
     pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> std::io::Result<()> {
+        // In one piece: a server that reads the head bit by bit is woken for each.
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
         let stream = self.stream.get_mut();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        )?;
+        stream.write_all(head.as_bytes())?;
         stream.write_all(body)
     }
 

@@ -35,11 +35,12 @@ pub(crate) fn run(port: u16) -> Outcome<()> {
         idle.push(measure(port, 0, &path(at, query), query)?);
     }
     for scans in SCANS_AT_ONCE {
-        let (stop, answers) = (AtomicBool::new(false), AtomicU64::new(0));
-        let (stop, answers) = (&stop, &answers);
+        let (stop, answers) = (&AtomicBool::new(false), &AtomicU64::new(0));
+        let connections: Vec<_> = (0..scans).map(|_| Connection::open(port)).collect::<Result<_, _>>()?;
+        let hang_ups: Vec<_> = connections.iter().map(Connection::hang_up).collect::<Result<_, _>>()?;
         thread::scope(|scope| {
-            let scanners: Vec<_> =
-                (0..scans).map(|i| scope.spawn(move || scan(port, i, stop, answers))).collect();
+            let spawn = |(first, connection)| scope.spawn(move || scan(connection, first, stop, answers));
+            let scanners: Vec<_> = connections.into_iter().enumerate().map(spawn).collect();
             let measured: Outcome<()> = SHORT.iter().zip(&idle).try_for_each(|((at, query), idle)| {
                 let p99 = measure(port, scans, &path(at, query), query)?;
                 println!(
@@ -50,6 +51,7 @@ pub(crate) fn run(port: u16) -> Outcome<()> {
                 Ok(())
             });
             stop.store(true, Relaxed);
+            hang_ups.iter().for_each(|hang_up| hang_up());
             for scanner in scanners {
                 scanner.join().map_err(|_| "a scanner panicked")??;
             }
@@ -60,17 +62,14 @@ pub(crate) fn run(port: u16) -> Outcome<()> {
     SCANS.iter().try_for_each(|(at, query)| hang_up(port, &path(at, query), query))
 }
 
-/// Asks for all series again and again. What it has asked when the time is over it does not wait for.
-fn scan(port: u16, first: usize, stop: &AtomicBool, answers: &AtomicU64) -> Outcome<()> {
+/// Asks for all series again and again, until it is told to stop and the connection ends.
+fn scan(mut connection: Connection, first: usize, stop: &AtomicBool, answers: &AtomicU64) -> Outcome<()> {
     for (at, query) in SCANS.iter().cycle().skip(first) {
-        let mut connection = Connection::open(port)?;
-        connection.send("GET", &path(at, query), b"")?;
-        while !connection.has_answer()? {
-            if stop.load(Relaxed) {
-                return Ok(());
-            }
-        }
-        answers.fetch_add(1, Relaxed);
+        match connection.get(&path(at, query)) {
+            Ok(_) => answers.fetch_add(1, Relaxed),
+            Err(_) if stop.load(Relaxed) => return Ok(()),
+            Err(error) => return Err(error),
+        };
     }
     Ok(())
 }
