@@ -6,17 +6,44 @@ use crate::error::{Error, Result};
 
 /// So many series are found in less than a millisecond.
 const SERIES_BETWEEN: usize = 1024;
+/// So many values are looked at, and so many series selected, in a few tenths of a millisecond.
+const VALUES_MAX: u64 = 4096;
+const CANDIDATES_MAX: u64 = 512;
 
 /// Watches a selection: gets the number of series found so far in one head or block, or joined so far of all of them, and says whether
 /// to go on.
 #[derive(Clone, Copy, Default)]
-pub struct Watch<'a>(Option<&'a (dyn Fn(u64) -> bool + Sync)>);
+pub struct Watch<'a> {
+    goes_on: Option<&'a (dyn Fn(u64) -> bool + Sync)>,
+    is_short: bool,
+}
 
 impl<'a> Watch<'a> {
     /// Asks `goes_on`, about once a millisecond.
     #[must_use]
     pub fn new(goes_on: &'a (dyn Fn(u64) -> bool + Sync)) -> Self {
-        Self(Some(goes_on))
+        Self { goes_on: Some(goes_on), is_short: false }
+    }
+
+    /// The same for a selection that is only wanted if it is short: it breaks off where an index has more than
+    /// [`VALUES_MAX`] values to look at or [`CANDIDATES_MAX`] series that satisfy the matchers.
+    #[must_use]
+    pub fn if_short(self) -> Self {
+        Self { is_short: true, ..self }
+    }
+
+    /// To be called before an index is searched, with what gives the number of label values that have to be looked at one by one.
+    pub(crate) fn expect_values(self, values: impl FnOnce() -> u64) -> Result<()> {
+        if self.is_short {
+            self.ask(0)?;
+            return within(VALUES_MAX, values());
+        }
+        Ok(())
+    }
+
+    /// To be called with the number of series that an index has for the matchers, before they are looked at.
+    pub(crate) fn expect_series(self, candidates: u64) -> Result<()> {
+        if self.is_short { within(CANDIDATES_MAX, candidates) } else { Ok(()) }
     }
 
     /// To be called for each series: asks now and then.
@@ -25,15 +52,40 @@ impl<'a> Watch<'a> {
     }
 
     pub(crate) fn ask(self, found: usize) -> Result<()> {
-        match self.0 {
+        match self.goes_on {
             Some(goes_on) if !goes_on(found as u64) => Err(Error::BrokenOff { found: found as u64 }),
             _ => Ok(()),
         }
     }
 }
 
+fn within(max: u64, count: u64) -> Result<()> {
+    if count > max { Err(Error::BrokenOff { found: 0 }) } else { Ok(()) }
+}
+
 impl Debug for Watch<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "Watch({})", if self.0.is_some() { "asks" } else { "never asks" })
+        let asks = if self.goes_on.is_some() { "asks" } else { "never asks" };
+        write!(f, "Watch({asks}{})", if self.is_short { ", only if short" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_selection_breaks_off_before_it_gets_long() {
+        let any = Watch::default();
+        assert!(any.expect_values(|| unreachable!("nobody wants to know")).is_ok());
+        assert!(any.expect_series(u64::MAX).is_ok());
+        let short = any.if_short();
+        assert!(
+            short.expect_values(|| VALUES_MAX).is_ok() && short.expect_values(|| VALUES_MAX + 1).is_err()
+        );
+        assert!(
+            short.expect_series(CANDIDATES_MAX).is_ok() && short.expect_series(CANDIDATES_MAX + 1).is_err()
+        );
+        assert!(Watch::new(&|_| false).if_short().expect_values(|| 0).is_err());
     }
 }

@@ -42,6 +42,9 @@ pub enum QueryError {
     /// The query's deadline passed.
     #[error("query timed out in expression evaluation: past query_timeout or the timeout of the request")]
     Timeout,
+    /// A query that should only run if it is short is not. [`Executor`](crate::Executor) keeps this to itself.
+    #[error("the query is not short")]
+    NotShort,
     /// The storage engine failed to answer.
     #[error(transparent)]
     Storage(#[from] timberline_engine::Error),
@@ -74,7 +77,7 @@ impl QueryError {
             Self::Execution(_) | Self::Limit { .. } => ErrorKind::Execution,
             Self::Canceled => ErrorKind::Canceled,
             Self::Timeout => ErrorKind::Timeout,
-            Self::Storage(_) | Self::Threads(_) => ErrorKind::Internal,
+            Self::NotShort | Self::Storage(_) | Self::Threads(_) => ErrorKind::Internal,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::chunk::{Statistics, decode_column, decode_statistics, decode_timestam
 use crate::directory::{Directory, Mapped};
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
-use crate::index::{BlockMeta, ChunkRef, Index, LabelIndex, TimesEntry, matching};
+use crate::index::{BlockMeta, ChunkRef, Index, LabelIndex, TimesEntry, matching, values_to_look_at};
 use crate::labels::{Labels, Packer, WantedLabels};
 use crate::matcher::Matcher;
 use crate::samples::Samples;
@@ -244,7 +244,10 @@ impl Block {
         }
         let mut chunks = Vec::new();
         let mut looked_at = 0;
-        for id in matching(&*self.index, matchers)?.iter() {
+        watch.expect_values(|| values_to_look_at(&*self.index, matchers))?;
+        let ids = matching(&*self.index, matchers)?;
+        watch.expect_series(ids.cardinality())?;
+        for id in ids.iter() {
             chunks.clear();
             self.index.chunks(id, &mut chunks)?;
             chunks.retain(|(_, times)| times.range.overlaps(range));

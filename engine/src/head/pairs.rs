@@ -138,7 +138,7 @@ impl Pairs {
     }
 
     /// The values of a name in order of appearance, with the series that carry them.
-    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = (&str, &Postings)> {
+    pub(super) fn values(&self, name: &str) -> impl ExactSizeIterator<Item = (&str, &Postings)> {
         let pairs = self.name(name).map_or(&[][..], |name| &self.names[name as usize].pairs);
         pairs.iter().map(|id| (self.text(*id).1, self.postings(*id)))
     }

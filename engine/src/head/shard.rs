@@ -12,7 +12,7 @@ use super::pages::Pages;
 use super::pairs::{PairId, Pairs};
 use super::postings::Postings;
 use crate::error::Result;
-use crate::index::{LabelIndex, matching};
+use crate::index::{LabelIndex, matching, values_to_look_at};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
@@ -302,7 +302,11 @@ impl Shard {
         watch: Watch<'_>,
         out: &mut Vec<HeadSeries>,
     ) -> Result<()> {
-        for id in self.series_ids(matchers, range)? {
+        watch.expect_values(|| values_to_look_at(self, matchers))?;
+        let ids = self.series_ids(matchers, range)?;
+        // All that satisfy the matchers, near the range or not.
+        watch.expect_series(ids.size_hint().1.unwrap_or(usize::MAX) as u64)?;
+        for id in ids {
             let group = &self.groups[self.series[id as usize] as usize];
             let column = (id - group.first_series) as usize;
             let chunks: Vec<Arc<GroupChunk>> = group.chunks(range).cloned().collect();
@@ -387,6 +391,10 @@ impl LabelIndex for Shard {
     fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Result<Bitmap> {
         let kept = self.pairs.values(name).filter(|(value, _)| keep(value));
         Ok(Postings::union(kept.map(|(_, postings)| postings)))
+    }
+
+    fn count_values(&self, name: &str) -> u64 {
+        self.pairs.values(name).len() as u64
     }
 }
 

@@ -25,6 +25,9 @@ pub trait LabelIndex {
     /// When the index is damaged.
     fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Result<Bitmap>;
 
+    /// How many values the label has, about.
+    fn count_values(&self, name: &str) -> u64;
+
     /// The series that carry the label.
     ///
     /// # Errors
@@ -74,6 +77,16 @@ pub fn matching(index: &impl LabelIndex, matchers: &[Matcher]) -> Result<Bitmap>
         found.andnot_inplace(&excluded(index, matcher)?);
     }
     Ok(found)
+}
+
+/// How many label values [`matching`] looks at one by one.
+pub fn values_to_look_at(index: &impl LabelIndex, matchers: &[Matcher]) -> u64 {
+    let values = |matcher: &Matcher| match (matcher.op(), matcher.literals()) {
+        (MatchOp::Equal, _) if !matcher.matches_empty() => 0,
+        (MatchOp::Regex, Some(literals)) if !matcher.matches_empty() => literals.count() as u64,
+        _ => index.count_values(matcher.name()),
+    };
+    matchers.iter().map(values).sum()
 }
 
 /// The series that carry the label and satisfy the matcher.

@@ -353,6 +353,10 @@ impl LabelIndex for Index {
         self.union(found.ok().map(|at| pairs + at))
     }
 
+    fn count_values(&self, name: &str) -> u64 {
+        self.pairs_of(name).len() as u64
+    }
+
     fn with_regex(&self, name: &str, matcher: &Matcher) -> Result<Bitmap> {
         let pairs = self.pairs_of(name);
         let mut kept = Vec::new();

@@ -11,7 +11,7 @@ use super::annotations::{Annotations, position};
 use super::native;
 use super::shared::SharedRows;
 use super::tally::Tally;
-use super::threads::Threads;
+use super::threads::{Pool, Threads};
 use super::usage::Usage;
 use crate::ast::Span;
 use crate::error::{QueryError, Result};
@@ -23,6 +23,8 @@ use crate::value::QueryStats;
 pub struct Cancel {
     canceled: Arc<AtomicBool>,
     deadline: Option<Instant>,
+    /// A query that takes longer ends as well, to run again on another thread.
+    short_until: Option<Instant>,
 }
 
 impl Cancel {
@@ -40,7 +42,17 @@ impl Cancel {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Self { canceled: Arc::clone(&self.canceled), deadline }
+        Self { deadline, ..self.clone() }
+    }
+
+    /// The same handle for a query that only goes on as long as it is short.
+    pub(super) fn if_short(&self) -> Self {
+        Self { short_until: Some(Instant::now() + SHORT), ..self.clone() }
+    }
+
+    /// Whether the query only goes on as long as it is short.
+    pub(super) fn is_if_short(&self) -> bool {
+        self.short_until.is_some()
     }
 
     /// Ends the query: it fails with [`QueryError::Canceled`] as soon as it looks.
@@ -56,8 +68,13 @@ impl Cancel {
         if self.canceled.load(Relaxed) {
             return Err(QueryError::Canceled);
         }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout),
+        if self.deadline.or(self.short_until).is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        match (self.deadline, self.short_until) {
+            (Some(deadline), _) if now >= deadline => Err(QueryError::Timeout),
+            (_, Some(until)) if now >= until => Err(QueryError::NotShort),
             _ => Ok(()),
         }
     }
@@ -65,7 +82,7 @@ impl Cancel {
     /// As [`check`](Self::check), to be called for each of many series. Most take a microsecond or few, of which to look at the
     /// time each time would be a part: it is looked at behind every few.
     pub(super) fn check_series(&self, at: usize) -> Result<()> {
-        if at.is_multiple_of(SERIES_BETWEEN) {
+        if at.is_multiple_of(SERIES_BETWEEN) || self.is_if_short() {
             self.check()
         } else if self.canceled.load(Relaxed) {
             Err(QueryError::Canceled)
@@ -80,6 +97,12 @@ impl Cancel {
     }
 }
 
+/// How long a query may keep a thread that has other work, and what keeps its parts between two looks at the time short, too: the
+/// chunks that it decodes, and its cells.
+const SHORT: Duration = Duration::from_millis(1);
+const SHORT_PARTS: usize = 512;
+const SHORT_CELLS: u64 = 16 << 10;
+
 /// So many rows are grouped or joined in less than a millisecond.
 const ROWS_BETWEEN: usize = 1024;
 
@@ -89,7 +112,7 @@ const SERIES_BETWEEN: usize = 8;
 /// The shared state of one evaluation.
 pub(super) struct Context<'q> {
     pub(super) snapshot: &'q Snapshot,
-    pub(super) threads: &'q Threads,
+    pub(super) threads: Threads<'q>,
     pub(super) limits: &'q Limits,
     pub(super) lookback_ms: i64,
     /// The native histograms that cells name.
@@ -109,7 +132,7 @@ pub(super) struct Context<'q> {
 impl<'q> Context<'q> {
     pub(super) fn new(
         snapshot: &'q Snapshot,
-        threads: &'q Threads,
+        pool: &'q Pool,
         limits: &'q Limits,
         lookback_ms: i64,
         text: &'q str,
@@ -117,7 +140,7 @@ impl<'q> Context<'q> {
     ) -> Self {
         Self {
             snapshot,
-            threads,
+            threads: pool.threads(cancel.short_until),
             limits,
             lookback_ms,
             histograms: native::List::default(),
@@ -159,12 +182,18 @@ impl<'q> Context<'q> {
         let limit = self.limits.selector_series_max;
         let too_many = |got| QueryError::Limit { name: "selector_series_max", limit, got };
         let goes_on = |found| found <= limit && self.check().is_ok();
-        let series = match self.snapshot.select_watched(matchers, range, labels, Watch::new(&goes_on)) {
+        let watch = Watch::new(&goes_on);
+        let watch = if self.cancel.is_if_short() { watch.if_short() } else { watch };
+        let series = match self.snapshot.select_watched(matchers, range, labels, watch) {
             Err(timberline_engine::Error::BrokenOff { found }) => {
-                return Err(self.check().err().unwrap_or_else(|| too_many(found)));
+                self.check()?;
+                return Err(if found > limit { too_many(found) } else { QueryError::NotShort });
             }
             selected => selected?,
         };
+        if self.cancel.is_if_short() && series.iter().map(|s| s.parts().len()).sum::<usize>() > SHORT_PARTS {
+            return Err(QueryError::NotShort);
+        }
         self.snapshot.damage().for_each(|text| self.warn(text));
         if series.len() as u64 > limit {
             return Err(too_many(series.len() as u64));
@@ -187,7 +216,9 @@ impl<'q> Context<'q> {
 
     /// Counts cells before memory is taken for them.
     pub(super) fn charge_points(&self, rows: usize, steps: usize) -> Result<()> {
-        self.check_memory(self.usage.add_cells((rows as u64).saturating_mul(steps as u64)))
+        let cells = (rows as u64).saturating_mul(steps as u64);
+        self.check_short(cells)?;
+        self.check_memory(self.usage.add_cells(cells))
     }
 
     /// Counts memory that is only freed when the query ends.
@@ -197,6 +228,7 @@ impl<'q> Context<'q> {
 
     /// Counts points of the answer before it is made.
     pub(super) fn charge_result(&self, points: usize) -> Result<()> {
+        self.check_short(points as u64)?;
         let got = self.usage.add_result_points(points as u64);
         let limit = self.limits.result_points_max;
         if got > limit {
@@ -204,6 +236,10 @@ impl<'q> Context<'q> {
         }
         // Each has a time and a value, of which the value is there already.
         self.check_memory(self.usage.add_bytes((points * size_of::<i64>()) as u64))
+    }
+
+    fn check_short(&self, cells: u64) -> Result<()> {
+        if self.cancel.is_if_short() && cells > SHORT_CELLS { Err(QueryError::NotShort) } else { Ok(()) }
     }
 
     fn check_memory(&self, got: u64) -> Result<()> {
@@ -262,5 +298,10 @@ mod tests {
         let late = Cancel::new().with_timeout(Duration::ZERO).with_timeout(Duration::from_secs(3600));
         assert!(matches!(late.check(), Err(QueryError::Timeout)));
         assert!(matches!(late.check_series(0), Err(QueryError::Timeout)));
+        let short = Cancel { short_until: Some(Instant::now()), ..Cancel::new() };
+        let short = short.with_timeout(Duration::from_secs(3600));
+        assert!((0..20).all(|at| matches!(short.check_series(at), Err(QueryError::NotShort))));
+        short.cancel();
+        assert!(matches!(short.check(), Err(QueryError::Canceled)));
     }
 }

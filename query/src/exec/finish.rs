@@ -65,7 +65,7 @@ pub(super) fn merge(cancel: &Cancel, rows: Vec<Row>) -> Result<Vec<Row>> {
 }
 
 /// Removes the names of the rows whose name was dropped on the way, which only now can make series equal.
-pub(super) fn remove_names(threads: &Threads, cancel: &Cancel, mut rows: Vec<Row>) -> Result<Vec<Row>> {
+pub(super) fn remove_names(threads: Threads<'_>, cancel: &Cancel, mut rows: Vec<Row>) -> Result<Vec<Row>> {
     if !rows.iter().any(|row| row.drop_name) {
         return Ok(rows);
     }
@@ -168,6 +168,7 @@ pub(super) fn raw_matrix(context: &Context<'_>, series: Vec<(Labels, Samples)>) 
 #[cfg(test)]
 mod tests {
     use super::super::row::ABSENT;
+    use super::super::threads::Pool;
     use super::*;
 
     fn row(name: &str, drop_name: bool, values: &[f64]) -> Row {
@@ -176,7 +177,7 @@ mod tests {
     }
 
     fn removed(rows: Vec<Row>) -> Result<Vec<Row>> {
-        remove_names(&Threads::new(1).unwrap(), &Cancel::new(), rows)
+        remove_names(Pool::new(1).unwrap().threads(None), &Cancel::new(), rows)
     }
 
     #[test]

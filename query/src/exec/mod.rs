@@ -39,7 +39,7 @@ use context::Context;
 use eval::Evaluator;
 use grid::Grid;
 use tally::Tally;
-use threads::Threads;
+use threads::Pool;
 use usage::Usage;
 
 pub(crate) use annotations::go_number;
@@ -144,7 +144,7 @@ impl Query {
 #[derive(Debug)]
 pub struct Executor {
     options: ExecutorOptions,
-    threads: Threads,
+    pool: Pool,
 }
 
 impl Executor {
@@ -153,8 +153,8 @@ impl Executor {
     /// # Errors
     /// [`QueryError::Threads`] when the operating system refuses them.
     pub fn new(options: ExecutorOptions) -> Result<Self> {
-        let threads = Threads::new(options.threads)?;
-        Ok(Self { options, threads })
+        let pool = Pool::new(options.threads)?;
+        Ok(Self { options, pool })
     }
 
     /// The options it was made with.
@@ -173,6 +173,23 @@ impl Executor {
         let mut context = self.context(snapshot, query, cancel);
         context.tally = query.count_samples.then(|| Tally::new(grid.steps));
         self.run(context, grid, &plan, query, started.elapsed())
+    }
+
+    /// Evaluates `query` if that takes no longer than about a millisecond, for a thread that has other work too: to hand a short query
+    /// to another thread and back takes longer than its answer. `None` when it is not short; nothing of it was kept then.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn execute_if_short(
+        &self,
+        snapshot: &Snapshot,
+        query: &Query,
+        cancel: &Cancel,
+    ) -> Result<Option<Outcome>> {
+        match self.execute(snapshot, query, &cancel.if_short()) {
+            Err(QueryError::NotShort) => Ok(None),
+            outcome => outcome.map(Some),
+        }
     }
 
     /// Explains how `query` is evaluated over `snapshot`; with `analyze` it is evaluated, and the explanation says what that took.
@@ -206,7 +223,7 @@ impl Executor {
     fn context<'q>(&'q self, snapshot: &'q Snapshot, query: &'q Query, cancel: &Cancel) -> Context<'q> {
         let lookback_ms = query.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
         let cancel = cancel.with_timeout(self.options.timeout);
-        Context::new(snapshot, &self.threads, &self.options.limits, lookback_ms, &query.text, cancel)
+        Context::new(snapshot, &self.pool, &self.options.limits, lookback_ms, &query.text, cancel)
     }
 
     fn run(

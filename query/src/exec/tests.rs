@@ -88,6 +88,42 @@ fn a_canceled_query_stops() {
     assert_eq!(executor.execute(&snapshot, &query, &late).unwrap_err().kind(), ErrorKind::Timeout);
 }
 
+/// Whatever the machine is doing, the answer is either there or it is the same.
+#[test]
+fn a_query_that_only_runs_if_it_is_short_answers_as_ever_or_not_at_all() {
+    let (db, _directory) = database();
+    let mut appender = db.appender().unwrap();
+    for i in 0..1_100 {
+        let labels = Labels::from_pairs([("__name__", "wide"), ("i", &i.to_string())]).unwrap();
+        appender.series(&labels, [(15_000_000_000, 1.0)]).unwrap();
+    }
+    appender.commit().unwrap();
+    db.flush().unwrap();
+    let (snapshot, executor) = (db.snapshot(), executor(Limits::default(), 1));
+    let never = ["count(wide)", "c_total{i=~\"1.*\"} + on () group_left () count(wide)"];
+    for text in ["c_total{i=\"7\"}", "sum(c_total)", "sum(nothing)", "1 + 2"].iter().chain(&never) {
+        let query = range(text, 60_000, 15_000);
+        let expected = executor.execute(&snapshot, &query, &Cancel::new()).unwrap();
+        let short = executor.execute_if_short(&snapshot, &query, &Cancel::new()).unwrap();
+        assert!(short.is_none() || !never.contains(text), "{text}");
+        if let Some(short) = short {
+            assert_eq!((short.value, short.stats), (expected.value, expected.stats), "{text}");
+        }
+    }
+    // Many cells, and one series that takes long by itself.
+    for query in [
+        range("c_total", 1_500_000, 1_000),
+        range("quantile_over_time(0.5, c_total{i=\"7\"}[1500s:100ms])", 1_500_000, 1_000),
+    ] {
+        assert!(executor.execute_if_short(&snapshot, &query, &Cancel::new()).unwrap().is_none());
+    }
+    let canceled = Cancel::new();
+    canceled.cancel();
+    let error =
+        executor.execute_if_short(&snapshot, &range("c_total", 60_000, 15_000), &canceled).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Canceled);
+}
+
 #[test]
 fn the_number_of_threads_does_not_change_the_answer() {
     let (db, _directory) = database();

@@ -2,7 +2,7 @@
 //!
 //! A query runs in the thread that asks it. What is worth more threads is cut into tasks, runs of items:
 //! 1. The query's own thread begins. The work of most queries is over before [`ALONE`], so they wait for nobody but the
-//!    operating system.
+//!    operating system. A query that is only to run if it is short ends here.
 //! 2. What is left goes to the shared threads, behind the other queries that wait for them.
 //! 3. While another query is there, a turn is over after [`TURN`]: each task stops behind its current item, and the query queues up
 //!    again. Also one that has its turn already is there: a thread of it that waits for the others may have begun a task of ours.
@@ -33,10 +33,18 @@ const SORT_MIN: usize = 4096;
 
 /// The shared threads.
 #[derive(Debug)]
-pub(super) struct Threads {
-    pool: ThreadPool,
+pub(super) struct Pool {
+    threads: ThreadPool,
     /// Queries that have work for the threads, whether they wait or have their turn.
     queries: AtomicUsize,
+}
+
+/// The threads that one query has: its own, and the shared ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Threads<'q> {
+    pool: &'q Pool,
+    /// A query that only goes on as long as it is short has its own thread alone, until then.
+    short_until: Option<Instant>,
 }
 
 /// A run of items that are computed one after the other.
@@ -76,21 +84,28 @@ impl<F> Work<F> {
     }
 }
 
-impl Threads {
+impl Pool {
     /// Starts `count` threads, or one per core when it is 0.
     pub(super) fn new(count: usize) -> Result<Self> {
-        let pool = ThreadPoolBuilder::new()
+        let threads = ThreadPoolBuilder::new()
             .num_threads(count)
             .thread_name(|i| format!("query-{i}"))
             .build()
             .map_err(|error| QueryError::Threads(error.to_string()))?;
-        Ok(Self { pool, queries: AtomicUsize::new(0) })
+        Ok(Self { threads, queries: AtomicUsize::new(0) })
     }
 
+    /// The threads of one query.
+    pub(super) fn threads(&self, short_until: Option<Instant>) -> Threads<'_> {
+        Threads { pool: self, short_until }
+    }
+}
+
+impl Threads<'_> {
     /// The results of `item` for each number below `count`, in order; `init` makes what a task reuses from item to item. Of several
     /// errors it is the first.
     pub(super) fn map<S: Send, T: Send>(
-        &self,
+        self,
         count: usize,
         init: impl Fn() -> S,
         item: impl Fn(&mut S, usize) -> Result<T> + Sync,
@@ -108,7 +123,7 @@ impl Threads {
 
     /// The same with the items of a slice, which may be changed.
     pub(super) fn map_mut<I: Send, T: Send>(
-        &self,
+        self,
         items: &mut [I],
         item: impl Fn(&mut I) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
@@ -129,7 +144,7 @@ impl Threads {
 
     /// What becomes of each task's state, in the order of the items. `init` gets the number of items.
     pub(super) fn fold<S: Send>(
-        &self,
+        self,
         count: usize,
         init: impl Fn(usize) -> S,
         item: impl Fn(&mut S, usize) -> Result<()> + Sync,
@@ -144,38 +159,41 @@ impl Threads {
 
     /// Sorts; equal items come in any order.
     pub(super) fn sort_by<T: Send>(
-        &self,
+        self,
         items: &mut [T],
         compare: impl Fn(&T, &T) -> Ordering + Send + Sync,
     ) {
-        if items.len() < SORT_MIN {
+        if items.len() < SORT_MIN || self.short_until.is_some() {
             items.sort_unstable_by(compare);
         } else {
             self.in_turn(|| items.par_sort_unstable_by(compare));
         }
     }
 
-    fn task_items(&self, count: usize) -> usize {
-        count.div_ceil(self.pool.current_num_threads() * TASKS_PER_THREAD).max(TASK_ITEMS_MIN)
+    fn task_items(self, count: usize) -> usize {
+        count.div_ceil(self.pool.threads.current_num_threads() * TASKS_PER_THREAD).max(TASK_ITEMS_MIN)
     }
 
     fn run<S: Send>(
-        &self,
+        self,
         mut tasks: Vec<Task<S>>,
         item: impl Fn(&mut S, usize) -> Result<()> + Sync,
     ) -> Result<Vec<S>> {
         let work = Work { item, failed: AtomicUsize::new(usize::MAX) };
-        let started = Instant::now();
+        let until = self.short_until.unwrap_or_else(|| Instant::now() + ALONE);
         for (at, task) in tasks.iter_mut().enumerate() {
-            work.advance(at, task, || started.elapsed() >= ALONE);
-            if started.elapsed() >= ALONE {
+            work.advance(at, task, || Instant::now() >= until);
+            if Instant::now() >= until {
                 break;
             }
         }
         while tasks.iter().enumerate().any(|(at, task)| work.goes_on(at, task)) {
+            if self.short_until.is_some() {
+                return Err(QueryError::NotShort);
+            }
             self.in_turn(|| {
                 let started = Instant::now();
-                let is_over = || self.queries.load(Relaxed) > 1 && started.elapsed() >= TURN;
+                let is_over = || self.pool.queries.load(Relaxed) > 1 && started.elapsed() >= TURN;
                 let tasks = tasks.par_iter_mut().enumerate().with_max_len(1);
                 tasks.for_each(|(at, task)| work.advance(at, task, is_over));
             });
@@ -184,10 +202,11 @@ impl Threads {
     }
 
     /// Runs `work` on the shared threads, behind those who wait for them already.
-    fn in_turn(&self, work: impl FnOnce() + Send) {
-        self.queries.fetch_add(1, Relaxed);
-        let _leave_in_the_end = Leave(&self.queries);
-        self.pool.install(work);
+    fn in_turn(self, work: impl FnOnce() + Send) {
+        let Pool { threads, queries } = self.pool;
+        queries.fetch_add(1, Relaxed);
+        let _leave_in_the_end = Leave(queries);
+        threads.install(work);
     }
 }
 
@@ -217,7 +236,8 @@ mod tests {
     #[test]
     fn results_come_in_the_order_of_the_items() {
         for count in [0, 1, 15, 16, 17, 100, 1000] {
-            let threads = Threads::new(3).unwrap();
+            let pool = Pool::new(3).unwrap();
+            let threads = pool.threads(None);
             let item = |seen: &mut usize, at: usize| {
                 *seen += 1;
                 if at == 7 {
@@ -235,7 +255,8 @@ mod tests {
 
     #[test]
     fn the_error_is_that_of_the_first_item_that_fails() {
-        let threads = Threads::new(4).unwrap();
+        let pool = Pool::new(4).unwrap();
+        let threads = pool.threads(None);
         let item = |(): &mut (), at: usize| {
             if at == 0 {
                 outlast();
@@ -249,8 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_only_to_be_short_ends_when_its_own_thread_is_not_enough() {
+        let pool = Pool::new(1).unwrap();
+        let item = |(): &mut (), at: usize| Ok(at);
+        let late = pool.threads(Some(Instant::now()));
+        assert!(matches!(late.map(2, || (), item), Err(QueryError::NotShort)));
+        let in_time = pool.threads(Some(Instant::now() + Duration::from_secs(3600)));
+        assert_eq!(in_time.map(100, || (), item).unwrap().len(), 100);
+    }
+
+    #[test]
     fn a_query_gets_its_turn_while_another_has_no_end() {
-        let threads = Threads::new(2).unwrap();
+        let pool = Pool::new(2).unwrap();
+        let threads = pool.threads(None);
         let (stop, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             // Each item takes a little, and there are more than anybody can wait for.

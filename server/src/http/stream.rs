@@ -1,4 +1,4 @@
-//! Answers that a blocking thread writes while the client already reads.
+//! Answers that a blocking thread writes while the client already reads; and those that are so short that no other thread is asked.
 //!
 //! A short answer goes out whole, with its length. A long one goes out in chunks, at most [`CHUNKS_AHEAD`] of them ahead
 //! of the client, so its memory is bounded.
@@ -29,11 +29,18 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Gone;
 
-/// Where the blocking thread writes the body.
-#[derive(Debug)]
+/// Where the body is written.
+#[derive(Debug, Default)]
 pub(super) struct Writer {
     /// What was written and not sent yet; append to it.
     pub(super) buffer: Vec<u8>,
+    /// Without one, everything stays in the buffer.
+    client: Option<Client>,
+}
+
+/// Who reads what a blocking thread writes.
+#[derive(Debug)]
+struct Client {
     head: Option<oneshot::Sender<Head>>,
     chunks: Option<mpsc::Sender<Bytes>>,
     is_cut: Arc<AtomicBool>,
@@ -63,14 +70,14 @@ async fn respond_within<E: IntoResponse>(
     work: impl FnOnce(&mut Writer) -> Result<(), E> + Send + 'static,
 ) -> Response {
     let (sender, head) = oneshot::channel();
-    let mut writer = Writer {
-        buffer: Vec::new(),
+    let client = Client {
         head: Some(sender),
         chunks: None,
         is_cut: Arc::default(),
         stall_max,
         runtime: Handle::current(),
     };
+    let mut writer = Writer { buffer: Vec::new(), client: Some(client) };
     tokio::task::spawn_blocking(move || {
         let result = work(&mut writer);
         writer.finish(result);
@@ -85,23 +92,53 @@ async fn respond_within<E: IntoResponse>(
     }
 }
 
+/// Answers with what `work` writes, all of it at once.
+///
+/// # Errors
+/// That of `work`.
+pub(super) fn respond_at_once<E>(
+    content_type: &'static str,
+    work: impl FnOnce(&mut Writer) -> Result<(), E>,
+) -> Result<Response, E> {
+    let mut writer = Writer::default();
+    work(&mut writer)?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static(content_type))], writer.buffer).into_response())
+}
+
 impl Writer {
     /// Sends what was written if that is enough for a chunk; call it often.
     ///
     /// # Errors
     /// [`Gone`] when nobody reads any more.
     pub(super) fn checkpoint(&mut self) -> Result<(), Gone> {
+        let Some(client) = &mut self.client else { return Ok(()) };
         if self.buffer.len() < CHUNK_BYTES {
-            return if self.head.as_ref().is_some_and(oneshot::Sender::is_closed) {
-                Err(Gone)
-            } else {
-                Ok(())
-            };
+            let is_gone = client.head.as_ref().is_some_and(oneshot::Sender::is_closed);
+            return if is_gone { Err(Gone) } else { Ok(()) };
         }
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4));
-        self.send(chunk.into())
+        client.send(chunk.into())
     }
 
+    fn finish<E: IntoResponse>(self, result: Result<(), E>) {
+        let Some(mut client) = self.client else { return };
+        let rest = Bytes::from(self.buffer);
+        // When a send fails, the client is gone and nobody is left to tell.
+        let _ = match (client.head.take(), result) {
+            (Some(head), Ok(())) => head.send(Head::Whole(rest)).map_err(|_| Gone),
+            (Some(head), Err(error)) => head.send(Head::Failed(error.into_response())).map_err(|_| Gone),
+            (None, Ok(())) => {
+                client.send(rest).inspect_err(|Gone| client.is_cut.store(true, Ordering::Release))
+            }
+            (None, Err(_)) => {
+                client.is_cut.store(true, Ordering::Release);
+                Ok(())
+            }
+        };
+    }
+}
+
+impl Client {
     fn send(&mut self, chunk: Bytes) -> Result<(), Gone> {
         if let Some(head) = self.head.take() {
             let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
@@ -117,20 +154,6 @@ impl Writer {
                 self.runtime.block_on(chunks.send_timeout(chunk, self.stall_max)).map_err(|_| Gone)
             }
         }
-    }
-
-    fn finish<E: IntoResponse>(mut self, result: Result<(), E>) {
-        let rest = Bytes::from(std::mem::take(&mut self.buffer));
-        // When a send fails, the client is gone and nobody is left to tell.
-        let _ = match (self.head.take(), result) {
-            (Some(head), Ok(())) => head.send(Head::Whole(rest)).map_err(|_| Gone),
-            (Some(head), Err(error)) => head.send(Head::Failed(error.into_response())).map_err(|_| Gone),
-            (None, Ok(())) => self.send(rest).inspect_err(|Gone| self.is_cut.store(true, Ordering::Release)),
-            (None, Err(_)) => {
-                self.is_cut.store(true, Ordering::Release);
-                Ok(())
-            }
-        };
     }
 }
 
@@ -183,6 +206,13 @@ mod tests {
         let long = respond("text/plain", |writer| write_parts(writer, 1_000)).await;
         assert_eq!(long.body().size_hint().exact(), None);
         assert_eq!(read(long).await.unwrap().len(), 10_000_000);
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_at_once_has_a_length() {
+        let response = respond_at_once("text/plain", |writer| write_parts(writer, 10)).unwrap();
+        assert_eq!(response.body().size_hint().exact(), Some(100_000));
+        assert!(respond_at_once("text/plain", |_| Err(StatusCode::NOT_FOUND)).is_err());
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ pub(super) fn evaluate(
     bottom: bool,
     counts: &[usize],
     grouping: &Grouping,
-    threads: &Threads,
+    threads: Threads<'_>,
     cancel: &Cancel,
 ) -> Result<Vec<Row>> {
     let members = Groups::of(cancel, rows.len(), |at| &rows[at].labels, grouping)?.members();
@@ -106,6 +106,7 @@ mod tests {
     use timberline_engine::Labels;
 
     use super::*;
+    use crate::exec::threads::Pool;
 
     #[test]
     fn nan_ranks_last_in_both_directions() {
@@ -121,7 +122,7 @@ mod tests {
                 bottom,
                 &[k],
                 &Grouping::default(),
-                &Threads::new(1).unwrap(),
+                Pool::new(1).unwrap().threads(None),
                 &Cancel::new(),
             )
             .unwrap();

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::http::body::BodyError;
 use crate::http::stream::Gone;
+use crate::state::AppState;
 
 /// The types of error that clients tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,11 @@ impl ApiError {
     /// The same error, for the limit of that configuration name.
     pub(in crate::http) fn for_limit(self, limit: &'static str) -> Self {
         Self { limit: Some(limit), ..self }
+    }
+
+    /// Counts it among the queries that failed.
+    pub(super) fn count(&self, state: &AppState) {
+        state.metrics.queries.fail(self.kind.as_str(), self.limit);
     }
 
     /// 400 for a parameter, in Prometheus's words.

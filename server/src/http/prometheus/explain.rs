@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use timberline_query::explain::{Analysis, Explanation, Node, Selection, Steps};
 
 use super::ApiError;
-use super::query::{Request, Turn, in_turn, instant_request, range_request};
+use super::query::{Request, instant_request, range_request};
+use super::turn::Turn;
 use crate::http::params::Params;
 use crate::http::stream::Writer;
 use crate::http::{JSON, open_db};
@@ -37,13 +38,12 @@ pub(in crate::http) async fn explain(
         };
         Ok((request, as_text, analyze))
     });
-    let count = |error: &ApiError| state.metrics.queries.fail(error.kind.as_str(), error.limit);
+    let count = |error: &ApiError| error.count(&state);
     let (request, as_text, analyze) = request.inspect_err(count)?;
-    let (timeout, content_type) = (request.timeout, if as_text { TEXT } else { JSON });
-    in_turn(state, timeout, content_type, move |turn, writer| {
-        answer(&turn, &request, analyze, as_text, writer)
-    })
-    .await
+    let turn = Turn::begin(SharedState::clone(&state), request.timeout).await.inspect_err(count)?;
+    let content_type = if as_text { TEXT } else { JSON };
+    let answer = move |turn, writer: &mut Writer| answer(&turn, &request, analyze, as_text, writer);
+    Ok(turn.answer(content_type, answer).await)
 }
 
 fn answer(

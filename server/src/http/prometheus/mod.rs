@@ -10,5 +10,6 @@ pub mod points;
 pub(super) mod query;
 pub(super) mod status;
 pub(super) mod syntax;
+mod turn;
 
 pub(super) use answer::{ApiError, ErrorType};

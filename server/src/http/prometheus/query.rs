@@ -1,19 +1,19 @@
 //! `query` and `query_range`: PromQL evaluated, and its value as Prometheus writes it.
 
-use std::time::{Duration, Instant};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
 use timberline_engine::histogram::cell;
 use timberline_engine::{Histogram, Labels};
 use timberline_query::ast::Expr;
-use timberline_query::{Cancel, ErrorKind, MatrixSeries, Outcome, Query, QueryError, Value};
+use timberline_query::{ErrorKind, MatrixSeries, Outcome, Query, QueryError, Value};
 
 use super::params::to_ms;
 use super::points::PointWriter;
+use super::turn::{Reading, Turn};
 use super::{ApiError, ErrorType, json};
-use crate::http::budget::{Budget, Held};
-use crate::http::gate::Place;
 use crate::http::params::Params;
 use crate::http::stream::{self, Gone, Writer};
 use crate::http::{JSON, open_db};
@@ -117,96 +117,39 @@ pub(super) fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
 }
 
 async fn evaluate(state: SharedState, request: Result<Request, ApiError>) -> Result<Response, ApiError> {
-    let request =
-        request.inspect_err(|error| state.metrics.queries.fail(error.kind.as_str(), error.limit))?;
-    let timeout = request.timeout;
-    in_turn(state, timeout, JSON, move |turn, writer| execute(turn, &request, writer)).await
-}
-
-/// A query's turn to be evaluated.
-pub(super) struct Turn {
-    pub(super) state: SharedState,
-    /// Ends the evaluation when the client hangs up or the time is over.
-    pub(super) cancel: Cancel,
-    queued: Duration,
-    place: Place,
-}
-
-/// What an answer holds while its client reads it.
-#[expect(dead_code, reason = "held for their drops")]
-enum Reading {
-    Answer(Held, Place),
-    Query(Place),
-}
-
-impl Turn {
-    /// Gives the place to the next query if there is memory to keep this one's answer until its client has read it: else a few
-    /// clients that read slowly would keep all others from being answered.
-    fn end(self, answer_bytes: usize) -> Reading {
-        let mut held = Budget::hold(&self.state.answer_budget);
-        match (held.grow(answer_bytes), self.state.answer_gate.try_enter()) {
-            (Ok(()), Ok(place)) => Reading::Answer(held, place),
-            _ => Reading::Query(self.place),
-        }
+    let count = |error: &ApiError| error.count(&state);
+    let request = request.inspect_err(count)?;
+    let turn = Turn::begin(SharedState::clone(&state), request.timeout).await.inspect_err(count)?;
+    match answer_if_short(&turn, &request).inspect_err(count)? {
+        Some(response) => Ok(response),
+        None => Ok(turn.answer(JSON, move |turn, writer| execute(turn, &request, writer)).await),
     }
 }
 
-/// Waits for a place among the running queries and answers with what `work` writes, within `timeout` altogether. A client that
-/// hangs up leaves the queue, or ends the work.
-pub(super) async fn in_turn(
-    state: SharedState,
-    timeout: Duration,
-    content_type: &'static str,
-    work: impl FnOnce(Turn, &mut Writer) -> Result<(), ApiError> + Send + 'static,
-) -> Result<Response, ApiError> {
-    let arrived = Instant::now();
-    let place = enter(&state, timeout).await;
-    let place = place.inspect_err(|error| state.metrics.queries.fail(error.kind.as_str(), error.limit))?;
-    let queued = arrived.elapsed();
-    let cancel = Cancel::new();
-    let _cancel_when_client_leaves = CancelOnDrop(cancel.clone());
-    let cancel = cancel.with_timeout(timeout.saturating_sub(queued));
-    let turn = Turn { state: SharedState::clone(&state), cancel, queued, place };
-    Ok(stream::respond(content_type, move |writer| {
-        let answered = work(turn, writer);
-        answered.inspect_err(|error| state.metrics.queries.fail(error.kind.as_str(), error.limit))
-    })
-    .await)
-}
-
-async fn enter(state: &SharedState, timeout: Duration) -> Result<Place, ApiError> {
-    match tokio::time::timeout(timeout, state.query_gate.enter()).await {
-        Ok(Ok(place)) => Ok(place),
-        Ok(Err(_)) => {
-            let limit = state.config.query_queue_max;
-            let message =
-                format!("limit query_queue_max reached: {limit} queries are waiting already, try again");
-            Err(ApiError::new(ErrorType::Unavailable, message).for_limit("query_queue_max"))
-        }
-        Err(_) => {
-            let message = "query timed out in query queue: past query_timeout or the timeout of the request";
-            Err(ApiError::new(ErrorType::Timeout, message).for_limit("query_timeout"))
-        }
+/// Evaluates the query in this thread, which reads requests, unless that takes long.
+fn answer_if_short(turn: &Turn, request: &Request) -> Result<Option<Response>, ApiError> {
+    let Turn { state, cancel, queued, .. } = turn;
+    if request.stats != Stats::None {
+        return Ok(None);
     }
-}
-
-/// Ends the evaluation when the future that awaits it is dropped, as it is when the client hangs up.
-struct CancelOnDrop(Cancel);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
+    let snapshot = open_db(state)?.snapshot();
+    let execute = || state.executor.execute_if_short(&snapshot, &request.query, cancel);
+    // A panic would take the connection with it. It comes again on the other thread, and is answered there.
+    let Ok(outcome) = std::panic::catch_unwind(AssertUnwindSafe(execute)) else { return Ok(None) };
+    let Some(outcome) = outcome? else { return Ok(None) };
+    state.metrics.queries.samples_read.add(outcome.stats.samples);
+    let respond = stream::respond_at_once(JSON, |writer| write_answer(writer, &outcome, request, *queued));
+    // Nobody can be gone yet.
+    Ok(respond.ok())
 }
 
 fn execute(turn: Turn, request: &Request, writer: &mut Writer) -> Result<(), ApiError> {
-    let state = &turn.state;
-    let snapshot = open_db(state)?.snapshot();
-    let outcome = state.executor.execute(&snapshot, &request.query, &turn.cancel)?;
+    let Turn { state, cancel, queued, place } = turn;
+    let snapshot = open_db(&state)?.snapshot();
+    let outcome = state.executor.execute(&snapshot, &request.query, &cancel)?;
     drop(snapshot);
     state.metrics.queries.samples_read.add(outcome.stats.samples);
-    let queued = turn.queued;
-    let reading = turn.end(outcome.value.memory_bytes());
+    let reading = Reading::begin(&state, place, outcome.value.memory_bytes());
     let written = write_answer(writer, &outcome, request, queued);
     drop(outcome);
     drop(reading);
