@@ -4,11 +4,15 @@
 //! 1. The query's own thread begins. The work of most queries is over before [`ALONE`], so they wait for nobody but the
 //!    operating system. A query that is only to run if it is short ends here.
 //! 2. What is left goes to the shared threads, behind the other queries that wait for them.
-//! 3. While another query is there, a turn is over after [`TURN`]: each task stops behind its current item, and the query queues up
+//! 3. One that runs for longer than [`PATIENT`] asks for long time slices, so that threads that wake up meanwhile, which are mostly about
+//!    something shorter, need not wait for the end of its slice (see [`slice`]).
+//! 4. While another query is there, a turn is over after [`TURN`]: each task stops behind its current item, and the query queues up
 //!    again. Also one that has its turn already is there: a thread of it that waits for the others may have begun a task of ours.
 //!
 //! So a query waits for one turn of each other query, however long they are, and alone it is never interrupted. Tasks are cut by
 //! the number of items only: the answer does not depend on who else is there.
+
+mod slice;
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -18,12 +22,17 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use self::slice::LongSlices;
 use crate::error::{QueryError, Result};
 
 /// How long a query's own thread computes before it asks for the shared ones.
 const ALONE: Duration = Duration::from_micros(500);
 /// How long a query has the shared threads while others want them.
 const TURN: Duration = Duration::from_millis(2);
+/// A query that has been running for so long gets long time slices.
+const PATIENT: Duration = Duration::from_millis(50);
+/// So many items are computed between two looks at the time that only decide on the time slices.
+const ITEMS_BETWEEN: usize = 16;
 /// Fewer items than this are not worth a task of their own.
 const TASK_ITEMS_MIN: usize = 16;
 /// Tasks per thread: enough that a slow one does not make the others wait. Each has a state of its own, which may be large.
@@ -45,6 +54,7 @@ pub(super) struct Threads<'q> {
     pool: &'q Pool,
     /// A query that only goes on as long as it is short has its own thread alone, until then.
     short_until: Option<Instant>,
+    started: Instant,
 }
 
 /// A run of items that are computed one after the other.
@@ -67,7 +77,7 @@ impl<F> Work<F> {
     }
 
     /// Computes items, at least one, until the turn is over.
-    fn advance<S>(&self, at: usize, task: &mut Task<S>, is_over: impl Fn() -> bool)
+    fn advance<S>(&self, at: usize, task: &mut Task<S>, mut is_over: impl FnMut() -> bool)
     where
         F: Fn(&mut S, usize) -> Result<()>,
     {
@@ -97,7 +107,7 @@ impl Pool {
 
     /// The threads of one query.
     pub(super) fn threads(&self, short_until: Option<Instant>) -> Threads<'_> {
-        Threads { pool: self, short_until }
+        Threads { pool: self, short_until, started: Instant::now() }
     }
 }
 
@@ -192,10 +202,20 @@ impl Threads<'_> {
                 return Err(QueryError::NotShort);
             }
             self.in_turn(|| {
-                let started = Instant::now();
-                let is_over = || self.pool.queries.load(Relaxed) > 1 && started.elapsed() >= TURN;
+                let turn = Instant::now();
+                let others_wait = || self.pool.queries.load(Relaxed) > 1 && turn.elapsed() >= TURN;
+                let is_patient = || self.started.elapsed() >= PATIENT;
+                let was_patient = is_patient();
                 let tasks = tasks.par_iter_mut().enumerate().with_max_len(1);
-                tasks.for_each(|(at, task)| work.advance(at, task, is_over));
+                tasks.for_each(|(at, task)| {
+                    let _long_slices = was_patient.then(LongSlices::ask);
+                    let mut items = 0_usize;
+                    work.advance(at, task, || {
+                        items += 1;
+                        let looks = !was_patient && items.is_multiple_of(ITEMS_BETWEEN);
+                        others_wait() || looks && is_patient()
+                    });
+                });
             });
         }
         tasks.into_iter().map(|task| task.outcome.map(|()| task.state)).collect()
