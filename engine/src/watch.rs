@@ -46,9 +46,9 @@ impl<'a> Watch<'a> {
         if self.is_short { within(CANDIDATES_MAX, candidates) } else { Ok(()) }
     }
 
-    /// To be called for each series: asks now and then.
+    /// To be called for each series: asks now and then, or each time if the selection is to be short.
     pub(crate) fn look(self, found: usize) -> Result<()> {
-        if found.is_multiple_of(SERIES_BETWEEN) { self.ask(found) } else { Ok(()) }
+        if found.is_multiple_of(SERIES_BETWEEN) || self.is_short { self.ask(found) } else { Ok(()) }
     }
 
     pub(crate) fn ask(self, found: usize) -> Result<()> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use timberline_engine::{Matcher, Series, Snapshot, TimeRange, WantedLabels, Watch};
+use timberline_engine::{Matcher, Part, Series, Snapshot, TimeRange, WantedLabels, Watch};
 
 use super::Limits;
 use super::annotations::{Annotations, position};
@@ -93,15 +93,17 @@ impl Cancel {
 
     /// As [`check`](Self::check), to be called for each of many rows: looks now and then.
     pub(super) fn look(&self, row: usize) -> Result<()> {
-        if row.is_multiple_of(ROWS_BETWEEN) { self.check() } else { Ok(()) }
+        if row.is_multiple_of(ROWS_BETWEEN) || self.is_if_short() { self.check() } else { Ok(()) }
     }
 }
 
-/// How long a query may keep a thread that has other work, and what keeps its parts between two looks at the time short, too: the
-/// chunks that it decodes, and its cells.
+/// How long a query may keep a thread that has other work, and what keeps its parts between two looks at the time short, too: steps,
+/// chunks of a series (which may have to come from a disk), samples of all series, and memory. Native histograms are never short.
 const SHORT: Duration = Duration::from_millis(1);
-const SHORT_PARTS: usize = 512;
-const SHORT_CELLS: u64 = 16 << 10;
+pub(super) const SHORT_STEPS: usize = 2_000;
+const SHORT_PARTS: usize = 32;
+const SHORT_SAMPLES: usize = 128 << 10;
+const SHORT_BYTES: u64 = 512 << 10;
 
 /// So many rows are grouped or joined in less than a millisecond.
 const ROWS_BETWEEN: usize = 1024;
@@ -191,8 +193,11 @@ impl<'q> Context<'q> {
             }
             selected => selected?,
         };
-        if self.cancel.is_if_short() && series.iter().map(|s| s.parts().len()).sum::<usize>() > SHORT_PARTS {
-            return Err(QueryError::NotShort);
+        if self.cancel.is_if_short() {
+            let samples: usize = series.iter().flat_map(Series::parts).map(Part::samples).sum();
+            if samples > SHORT_SAMPLES || series.iter().any(|series| series.parts().len() > SHORT_PARTS) {
+                return Err(QueryError::NotShort);
+            }
         }
         self.snapshot.damage().for_each(|text| self.warn(text));
         if series.len() as u64 > limit {
@@ -216,9 +221,7 @@ impl<'q> Context<'q> {
 
     /// Counts cells before memory is taken for them.
     pub(super) fn charge_points(&self, rows: usize, steps: usize) -> Result<()> {
-        let cells = (rows as u64).saturating_mul(steps as u64);
-        self.check_short(cells)?;
-        self.check_memory(self.usage.add_cells(cells))
+        self.check_memory(self.usage.add_cells((rows as u64).saturating_mul(steps as u64)))
     }
 
     /// Counts memory that is only freed when the query ends.
@@ -228,7 +231,6 @@ impl<'q> Context<'q> {
 
     /// Counts points of the answer before it is made.
     pub(super) fn charge_result(&self, points: usize) -> Result<()> {
-        self.check_short(points as u64)?;
         let got = self.usage.add_result_points(points as u64);
         let limit = self.limits.result_points_max;
         if got > limit {
@@ -238,11 +240,15 @@ impl<'q> Context<'q> {
         self.check_memory(self.usage.add_bytes((points * size_of::<i64>()) as u64))
     }
 
-    fn check_short(&self, cells: u64) -> Result<()> {
-        if self.cancel.is_if_short() && cells > SHORT_CELLS { Err(QueryError::NotShort) } else { Ok(()) }
+    /// Ends a query that only goes on as long as it is short.
+    pub(super) fn refuse_if_short(&self) -> Result<()> {
+        if self.cancel.is_if_short() { Err(QueryError::NotShort) } else { Ok(()) }
     }
 
     fn check_memory(&self, got: u64) -> Result<()> {
+        if got > SHORT_BYTES {
+            self.refuse_if_short()?;
+        }
         let limit = self.limits.query_memory_bytes_max;
         if got > limit {
             return Err(QueryError::Limit { name: "query_memory_bytes_max", limit, got });

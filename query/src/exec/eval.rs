@@ -122,6 +122,7 @@ impl<'q> Evaluator<'q> {
 
     /// The numbers of a scalar expression.
     pub(super) fn scalar(&self, plan: &'q ScalarPlan) -> Result<Column> {
+        self.context.check()?;
         let steps = self.grid.steps;
         Ok(match plan {
             ScalarPlan::Constant(value) => vec![*value; steps],
@@ -179,7 +180,7 @@ impl<'q> Evaluator<'q> {
             }
             _ => Source::Rows(self.rows(plan)?),
         };
-        Ok(Pipeline::new(self.context, self.grid, source))
+        Pipeline::new(self.context, self.grid, source)
     }
 
     pub(super) fn windows(&self, range_ms: i64, shift: Shift) -> Windows {

@@ -63,7 +63,7 @@ pub(super) fn quantile(
     input_span: Span,
 ) -> Result<Vec<Row>> {
     let context = evaluator.context;
-    annotate_invalid_quantiles(context, quantiles, quantile_span);
+    annotate_invalid_quantiles(context, quantiles, quantile_span)?;
     let native = |step: usize, histogram: &native::Histogram, labels: &Labels| {
         let (value, nan) = quantile_of_native(quantiles[step], histogram);
         match nan {

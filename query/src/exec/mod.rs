@@ -186,6 +186,11 @@ impl Executor {
         query: &Query,
         cancel: &Cancel,
     ) -> Result<Option<Outcome>> {
+        /// Longer texts may say much to do, and are not asked often.
+        const TEXT_BYTES_MAX: usize = 2048;
+        if query.text.len() > TEXT_BYTES_MAX || self.grid(query)?.steps > context::SHORT_STEPS {
+            return Ok(None);
+        }
         match self.execute(snapshot, query, &cancel.if_short()) {
             Err(QueryError::NotShort) => Ok(None),
             outcome => outcome.map(Some),

@@ -154,10 +154,10 @@ pub(super) struct Pipeline<'q> {
 }
 
 impl<'q> Pipeline<'q> {
-    pub(super) fn new(context: &'q Context<'q>, grid: Grid, source: Source<'q>) -> Self {
+    pub(super) fn new(context: &'q Context<'q>, grid: Grid, source: Source<'q>) -> Result<Self> {
         let pipeline = Self { context, grid, source, stages: Vec::new() };
-        pipeline.annotate_quantiles();
-        pipeline
+        pipeline.annotate_quantiles()?;
+        Ok(pipeline)
     }
 
     pub(super) fn push(&mut self, stage: Stage) {
@@ -329,27 +329,27 @@ impl<'q> Pipeline<'q> {
         scratch.annotated = Some(name.to_owned());
     }
 
-    fn annotate_quantiles(&self) {
+    fn annotate_quantiles(&self) -> Result<()> {
         let (Source::Rollup { plan, param: Some(quantiles), .. }
         | Source::SubqueryRollup { plan, param: Some(quantiles), .. }) = &self.source
         else {
-            return;
+            return Ok(());
         };
         if plan.function == Rollup::Quantile && self.len() > 0 {
-            annotate_invalid_quantiles(self.context, quantiles, plan.param_span);
+            annotate_invalid_quantiles(self.context, quantiles, plan.param_span)?;
         }
+        Ok(())
     }
 }
 
-/// Warns of each quantile that is not one, until the query is canceled: who evaluates it sees that next.
-pub(super) fn annotate_invalid_quantiles(context: &Context<'_>, quantiles: &[f64], span: Span) {
+/// Warns of each quantile that is not one.
+pub(super) fn annotate_invalid_quantiles(context: &Context<'_>, quantiles: &[f64], span: Span) -> Result<()> {
     let mut warned: Option<u64> = None;
     for &quantile in quantiles.iter().filter(|quantile| !(0.0..=1.0).contains(*quantile)) {
         if warned.replace(quantile.to_bits()) != Some(quantile.to_bits()) {
-            if context.check().is_err() {
-                return;
-            }
+            context.check()?;
             context.annotate(span, |annotations, position| annotations.invalid_quantile(quantile, position));
         }
     }
+    Ok(())
 }

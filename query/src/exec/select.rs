@@ -20,6 +20,7 @@ pub(super) fn read(
     let outcome = series.read_after(known, samples);
     leave_out_if_damaged(context, series, outcome, samples)?;
     if !samples.histograms.is_empty() {
+        context.refuse_if_short()?;
         native::forget_hints(samples);
     }
     if context.usage.has_profile() {

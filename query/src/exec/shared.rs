@@ -46,7 +46,7 @@ pub(super) fn pipeline<'q>(evaluator: &Evaluator<'q>, shared: &'q SharedPlan) ->
         return evaluator.pipeline(&shared.plan);
     }
     if let Some(rows) = context.shared.get(shared.number, grid) {
-        return Ok(Pipeline::new(context, grid, Source::Shared(rows)));
+        return Pipeline::new(context, grid, Source::Shared(rows));
     }
     let annotations = context.annotations_made();
     let mark = context.usage.begin();
@@ -62,5 +62,5 @@ pub(super) fn pipeline<'q>(evaluator: &Evaluator<'q>, shared: &'q SharedPlan) ->
         context.charge_kept_bytes(rows.len() * grid.steps * size_of::<f64>())?;
         context.shared.kept().insert(shared.number, Kept { grid, rows: Arc::clone(&rows) });
     }
-    Ok(Pipeline::new(context, grid, Source::Shared(rows)))
+    Pipeline::new(context, grid, Source::Shared(rows))
 }

@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 /// A chunk goes out when it has this many bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 const CHUNKS_AHEAD: usize = 4;
+/// An answer with more than this is not given at once.
+const AT_ONCE_BYTES_MAX: usize = 512 << 10;
 /// A client that takes no chunk for so long has lost interest.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
@@ -34,7 +36,7 @@ pub(super) struct Gone;
 pub(super) struct Writer {
     /// What was written and not sent yet; append to it.
     pub(super) buffer: Vec<u8>,
-    /// Without one, everything stays in the buffer.
+    /// Without one, all stays in the buffer, up to [`AT_ONCE_BYTES_MAX`].
     client: Option<Client>,
 }
 
@@ -95,7 +97,7 @@ async fn respond_within<E: IntoResponse>(
 /// Answers with what `work` writes, all of it at once.
 ///
 /// # Errors
-/// That of `work`.
+/// That of `work`, which gets [`Gone`] when it writes more than an answer at once may have.
 pub(super) fn respond_at_once<E>(
     content_type: &'static str,
     work: impl FnOnce(&mut Writer) -> Result<(), E>,
@@ -109,9 +111,11 @@ impl Writer {
     /// Sends what was written if that is enough for a chunk; call it often.
     ///
     /// # Errors
-    /// [`Gone`] when nobody reads any more.
+    /// [`Gone`] when nobody reads any more, or it is too much to be answered at once.
     pub(super) fn checkpoint(&mut self) -> Result<(), Gone> {
-        let Some(client) = &mut self.client else { return Ok(()) };
+        let Some(client) = &mut self.client else {
+            return if self.buffer.len() < AT_ONCE_BYTES_MAX { Ok(()) } else { Err(Gone) };
+        };
         if self.buffer.len() < CHUNK_BYTES {
             let is_gone = client.head.as_ref().is_some_and(oneshot::Sender::is_closed);
             return if is_gone { Err(Gone) } else { Ok(()) };
@@ -213,6 +217,7 @@ mod tests {
         let response = respond_at_once("text/plain", |writer| write_parts(writer, 10)).unwrap();
         assert_eq!(response.body().size_hint().exact(), Some(100_000));
         assert!(respond_at_once("text/plain", |_| Err(StatusCode::NOT_FOUND)).is_err());
+        assert!(respond_at_once("text/plain", |writer| write_parts(writer, usize::MAX)).is_err());
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ pub(super) fn evaluate<'q>(evaluator: &Evaluator<'q>, plan: &'q AggregatePlan) -
         }
         AggregateKind::Quantile { quantile, span } => {
             let quantiles = evaluator.scalar(quantile)?;
-            annotate_extreme_quantiles(evaluator.context, &quantiles, *span);
+            annotate_extreme_quantiles(evaluator.context, &quantiles, *span)?;
             let rows = floats("quantile")?;
             evaluate_quantile(evaluator, &quantiles, &rows, grouping)
         }
@@ -219,7 +219,7 @@ impl<A: Accumulator> Folded<A> {
 }
 
 /// Warns of the smallest and the largest quantile that is not one, and of NaN.
-fn annotate_extreme_quantiles(context: &Context<'_>, quantiles: &[f64], span: Span) {
+fn annotate_extreme_quantiles(context: &Context<'_>, quantiles: &[f64], span: Span) -> Result<()> {
     let smallest = quantiles.iter().copied().fold(f64::INFINITY, f64::min);
     let largest = quantiles.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let nan = quantiles.iter().copied().find(|quantile| quantile.is_nan());
@@ -228,7 +228,7 @@ fn annotate_extreme_quantiles(context: &Context<'_>, quantiles: &[f64], span: Sp
         .chain(Some(largest).filter(|&largest| largest > 1.0))
         .chain(Some(smallest).filter(|&smallest| smallest < 0.0))
         .collect();
-    annotate_invalid_quantiles(context, &invalid, span);
+    annotate_invalid_quantiles(context, &invalid, span)
 }
 
 fn evaluate_quantile(

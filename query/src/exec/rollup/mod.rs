@@ -23,8 +23,8 @@ pub(super) use compensated::Mean;
 pub(super) use counter::Gaps;
 pub(super) use quantile::quantile_of;
 
-/// A part of the steps may look at so many samples, a few milliseconds of work.
-const PART_SAMPLES: usize = 1 << 20;
+/// A part of the steps may look at so many samples, a millisecond of work or less.
+const PART_SAMPLES: usize = 1 << 17;
 
 /// Memory that is reused from series to series.
 #[derive(Debug, Default)]

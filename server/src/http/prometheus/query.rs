@@ -133,14 +133,17 @@ fn answer_if_short(turn: &Turn, request: &Request) -> Result<Option<Response>, A
         return Ok(None);
     }
     let snapshot = open_db(state)?.snapshot();
-    let execute = || state.executor.execute_if_short(&snapshot, &request.query, cancel);
+    let answer = || {
+        let Some(outcome) = state.executor.execute_if_short(&snapshot, &request.query, cancel)? else {
+            return Ok(None);
+        };
+        let write = |writer: &mut Writer| write_answer(writer, &outcome, request, *queued);
+        let Ok(response) = stream::respond_at_once(JSON, write) else { return Ok(None) };
+        state.metrics.queries.samples_read.add(outcome.stats.samples);
+        Ok(Some(response))
+    };
     // A panic would take the connection with it. It comes again on the other thread, and is answered there.
-    let Ok(outcome) = std::panic::catch_unwind(AssertUnwindSafe(execute)) else { return Ok(None) };
-    let Some(outcome) = outcome? else { return Ok(None) };
-    state.metrics.queries.samples_read.add(outcome.stats.samples);
-    let respond = stream::respond_at_once(JSON, |writer| write_answer(writer, &outcome, request, *queued));
-    // Nobody can be gone yet.
-    Ok(respond.ok())
+    std::panic::catch_unwind(AssertUnwindSafe(answer)).unwrap_or(Ok(None))
 }
 
 fn execute(turn: Turn, request: &Request, writer: &mut Writer) -> Result<(), ApiError> {
