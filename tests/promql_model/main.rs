@@ -96,10 +96,15 @@ impl Case<'_> {
     fn execute(&self, expr: &Expr, bounds: Bounds) -> Result<Value, String> {
         let Bounds { start_ms, end_ms, step_ms } = bounds;
         let query = Query::range(expr.to_string(), expr.clone(), start_ms, end_ms, step_ms);
-        match self.executor.execute(self.snapshot, &query, &Cancel::new()) {
-            Ok(outcome) => Ok(outcome.value),
-            Err(error) => Err(error.to_string()),
+        let outcome = self.executor.execute(self.snapshot, &query, &Cancel::new());
+        let answer = outcome.map(|outcome| outcome.value).map_err(|error| error.to_string());
+        // What answers at all as a short query answers alike.
+        let short = self.executor.execute_if_short(self.snapshot, &query, &Cancel::new());
+        if let Some(short) = short.map_err(|error| error.to_string()).transpose() {
+            let short = short.map(|outcome| outcome.value);
+            assert_eq!(format!("{short:?}"), format!("{answer:?}"), "{expr} as a short query");
         }
+        answer
     }
 
     fn model(&self, expr: &Expr, bounds: Bounds, noise: Option<u64>) -> Result<Answer, Failure> {
