@@ -133,8 +133,17 @@ pub fn bits_at(bytes: &[u8], bit: usize) -> u64 {
     word >> (bit % 8)
 }
 
-#[cold]
+/// The word from byte `at` on, of which some are behind the end.
+#[inline]
 fn last_word(bytes: &[u8], at: usize) -> u64 {
+    let Some(last) = bytes.last_chunk::<8>() else { return short_word(bytes, at) };
+    let behind = at + 8 - bytes.len();
+    if behind < 8 { u64::from_le_bytes(*last) >> (behind * 8) } else { 0 }
+}
+
+/// The same of less than a word.
+#[cold]
+fn short_word(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     for (to, from) in word.iter_mut().zip(bytes.iter().skip(at)) {
         *to = *from;
