@@ -1,5 +1,5 @@
 //! Queries made of any bytes, evaluated over a small database with floats, native histograms and all that is unusual in them: an
-//! error or an answer in good order, soon.
+//! error or an answer in good order, soon, and the same if it is only to be evaluated as long as it is short.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use timberline_engine::{BucketSpan, Buckets, Db, Histogram, Labels, Options, STA
 use timberline_query::ast::ValueType;
 use timberline_query::signature::SIGNATURES;
 use timberline_query::{
-    Cancel, ErrorKind, Executor, ExecutorOptions, Limits, MatrixSeries, Query, Value, VectorSample,
+    Cancel, ErrorKind, Executor, ExecutorOptions, Limits, MatrixSeries, Outcome, Query, Value, VectorSample,
 };
 
 /// Long before libFuzzer's own bound, so that what is slow says so.
@@ -47,13 +47,20 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Ok(expr) = timberline_query::parse(&text) else { return };
     let query = Query::range(&*text, expr, start_ms, end_ms, step_ms);
-    match EXECUTOR.execute(&DATABASE.snapshot(), &query, &Cancel::new()) {
+    let snapshot = DATABASE.snapshot();
+    let whole = EXECUTOR.execute(&snapshot, &query, &Cancel::new());
+    match &whole {
         Ok(outcome) => check(&text, &outcome.value),
         Err(error) => {
             let fault =
                 matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Internal | ErrorKind::Canceled);
             assert!(!fault, "{text}: {error}");
         }
+    }
+    let value = |outcome: Outcome| format!("{:?}", outcome.value);
+    if let Some(short) = EXECUTOR.execute_if_short(&snapshot, &query, &Cancel::new()).transpose() {
+        let (short, whole) = (short.map(value), whole.map(value));
+        assert_eq!(short.map_err(|e| e.to_string()), whole.map_err(|e| e.to_string()), "{text}");
     }
 });
 
