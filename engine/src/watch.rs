@@ -1,6 +1,9 @@
 //! A look now and then at whether a long selection is to go on.
 
 use std::fmt::{self, Debug, Formatter};
+use std::time::Duration;
+
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::error::{Error, Result};
 
@@ -9,6 +12,8 @@ const SERIES_BETWEEN: usize = 1024;
 /// So many values are looked at, and so many series selected, in a few tenths of a millisecond.
 const VALUES_MAX: u64 = 4096;
 const CANDIDATES_MAX: u64 = 512;
+/// A short selection waits for a lock so long.
+const LOCK_WAIT: Duration = Duration::from_micros(200);
 
 /// Watches a selection: gets the number of series found so far in one head or block, or joined so far of all of them, and says whether
 /// to go on.
@@ -26,10 +31,19 @@ impl<'a> Watch<'a> {
     }
 
     /// The same for a selection that is only wanted if it is short: it breaks off where an index has more than
-    /// [`VALUES_MAX`] values to look at or [`CANDIDATES_MAX`] series that satisfy the matchers.
+    /// [`VALUES_MAX`] values to look at or [`CANDIDATES_MAX`] series that satisfy the matchers, or is locked for longer than
+    /// [`LOCK_WAIT`].
     #[must_use]
     pub fn if_short(self) -> Self {
         Self { is_short: true, ..self }
+    }
+
+    /// Locks what is to be searched.
+    pub(crate) fn read<T>(self, lock: &RwLock<T>) -> Result<RwLockReadGuard<'_, T>> {
+        if self.is_short {
+            return lock.try_read_for(LOCK_WAIT).ok_or(Error::BrokenOff { found: 0 });
+        }
+        Ok(lock.read())
     }
 
     /// To be called before an index is searched, with what gives the number of label values that have to be looked at one by one.
@@ -87,5 +101,10 @@ mod tests {
             short.expect_series(CANDIDATES_MAX).is_ok() && short.expect_series(CANDIDATES_MAX + 1).is_err()
         );
         assert!(Watch::new(&|_| false).if_short().expect_values(|| 0).is_err());
+
+        let lock = RwLock::new(());
+        assert!(short.read(&lock).is_ok());
+        let _writing = lock.write();
+        assert!(short.read(&lock).is_err());
     }
 }

@@ -10,7 +10,9 @@ use croaring::Bitmap;
 use ulid::Ulid;
 
 use super::{CHUNKS_FILE, EncodedColumns, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path};
-use crate::chunk::{Statistics, decode_column, decode_statistics, decode_timestamps, timestamp_count};
+use crate::chunk::{
+    Statistics, decode_column, decode_statistics, decode_timestamps, is_histogram_column, timestamp_count,
+};
 use crate::directory::{Directory, Mapped};
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
@@ -402,6 +404,14 @@ impl Block {
     /// [`Error::Corruption`].
     pub fn encoded_bytes(&self, chunk: ChunkRef, times: &TimesEntry) -> Result<usize> {
         Ok(self.unit(times.offset)?.len() + self.unit(chunk.values)?.len())
+    }
+
+    /// Whether a chunk has native histograms.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn has_histograms(&self, chunk: ChunkRef) -> Result<bool> {
+        Ok(is_histogram_column(self.unit(chunk.values)?))
     }
 
     fn unit(&self, offset: u64) -> Result<&[u8]> {

@@ -15,6 +15,7 @@ mod values;
 pub use crate::encoding::DecodeError;
 pub use histograms::{
     COLUMN_PARTS_MAX, decode_column, describe_column, encode_column, encode_column_with_statistics,
+    is_histogram_column,
 };
 pub use statistics::{Resets, STATISTICS_SAMPLES_MIN, Statistics, decode_statistics};
 pub use timestamps::{decode_timestamps, describe_timestamps, encode_timestamps, timestamp_count};

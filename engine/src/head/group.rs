@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::chunk::{decode_column, decode_timestamps, encode_column, encode_timestamps};
+use crate::chunk::{decode_column, decode_timestamps, encode_column, encode_timestamps, is_histogram_column};
 use crate::encoding::DecodeError;
 use crate::histogram::{Histogram, cell};
 use crate::samples::{Samples, adopt, sort_last_wins};
@@ -281,6 +281,13 @@ impl GroupChunk {
     pub fn encoded_bytes(&self, column: usize) -> usize {
         let ChunkColumn { timestamps, values, .. } = self.columns[column];
         (timestamps.end - timestamps.start + values.end - values.start) as usize
+    }
+
+    /// Whether a column has native histograms.
+    #[must_use]
+    pub fn has_histograms(&self, column: usize) -> bool {
+        let Span { start, end } = self.columns[column].values;
+        is_histogram_column(&self.bytes[start as usize..end as usize])
     }
 
     /// How many samples a column has.

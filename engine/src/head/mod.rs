@@ -375,7 +375,9 @@ impl Head {
         watch: Watch<'_>,
     ) -> Result<Vec<HeadSeries>> {
         let mut found = Vec::new();
-        self.shards.iter().try_for_each(|shard| shard.read().select(matchers, range, watch, &mut found))?;
+        self.shards
+            .iter()
+            .try_for_each(|shard| watch.read(shard)?.select(matchers, range, watch, &mut found))?;
         Ok(found)
     }
 

@@ -163,6 +163,18 @@ impl Part {
         }
     }
 
+    /// Whether some of its samples are native histograms, which take far longer to decode than numbers.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] when the chunk does not check out.
+    pub fn has_histograms(&self) -> Result<bool> {
+        match &self.0 {
+            Place::Block(block, chunk, _) | Place::Trimmed(block, chunk, ..) => block.has_histograms(*chunk),
+            Place::Head(chunk, column) => Ok(chunk.has_histograms(*column)),
+            Place::Buffer(samples) => Ok(!samples.histograms.is_empty()),
+        }
+    }
+
     /// Whether [`statistics`](Self::statistics) are worth asking for.
     #[must_use]
     pub fn may_have_statistics(&self) -> bool {

@@ -175,16 +175,25 @@ fn read(
     known.forget();
     condensed.hidden.clear();
     let (mut chunks, mut bytes) = (0, 0);
+    let mut refused = Ok(());
     let outcome = series.read_with(samples, |part, out| {
         let statistics = if is_whole(part) { part.statistics()? } else { None };
         let stands_in =
             statistics.is_some_and(|statistics| condensed.stand_in(needs, part, &statistics, out));
         chunks += u64::from(stands_in);
+        if !stands_in {
+            refused = select::refuse_histograms_if_short(context, part);
+            if refused.is_err() {
+                // Nothing in its place: what was read is not used.
+                return Ok(true);
+            }
+        }
         if !stands_in && context.usage.has_profile() {
             bytes += part.encoded_bytes()?;
         }
         Ok(stands_in)
     });
+    refused?;
     context.usage.add_condensed_chunks(chunks);
     context.usage.add_encoded_bytes(bytes as u64);
     select::leave_out_if_damaged(context, series, outcome, samples)?;

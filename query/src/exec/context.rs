@@ -98,15 +98,20 @@ impl Cancel {
 }
 
 /// How long a query may keep a thread that has other work, and what keeps its parts between two looks at the time short, too: steps,
-/// chunks of a series (which may have to come from a disk), samples of all series, and memory. Native histograms are never short.
+/// chunks of a series (which may have to come from a disk), samples of the series of one selector, memory, and points of the answer.
+/// Native histograms are never short.
 const SHORT: Duration = Duration::from_millis(1);
 pub(super) const SHORT_STEPS: usize = 2_000;
 const SHORT_PARTS: usize = 32;
 const SHORT_SAMPLES: usize = 128 << 10;
 const SHORT_BYTES: u64 = 512 << 10;
+const SHORT_RESULT_POINTS: u64 = 12 << 10;
 
 /// So many rows are grouped or joined in less than a millisecond.
 const ROWS_BETWEEN: usize = 1024;
+
+/// So many samples are looked at in a millisecond or less.
+pub(super) const SAMPLES_BETWEEN: usize = 1 << 17;
 
 /// So many series are read between two looks at the time. Series whose windows take long look by themselves.
 const SERIES_BETWEEN: usize = 8;
@@ -189,7 +194,9 @@ impl<'q> Context<'q> {
         let series = match self.snapshot.select_watched(matchers, range, labels, watch) {
             Err(timberline_engine::Error::BrokenOff { found }) => {
                 self.check()?;
-                return Err(if found > limit { too_many(found) } else { QueryError::NotShort });
+                // Where it is looked at more often, another number would be told.
+                self.refuse_if_short()?;
+                return Err(too_many(found));
             }
             selected => selected?,
         };
@@ -232,6 +239,9 @@ impl<'q> Context<'q> {
     /// Counts points of the answer before it is made.
     pub(super) fn charge_result(&self, points: usize) -> Result<()> {
         let got = self.usage.add_result_points(points as u64);
+        if got > SHORT_RESULT_POINTS {
+            self.refuse_if_short()?;
+        }
         let limit = self.limits.result_points_max;
         if got > limit {
             return Err(QueryError::Limit { name: "result_points_max", limit, got });

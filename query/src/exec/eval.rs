@@ -55,17 +55,10 @@ impl<'q> Evaluator<'q> {
                 functions::absent(&self.pipeline_with(input, WantedLabels::Named(&[METRIC_NAME]))?, labels)
             }
             VectorPlan::LabelReplace { input, target, replacement, source, regex } => {
-                functions::label_replace(
-                    self.context.cancel(),
-                    self.rows(input)?,
-                    target,
-                    replacement,
-                    source,
-                    regex,
-                )
+                functions::label_replace(self.context, self.rows(input)?, target, replacement, source, regex)
             }
             VectorPlan::LabelJoin { input, target, separator, sources } => {
-                functions::label_join(self.context.cancel(), self.rows(input)?, target, separator, sources)
+                functions::label_join(self.context, self.rows(input)?, target, separator, sources)
             }
             VectorPlan::Sort { input, descending } => {
                 let (mut rows, _) = self.context.without_histograms(self.rows(input)?);

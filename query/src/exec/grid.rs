@@ -2,6 +2,8 @@
 
 use timberline_engine::TimeRange;
 
+use super::context::{Cancel, SAMPLES_BETWEEN};
+use crate::error::Result;
 use crate::plan::Shift;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
@@ -195,11 +197,34 @@ impl Windows {
             }
         }
     }
+
+    /// As [`walk`](Self::walk), where `each` looks at all samples of its window, which takes steps × samples: it is looked at now and
+    /// then whether the query is to go on. Ends with the first error.
+    pub(super) fn try_walk(
+        &self,
+        cancel: &Cancel,
+        timestamps: &[i64],
+        mut each: impl FnMut(Window) -> Result<()>,
+    ) -> Result<()> {
+        let (mut outcome, mut looked_at) = (Ok(()), 0);
+        self.walk(timestamps, |window| {
+            if outcome.is_ok() {
+                outcome = each(window);
+                looked_at += window.hi - window.lo;
+                if looked_at >= SAMPLES_BETWEEN && outcome.is_ok() {
+                    looked_at = 0;
+                    outcome = cancel.check();
+                }
+            }
+        });
+        outcome
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::QueryError;
 
     const UNSHIFTED: Shift = Shift { offset_ms: 0, at_ms: None };
 
@@ -259,5 +284,24 @@ mod tests {
         let mut seen = Vec::new();
         windows.walk(&[millis_to_nanos(1000)], |w| seen.push((w.step, w.lo, w.hi, w.end)));
         assert_eq!(seen, [(0, 0, 1, 1_500_000_000), (1, 0, 1, 1_500_000_000), (2, 0, 1, 1_500_000_000)]);
+    }
+
+    #[test]
+    fn a_walk_that_may_fail_ends_when_the_query_does() {
+        let samples = SAMPLES_BETWEEN / 4;
+        let timestamps: Vec<i64> = (0..samples as i64).map(millis_to_nanos).collect();
+        let grid = Grid::new(samples as i64, samples as i64 + 99, 1);
+        let windows = Windows { grid, range_ms: 1 << 20, shift: UNSHIFTED };
+        let (cancel, mut walked) = (Cancel::new(), 0);
+        let outcome = windows.try_walk(&cancel, &timestamps, |_| {
+            walked += 1;
+            cancel.cancel();
+            Ok(())
+        });
+        assert!(matches!(outcome, Err(QueryError::Canceled)) && walked == 4, "{walked} windows");
+        let outcome = windows.try_walk(&Cancel::new(), &timestamps, |window| {
+            if window.step == 7 { Err(QueryError::NotShort) } else { Ok(()) }
+        });
+        assert!(matches!(outcome, Err(QueryError::NotShort)));
     }
 }

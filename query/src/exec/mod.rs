@@ -21,6 +21,7 @@ mod rollup;
 mod row;
 mod select;
 mod shared;
+mod short;
 mod tally;
 mod threads;
 mod usage;
@@ -175,7 +176,7 @@ impl Executor {
         self.run(context, grid, &plan, query, started.elapsed())
     }
 
-    /// Evaluates `query` if that takes no longer than about a millisecond, for a thread that has other work too: to hand a short query
+    /// Evaluates `query` if that takes about a millisecond at most, for a thread that has other work too: to hand a short query
     /// to another thread and back takes longer than its answer. `None` when it is not short; nothing of it was kept then.
     ///
     /// # Errors
@@ -186,9 +187,7 @@ impl Executor {
         query: &Query,
         cancel: &Cancel,
     ) -> Result<Option<Outcome>> {
-        /// Longer texts may say much to do, and are not asked often.
-        const TEXT_BYTES_MAX: usize = 2048;
-        if query.text.len() > TEXT_BYTES_MAX || self.grid(query)?.steps > context::SHORT_STEPS {
+        if self.grid(query)?.steps > context::SHORT_STEPS || !short::may_be(query) {
             return Ok(None);
         }
         match self.execute(snapshot, query, &cancel.if_short()) {

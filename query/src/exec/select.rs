@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use timberline_engine::{Error, KnownTimes, Samples, Series, is_stale};
+use timberline_engine::{Error, KnownTimes, Part, Samples, Series, is_stale};
 
 use super::context::Context;
 use super::grid::{Found, Grid, millis_to_nanos};
@@ -17,10 +17,10 @@ pub(super) fn read(
     known: &mut KnownTimes,
     samples: &mut Samples,
 ) -> Result<()> {
+    series.parts().iter().try_for_each(|part| refuse_histograms_if_short(context, part))?;
     let outcome = series.read_after(known, samples);
     leave_out_if_damaged(context, series, outcome, samples)?;
     if !samples.histograms.is_empty() {
-        context.refuse_if_short()?;
         native::forget_hints(samples);
     }
     if context.usage.has_profile() {
@@ -29,6 +29,15 @@ pub(super) fn read(
         context.usage.add_encoded_bytes(bytes as u64);
     }
     context.charge_samples(samples.values.len())
+}
+
+/// Ends a query that only goes on as long as it is short, before histograms are decoded.
+pub(super) fn refuse_histograms_if_short(context: &Context<'_>, part: &Part) -> Result<()> {
+    // A damaged part has none, and is told of when it is decoded.
+    if context.cancel().is_if_short() && part.has_histograms().unwrap_or(false) {
+        return context.refuse_if_short();
+    }
+    Ok(())
 }
 
 /// Warns of a damaged series, and makes its samples none.

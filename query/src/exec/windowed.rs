@@ -6,6 +6,7 @@ use std::ops::Range;
 use timberline_engine::{KnownTimes, Labels, METRIC_NAME, Samples, Series, TimeRange};
 
 use super::annotations::is_counter_name;
+use super::context::Cancel;
 use super::eval::Evaluator;
 use super::grid::{Windows, millis_to_nanos};
 use super::native;
@@ -59,8 +60,14 @@ impl Widened {
     }
 
     /// Sets the cell of each step for which `value` has one.
-    fn fill(&self, samples: &Samples, cells: &mut [f64], mut value: impl FnMut(&Wide<'_>) -> Option<f64>) {
-        self.windows.walk(&samples.timestamps, |w| {
+    fn fill(
+        &self,
+        cancel: &Cancel,
+        samples: &Samples,
+        cells: &mut [f64],
+        value: impl Fn(&Wide<'_>) -> Result<Option<f64>>,
+    ) -> Result<()> {
+        self.windows.try_walk(cancel, &samples.timestamps, |w| {
             let end = w.end.saturating_sub(self.ahead);
             let wide = Wide {
                 times: &samples.timestamps[w.lo..w.hi],
@@ -69,27 +76,11 @@ impl Widened {
                 start: end.saturating_sub(self.range),
                 end,
             };
-            if let Some(value) = value(&wide) {
+            if let Some(value) = value(&wide)? {
                 cells[w.step] = value;
             }
-        });
-    }
-
-    /// The same where `value` may fail.
-    fn try_fill(
-        &self,
-        samples: &Samples,
-        cells: &mut [f64],
-        value: impl Fn(&Wide<'_>) -> Result<Option<f64>>,
-    ) -> Result<()> {
-        let mut outcome = Ok(());
-        self.fill(samples, cells, |wide| {
-            value(wide).unwrap_or_else(|error| {
-                outcome = Err(error);
-                None
-            })
-        });
-        outcome
+            Ok(())
+        })
     }
 }
 
@@ -201,8 +192,7 @@ pub(super) fn extended(evaluator: &Evaluator<'_>, plan: &ExtendedPlan) -> Result
     let context = evaluator.context;
     let rows = rows_of_series(evaluator, &series, &widened.windows, true, |labels, samples, cells| {
         if samples.histograms.is_empty() {
-            widened.fill(samples, cells, of_floats);
-            return Ok(());
+            return widened.fill(context.cancel(), samples, cells, |wide| Ok(of_floats(wide)));
         }
         if plan.without_buckets {
             native::keep_statistics(samples);
@@ -210,7 +200,7 @@ pub(super) fn extended(evaluator: &Evaluator<'_>, plan: &ExtendedPlan) -> Result
         let line = native::Line { context, labels, span: plan.span, samples };
         let native = native::Extended::new(line, plan.function);
         let seconds = if plan.function == Rollup::Rate { per_second } else { 1.0 };
-        widened.try_fill(samples, cells, |wide| {
+        widened.fill(context.cancel(), samples, cells, |wide| {
             let used = wide.used(smoothed);
             if !native.line().has_histogram(used.clone()) {
                 return Ok(of_floats(wide));
@@ -242,7 +232,7 @@ pub(super) fn smoothed_selector(evaluator: &Evaluator<'_>, plan: &SmoothedPlan) 
             native::keep_statistics(samples);
         }
         let line = native::Line { context, labels, span: plan.span, samples };
-        widened.try_fill(samples, cells, |wide| {
+        widened.fill(context.cancel(), samples, cells, |wide| {
             let after = wide.times.partition_point(|&time| time <= wide.end);
             let Some(before) = after.checked_sub(1) else { return Ok(None) };
             let is_between = wide.times[before] < wide.end && after < wide.times.len();
@@ -263,16 +253,15 @@ pub(super) fn smoothing<'q>(evaluator: &Evaluator<'q>, plan: &'q SmoothingPlan) 
     let windows = evaluator.windows(plan.range.range_ms, plan.range.shift);
     let method = Method::new(evaluator, &plan.method)?;
     let fill = |labels: &Labels, samples: &mut Samples, cells: &mut [f64]| {
-        let mut failed = None;
+        let cancel = evaluator.context.cancel();
         if !samples.histograms.is_empty() {
-            windows.walk(&samples.timestamps, |w| failed = failed.take().or(method.check(w.step).err()));
+            windows.try_walk(cancel, &samples.timestamps, |w| method.check(w.step))?;
             native::leave_out_histograms(evaluator.context, labels, plan.range.span, &windows, samples);
         }
-        windows.walk(&samples.timestamps, |w| match method.smooth(w.step, &samples.values[w.lo..w.hi]) {
-            Ok(value) => cells[w.step] = value,
-            Err(error) => failed = Some(error),
-        });
-        failed.map_or(Ok(()), Err)
+        windows.try_walk(cancel, &samples.timestamps, |w| {
+            cells[w.step] = method.smooth(w.step, &samples.values[w.lo..w.hi])?;
+            Ok(())
+        })
     };
     let rows = match &plan.range.input {
         RangeInput::Series(matchers) => {
@@ -298,7 +287,7 @@ pub(super) fn smoothing<'q>(evaluator: &Evaluator<'q>, plan: &'q SmoothingPlan) 
             rows?.into_iter().filter(|row| !row.is_empty()).collect()
         }
     };
-    method.annotate(evaluator, &rows);
+    method.annotate(evaluator, &rows)?;
     Ok(rows)
 }
 
@@ -338,15 +327,17 @@ impl<'q> Method<'q> {
     }
 
     /// Warns of each weight that is not one, at the steps that have a result.
-    fn annotate(&self, evaluator: &Evaluator<'_>, rows: &[Row]) {
-        let Self::Average { alpha, plan: Smoothing::Average { span, .. } } = self else { return };
+    fn annotate(&self, evaluator: &Evaluator<'_>, rows: &[Row]) -> Result<()> {
+        let Self::Average { alpha, plan: Smoothing::Average { span, .. } } = self else { return Ok(()) };
         for (step, &alpha) in alpha.iter().enumerate() {
+            evaluator.context.cancel().look(step)?;
             if !is_weight(alpha) && rows.iter().any(|row| is_present(row.values[step])) {
                 evaluator.context.annotate(*span, |annotations, position| {
                     annotations.invalid_smoothing(alpha, position);
                 });
             }
         }
+        Ok(())
     }
 }
 

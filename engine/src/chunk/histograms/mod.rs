@@ -156,13 +156,19 @@ pub fn decode_column(
     wanted: &Range<usize>,
     out: &mut Samples,
 ) -> Result<(), DecodeError> {
-    if bytes.first() != Some(&TAG_HISTOGRAMS) {
+    if !is_histogram_column(bytes) {
         return decode_values(bytes, count, wanted, &mut out.values);
     }
     let before = out.values.len();
     decode(bytes, count, out)?;
     keep(wanted, before, &mut out.values);
     Ok(())
+}
+
+/// Whether the column `bytes` has native histograms, which take far longer to decode than numbers.
+#[must_use]
+pub fn is_histogram_column(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&TAG_HISTOGRAMS)
 }
 
 #[cold]

@@ -4,45 +4,50 @@ use regex::Regex;
 use timberline_engine::METRIC_NAME;
 
 use crate::error::Result;
-use crate::exec::context::Cancel;
+use crate::exec::context::Context;
 use crate::exec::finish;
 use crate::exec::row::Row;
 
 /// Sets `target` to `replacement`, in which `$1` and `${name}` stand for groups, where `regex` matches the label `source`.
 pub(in crate::exec) fn label_replace(
-    cancel: &Cancel,
+    context: &Context<'_>,
     mut rows: Vec<Row>,
     target: &str,
     replacement: &str,
     source: &str,
     regex: &Regex,
 ) -> Result<Vec<Row>> {
+    let groups = replacement.matches('$').count();
     for (at, row) in rows.iter_mut().enumerate() {
-        cancel.look(at)?;
-        let Some(captures) = regex.captures(row.labels.get(source).unwrap_or_default()) else { continue };
+        context.cancel().look(at)?;
+        let value = row.labels.get(source).unwrap_or_default();
+        let Some(captures) = regex.captures(value) else { continue };
+        // Each group is a part of the value: one function inside the other multiplies it.
+        context.charge_kept_bytes(replacement.len().saturating_add(groups.saturating_mul(value.len())))?;
         let mut value = String::new();
         captures.expand(replacement, &mut value);
         set_label(row, target, &value)?;
     }
-    finish::merge(cancel, rows)
+    finish::merge(context.cancel(), rows)
 }
 
 /// Sets `target` to the values of `sources`, joined.
 pub(in crate::exec) fn label_join(
-    cancel: &Cancel,
+    context: &Context<'_>,
     mut rows: Vec<Row>,
     target: &str,
     separator: &str,
     sources: &[String],
 ) -> Result<Vec<Row>> {
     for (at, row) in rows.iter_mut().enumerate() {
-        cancel.look(at)?;
+        context.cancel().look(at)?;
         let values: Vec<&str> =
             sources.iter().map(|source| row.labels.get(source).unwrap_or_default()).collect();
+        context.charge_kept_bytes(values.iter().map(|value| value.len() + separator.len()).sum())?;
         let value = values.join(separator);
         set_label(row, target, &value)?;
     }
-    finish::merge(cancel, rows)
+    finish::merge(context.cancel(), rows)
 }
 
 /// A metric name that is set here stays, even when an earlier function dropped the old one.
@@ -56,18 +61,33 @@ fn set_label(row: &mut Row, name: &str, value: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use timberline_engine::{Labels, anchored_regex};
+    use timberline_engine::{Db, Labels, Options, anchored_regex};
 
     use super::*;
+    use crate::error::QueryError;
+    use crate::exec::Limits;
+    use crate::exec::context::Cancel;
+    use crate::exec::threads::Pool;
 
     fn rows() -> Vec<Row> {
         let labels = Labels::from_pairs([("__name__", "up"), ("src", "a-b")]).unwrap();
         vec![Row { labels, drop_name: true, values: vec![1.0] }]
     }
 
+    /// What `of` makes of the rows, if text of up to `bytes_max` may be made.
+    fn made(bytes_max: u64, of: impl FnOnce(&Context<'_>, Vec<Row>) -> Result<Vec<Row>>) -> Result<Row> {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Db::open(directory.path(), Options::default()).unwrap();
+        let (snapshot, pool) = (db.snapshot(), Pool::new(1).unwrap());
+        let limits = Limits { query_memory_bytes_max: bytes_max, ..Limits::default() };
+        let context = Context::new(&snapshot, &pool, &limits, 0, "", Cancel::new());
+        of(&context, rows()).map(|mut rows| rows.remove(0))
+    }
+
     fn replaced(target: &str, replacement: &str, pattern: &str) -> Row {
         let regex = anchored_regex(pattern).unwrap();
-        label_replace(&Cancel::new(), rows(), target, replacement, "src", &regex).unwrap().remove(0)
+        made(1 << 20, |context, rows| label_replace(context, rows, target, replacement, "src", &regex))
+            .unwrap()
     }
 
     #[test]
@@ -82,8 +102,21 @@ mod tests {
     fn a_name_that_is_set_stays() {
         assert!(!replaced("__name__", "new", ".*").drop_name);
         assert!(replaced("dst", "new", ".*").drop_name);
-        let joined =
-            label_join(&Cancel::new(), rows(), "__name__", "_", &["__name__".into(), "src".into()]).unwrap();
-        assert_eq!(joined[0].labels.metric_name(), Some("up_a-b"));
+        let sources = ["__name__".into(), "src".into()];
+        let joined = made(1 << 20, |context, rows| label_join(context, rows, "__name__", "_", &sources));
+        assert_eq!(joined.unwrap().labels.metric_name(), Some("up_a-b"));
+    }
+
+    #[test]
+    fn text_is_counted_before_it_is_made() {
+        let is_too_much = |outcome: Result<Row>| {
+            matches!(outcome, Err(QueryError::Limit { name: "query_memory_bytes_max", .. }))
+        };
+        let sources = vec!["src".to_owned(); 100];
+        assert!(is_too_much(made(399, |context, rows| label_join(context, rows, "dst", "-", &sources))));
+        let (regex, replacement) = (anchored_regex("(.*)").unwrap(), "$1".repeat(100));
+        assert!(is_too_much(made(499, |context, rows| {
+            label_replace(context, rows, "dst", &replacement, "src", &regex)
+        })));
     }
 }

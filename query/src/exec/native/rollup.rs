@@ -38,27 +38,18 @@ pub(in crate::exec) fn rollup(request: &Request<'_>, buffers: &mut Buffers, cell
         | Rollup::Present
         | Rollup::TimeOfFirst
         | Rollup::TimeOfLast => {
-            request.evaluate(request.samples, buffers, cells);
+            request.evaluate(request.samples, buffers, cells)?;
             adopt(request.context, request.samples, cells)
         }
-        Rollup::Changes => {
-            request.transitions(cells, |before, after| !same(after, before));
-            Ok(())
-        }
-        Rollup::Resets => {
-            request.transitions(cells, |before, after| is_reset(after, before));
-            Ok(())
-        }
+        Rollup::Changes => request.transitions(cells, |before, after| !same(after, before)),
+        Rollup::Resets => request.transitions(cells, |before, after| is_reset(after, before)),
         Rollup::Irate | Rollup::Idelta => request.each_window(buffers, cells, Request::instantaneous),
         Rollup::Sum | Rollup::Avg => request.each_window(buffers, cells, Request::total),
         Rollup::Rate | Rollup::Increase | Rollup::Delta => {
             let resets = request.resets();
             request.each_window(buffers, cells, |request, window| request.extrapolated(window, &resets))
         }
-        _ => {
-            request.ignore_histograms(buffers, cells);
-            Ok(())
-        }
+        _ => request.ignore_histograms(buffers, cells),
     }
 }
 
@@ -71,8 +62,10 @@ impl Request<'_> {
         self.plan.range.span
     }
 
-    fn evaluate(&self, samples: &Samples, buffers: &mut Buffers, cells: &mut [f64]) {
-        rollup::evaluate(self.plan.function, self.windows, self.param, samples, buffers, cells);
+    fn evaluate(&self, samples: &Samples, buffers: &mut Buffers, cells: &mut [f64]) -> Result<()> {
+        let Self { windows, param, .. } = *self;
+        let work = rollup::Work { function: self.plan.function, windows, param, samples };
+        rollup::evaluate_in_parts(self.context, &work, buffers, cells)
     }
 
     /// The samples that are numbers.
@@ -101,10 +94,10 @@ impl Request<'_> {
     }
 
     /// A function that only numbers have: of those in the window. If there are others beside them, an annotation says so.
-    fn ignore_histograms(&self, buffers: &mut Buffers, cells: &mut [f64]) {
+    fn ignore_histograms(&self, buffers: &mut Buffers, cells: &mut [f64]) -> Result<()> {
         let mut floats = self.samples.clone();
         leave_out_histograms(self.context, self.labels, self.span(), self.windows, &mut floats);
-        self.evaluate(&floats, buffers, cells);
+        self.evaluate(&floats, buffers, cells)
     }
 
     /// A function of windows of numbers, and of those of histograms, for which `native` evaluates it. It is also asked for windows
@@ -115,7 +108,7 @@ impl Request<'_> {
         cells: &mut [f64],
         native: impl Fn(&Self, Window) -> Result<f64>,
     ) -> Result<()> {
-        self.evaluate(&self.floats(), buffers, cells);
+        self.evaluate(&self.floats(), buffers, cells)?;
         let mut outcome = Ok(());
         self.windows.walk(&self.samples.timestamps, |window| {
             if outcome.is_ok() && self.kinds(window) != Kinds::Floats {
@@ -129,11 +122,13 @@ impl Request<'_> {
     }
 
     /// How many neighbours in each window differ in their kind, or, both being histograms, as `counts` says.
-    fn transitions(&self, cells: &mut [f64], counts: impl Fn(&Histogram, &Histogram) -> bool) {
+    fn transitions(&self, cells: &mut [f64], counts: impl Fn(&Histogram, &Histogram) -> bool) -> Result<()> {
         let is_transition = transitions(self.plan.function, self.samples, counts);
-        self.windows.walk(&self.samples.timestamps, |Window { step, lo, hi, .. }| {
+        let cancel = self.context.cancel();
+        self.windows.try_walk(cancel, &self.samples.timestamps, |Window { step, lo, hi, .. }| {
             cells[step] = is_transition[lo + 1..hi].iter().filter(|counts| **counts).count() as f64;
-        });
+            Ok(())
+        })
     }
 
     /// Whether a sample comes after a reset since the one before, for counters.

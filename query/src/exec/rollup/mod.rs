@@ -13,7 +13,7 @@ mod single;
 
 use timberline_engine::Samples;
 
-use super::context::Context;
+use super::context::{Context, SAMPLES_BETWEEN};
 use super::grid::{Grid, WindowFinder, Windows};
 use crate::error::Result;
 use crate::plan::Rollup;
@@ -22,9 +22,6 @@ pub(crate) use compensated::CompensatedSum;
 pub(super) use compensated::Mean;
 pub(super) use counter::Gaps;
 pub(super) use quantile::quantile_of;
-
-/// A part of the steps may look at so many samples, a millisecond of work or less.
-const PART_SAMPLES: usize = 1 << 17;
 
 /// Memory that is reused from series to series.
 #[derive(Debug, Default)]
@@ -58,11 +55,14 @@ pub(super) fn evaluate_in_parts(
     cells: &mut [f64],
 ) -> Result<()> {
     let Work { function, windows, param, samples } = *work;
-    let steps = (PART_SAMPLES / samples.values.len().max(1)).max(1);
-    if steps >= cells.len() || !function.looks_at_whole_windows() {
+    let steps = (SAMPLES_BETWEEN / samples.values.len().max(1)).max(1);
+    let takes_long = || function.looks_at_whole_windows() || leaves_doubles(function, &samples.values);
+    if steps >= cells.len() || !takes_long() {
         evaluate(function, windows, param, samples, buffers, cells);
         return Ok(());
     }
+    // Other windows over the same times.
+    buffers.times = None;
     for (part, cells) in cells.chunks_mut(steps).enumerate() {
         context.check()?;
         let first = part * steps;
@@ -71,6 +71,13 @@ pub(super) fn evaluate_in_parts(
         evaluate(function, &Windows { grid, ..*windows }, param, samples, buffers, cells);
     }
     Ok(())
+}
+
+/// Whether a sum over the samples leaves what a double holds, so that functions that go from window to window by sums have to look at
+/// whole windows, too.
+fn leaves_doubles(function: Rollup, values: &[f64]) -> bool {
+    matches!(function, Rollup::Avg | Rollup::Rate | Rollup::Increase)
+        && !values.iter().map(|value| value.abs()).sum::<f64>().is_finite()
 }
 
 /// Sets the cell of each step whose window gives a value. `param` has a number per step for the functions with a scalar argument.

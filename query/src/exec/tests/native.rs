@@ -217,3 +217,19 @@ fn histograms_count_as_the_memory_that_they_take() {
     let error = run("h").unwrap_err();
     assert!(error.to_string().starts_with("limit query_memory_bytes_max reached"), "{error}");
 }
+
+#[test]
+fn histograms_are_never_tried_as_short_queries() {
+    let (db, _directory) = database();
+    let executor = executor(Limits::default(), 1);
+    let is_short = |text: &str| {
+        let query = Query::instant(text, crate::parse(text).unwrap(), 1_700_000);
+        executor.execute_if_short(&db.snapshot(), &query, &Cancel::new()).unwrap().is_some()
+    };
+    let texts =
+        ["h{kind=\"exp\",i=\"0\"}", "histogram_quantile(0.9, h)", "rate(h[5m])", "max_over_time(h[30m])"];
+    for place in ["head", "block"] {
+        assert!(texts.iter().all(|text| !is_short(text)), "in a {place}");
+        db.flush().unwrap();
+    }
+}
