@@ -177,6 +177,9 @@ fn read(
     let (mut chunks, mut bytes) = (0, 0);
     let mut refused = Ok(());
     let outcome = series.read_with(samples, |part, out| {
+        if refused.is_err() {
+            return Ok(true);
+        }
         let statistics = if is_whole(part) { part.statistics()? } else { None };
         let stands_in =
             statistics.is_some_and(|statistics| condensed.stand_in(needs, part, &statistics, out));
@@ -184,7 +187,7 @@ fn read(
         if !stands_in {
             refused = select::refuse_histograms_if_short(context, part);
             if refused.is_err() {
-                // Nothing in its place: what was read is not used.
+                // Nothing is in its place, nor of what follows: what was read is not used.
                 return Ok(true);
             }
         }

@@ -281,7 +281,7 @@ impl<'q> Pipeline<'q> {
         rollup.times = known.version(&samples.timestamps).filter(|_| is_read && floats);
         if floats {
             let work = rollup::Work { function: plan.function, windows, param, samples };
-            rollup::evaluate_in_parts(self.context, &work, rollup, cells)?;
+            rollup::evaluate_in_parts(self.context.cancel(), &work, rollup, cells)?;
         } else {
             let (context, labels) = (self.context, self.labels(at));
             let request = native::RollupRequest { context, plan, labels, windows, param, samples };

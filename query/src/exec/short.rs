@@ -1,6 +1,6 @@
 //! Which queries are tried as short ones. Most of what makes a query long shows while it runs, and ends the attempt then (see
-//! [`Cancel::if_short`](super::context::Cancel)). This is about what cannot be interrupted: compiling regular expressions and
-//! matching with them.
+//! [`Cancel::if_short`](super::context::Cancel)). This is about what cannot be interrupted: matching with regular
+//! expressions, and compiling those that are made while the query runs.
 
 use super::Query;
 use crate::ast::{Expr, MatrixSelector, VectorSelector};

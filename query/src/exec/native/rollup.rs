@@ -65,7 +65,7 @@ impl Request<'_> {
     fn evaluate(&self, samples: &Samples, buffers: &mut Buffers, cells: &mut [f64]) -> Result<()> {
         let Self { windows, param, .. } = *self;
         let work = rollup::Work { function: self.plan.function, windows, param, samples };
-        rollup::evaluate_in_parts(self.context, &work, buffers, cells)
+        rollup::evaluate_in_parts(self.context.cancel(), &work, buffers, cells)
     }
 
     /// The samples that are numbers.

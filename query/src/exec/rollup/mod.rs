@@ -11,10 +11,12 @@ mod quantile;
 mod regression;
 mod single;
 
+use std::ops::Range;
+
 use timberline_engine::Samples;
 
-use super::context::{Context, SAMPLES_BETWEEN};
-use super::grid::{Grid, WindowFinder, Windows};
+use super::context::{Cancel, SAMPLES_BETWEEN};
+use super::grid::{Grid, Window, WindowFinder, Windows};
 use crate::error::Result;
 use crate::plan::Rollup;
 
@@ -34,6 +36,8 @@ pub(super) struct Buffers {
     extremes: fold::Suffixes<f64>,
     /// A window's values, to be put in order.
     ordered: Vec<f64>,
+    /// The samples of a part of the steps.
+    part: Samples,
 }
 
 /// What is to be evaluated over the samples of one series.
@@ -46,38 +50,69 @@ pub(super) struct Work<'a> {
     pub(super) samples: &'a Samples,
 }
 
-/// As [`evaluate`]. Where each window is looked at anew, which takes steps × samples, it looks now and then whether the query is to
-/// go on.
+/// As [`evaluate`]. Where each window is looked at anew, it looks now and then whether the query is to go on.
 pub(super) fn evaluate_in_parts(
-    context: &Context<'_>,
+    cancel: &Cancel,
     work: &Work<'_>,
     buffers: &mut Buffers,
     cells: &mut [f64],
 ) -> Result<()> {
     let Work { function, windows, param, samples } = *work;
-    let steps = (SAMPLES_BETWEEN / samples.values.len().max(1)).max(1);
-    let takes_long = || function.looks_at_whole_windows() || leaves_doubles(function, &samples.values);
-    if steps >= cells.len() || !takes_long() {
+    let is_little = samples.values.len().saturating_mul(cells.len()) <= SAMPLES_BETWEEN;
+    let looks_anew = || function.looks_at_whole_windows() || leaves_doubles(function, &samples.values);
+    let parts = if is_little || !looks_anew() { Vec::new() } else { parts(windows, samples) };
+    if parts.len() <= 1 {
         evaluate(function, windows, param, samples, buffers, cells);
         return Ok(());
     }
-    // Other windows over the same times.
+    // What is known of the times is not known of those of a part.
     buffers.times = None;
-    for (part, cells) in cells.chunks_mut(steps).enumerate() {
-        context.check()?;
-        let first = part * steps;
-        let grid = Grid { start_ms: windows.grid.time_ms(first), steps: cells.len(), ..windows.grid };
-        let param = param.and_then(|param| param.get(first..first + cells.len()));
-        evaluate(function, &Windows { grid, ..*windows }, param, samples, buffers, cells);
+    let mut own = std::mem::take(&mut buffers.part);
+    for Part { steps, samples: range } in parts {
+        cancel.check()?;
+        own.clear();
+        own.timestamps.extend_from_slice(&samples.timestamps[range.clone()]);
+        own.values.extend_from_slice(&samples.values[range]);
+        let start_ms = windows.grid.time_ms(steps.start);
+        let grid = Grid { start_ms, steps: steps.len(), ..windows.grid };
+        let param = param.and_then(|param| param.get(steps.clone()));
+        evaluate(function, &Windows { grid, ..*windows }, param, &own, buffers, &mut cells[steps]);
     }
+    buffers.part = own;
     Ok(())
 }
 
+/// Some steps, and the samples of their windows.
+struct Part {
+    steps: Range<usize>,
+    samples: Range<usize>,
+}
+
+/// The steps with a sample, cut so that a part has one step or looks at [`SAMPLES_BETWEEN`] samples at most.
+fn parts(windows: &Windows, samples: &Samples) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut looked_at = 0;
+    windows.walk(&samples.timestamps, |Window { step, lo, hi, .. }| {
+        looked_at += hi - lo;
+        match parts.last_mut() {
+            Some(part) if looked_at <= SAMPLES_BETWEEN => {
+                (part.steps.end, part.samples.end) = (step + 1, hi);
+            }
+            _ => {
+                looked_at = hi - lo;
+                parts.push(Part { steps: step..step + 1, samples: lo..hi });
+            }
+        }
+    });
+    parts
+}
+
 /// Whether a sum over the samples leaves what a double holds, so that functions that go from window to window by sums have to look at
-/// whole windows, too.
+/// whole windows, too. What is not a number makes no sum overflow.
 fn leaves_doubles(function: Rollup, values: &[f64]) -> bool {
+    let magnitude = |value: &f64| if value.is_nan() { 0.0 } else { value.abs() };
     matches!(function, Rollup::Avg | Rollup::Rate | Rollup::Increase)
-        && !values.iter().map(|value| value.abs()).sum::<f64>().is_finite()
+        && values.iter().map(magnitude).sum::<f64>().is_infinite()
 }
 
 /// Sets the cell of each step whose window gives a value. `param` has a number per step for the functions with a scalar argument.
@@ -90,7 +125,7 @@ pub(super) fn evaluate(
     cells: &mut [f64],
 ) {
     let values = samples.values.as_slice();
-    let Buffers { windows: finder, counter, times, sums, extremes, ordered } = buffers;
+    let Buffers { windows: finder, counter, times, sums, extremes, ordered, part: _ } = buffers;
     let windows = finder.find(windows, &samples.timestamps, *times);
     match function {
         Rollup::Rate | Rollup::Increase | Rollup::Delta => {

@@ -151,3 +151,37 @@ fn quantiles_interpolate_and_put_nan_first() {
     assert_eq!(quantile_of(2.0, &mut [1.0]), f64::INFINITY);
     assert!(quantile_of(0.5, &mut []).is_nan());
 }
+
+#[test]
+fn parts_of_the_steps_give_what_the_whole_gives() {
+    // 5,000 samples with a gap of an hour, 2,000 steps with windows of 100 samples.
+    let mut samples = samples(15, &(0..5000).map(|i| f64::from(i % 97)).collect::<Vec<_>>());
+    samples.timestamps[2500..].iter_mut().for_each(|time| *time += millis_to_nanos(3_600_000));
+    let whole = windows(-1000, 79_000, 40, 1500);
+    let in_parts = |function, windows: &Windows, samples: &Samples| {
+        let param = vec![0.5; windows.grid.steps];
+        let mut cells = vec![ABSENT; windows.grid.steps];
+        let work = Work { function, windows, param: Some(&param), samples };
+        evaluate_in_parts(&Cancel::new(), &work, &mut Buffers::default(), &mut cells).unwrap();
+        cells
+    };
+    assert_eq!(parts(&whole, &samples).len(), 2);
+    let at = Windows { shift: Shift { offset_ms: 0, at_ms: Some(40_000_000) }, ..whole };
+    for windows in [whole, at] {
+        for function in [Rollup::Quantile, Rollup::Stddev, Rollup::TimeOfMax, Rollup::PredictLinear] {
+            let (got, expected) = (in_parts(function, &windows, &samples), run(function, &windows, &samples));
+            assert!(got.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{function:?}");
+        }
+    }
+    // What is not a number needs no parts, but sums that overflow do.
+    samples.values[7] = f64::NAN;
+    assert!(!leaves_doubles(Rollup::Avg, &samples.values));
+    samples.values[1000..1010].fill(f64::MAX);
+    samples.values[4000] = f64::INFINITY;
+    assert!(leaves_doubles(Rollup::Avg, &samples.values));
+    for function in [Rollup::Avg, Rollup::Rate] {
+        let (got, expected) = (in_parts(function, &whole, &samples), run(function, &whole, &samples));
+        let is_near = |a: f64, b: f64| a.to_bits() == b.to_bits() || (a - b).abs() <= 1e-12 * b.abs();
+        assert!(got.iter().zip(&expected).all(|(&a, &b)| is_near(a, b)), "{function:?}");
+    }
+}

@@ -232,4 +232,16 @@ fn histograms_are_never_tried_as_short_queries() {
         assert!(texts.iter().all(|text| !is_short(text)), "in a {place}");
         db.flush().unwrap();
     }
+    // Numbers behind a block of histograms.
+    let mut appender = db.appender().unwrap();
+    let labels = Labels::from_pairs([("__name__", "h"), ("kind", "exp"), ("i", "0")]).unwrap();
+    appender.series(&labels, (1801..1900).map(|second| (second * 1_000_000_000, 1.0))).unwrap();
+    appender.commit().unwrap();
+    let snapshot = db.snapshot();
+    for text in
+        ["count_over_time(h{kind=\"exp\",i=\"0\"}[1h])", "first_over_time(h{kind=\"exp\",i=\"0\"}[1h])"]
+    {
+        let query = Query::instant(text, crate::parse(text).unwrap(), 1_900_000);
+        assert!(executor.execute_if_short(&snapshot, &query, &Cancel::new()).unwrap().is_none(), "{text}");
+    }
 }
