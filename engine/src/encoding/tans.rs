@@ -141,77 +141,46 @@ impl Frequencies {
         mut of_symbol: impl FnMut(usize, u32) -> S,
         entry: impl Fn(S, u16, u8) -> T,
     ) -> Vec<T> {
-        struct Symbol<S> {
-            made: S,
-            /// Where the next of its states leads, plus the table's size and without its lowest bits: from the symbol's count on.
-            next: u16,
-            /// The bits that are left of its first states; those that follow have one less.
-            bits_max: u8,
-            /// The binary digits of `next`, at first.
-            digits: u8,
-        }
         let size = 1_usize << self.table_log;
-        let symbol = |(symbol, &count): (usize, &u16)| {
-            let Some(log) = count.checked_ilog2() else {
-                return Symbol { made: S::default(), next: 0, bits_max: 0, digits: 0 };
-            };
-            let bits_max = self.table_log - log;
-            let made = of_symbol(self.first + symbol, bits_max);
-            Symbol { made, next: count, bits_max: bits_max as u8, digits: log as u8 + 1 }
+        let mut next = [0_u16; SYMBOLS_MAX];
+        next[..self.counts.len()].copy_from_slice(&self.counts);
+        let made = |(symbol, count): (usize, &u16)| match count.checked_ilog2() {
+            Some(log) => of_symbol(self.first + symbol, self.table_log - log),
+            None => S::default(),
         };
-        let mut symbols: Vec<Symbol<S>> = self.counts.iter().enumerate().map(symbol).collect();
-        let of_state = |symbol: u8| {
-            let symbol = &mut symbols[usize::from(symbol)];
-            let next = symbol.next;
-            symbol.next += 1;
-            let bits = symbol.bits_max - (next >> symbol.digits) as u8;
-            let lowest = (usize::from(next) << bits) - size;
-            entry(symbol.made, lowest as u16, bits)
+        let made: Vec<S> = self.counts.iter().enumerate().map(made).collect();
+        let mut symbols = [0; 1 << TABLE_LOG_MAX];
+        self.spread(&mut symbols[..size]);
+        let of_state = |&symbol: &u8| {
+            let symbol = usize::from(symbol);
+            let state = next[symbol];
+            next[symbol] += 1;
+            let bits = self.table_log - ilog2(state);
+            let lowest = (usize::from(state) << bits) - size;
+            entry(made[symbol], lowest as u16, bits as u8)
         };
-        Spread::of(self).states().map(of_state).collect()
+        symbols[..size].iter().map(of_state).collect()
     }
-}
 
-/// The symbol of each state, counted from the first that occurs. Each symbol's states lie far apart, which keeps the cost of a symbol
-/// near its entropy in every state: the symbols, each as often as it counts, take every `step`-th state, round and round.
-struct Spread {
-    /// The symbols in the order in which they take their states.
-    in_order: [u8; (1 << TABLE_LOG_MAX) + Self::AT_ONCE],
-    size: usize,
-    /// Which place in the order takes the second state; the others are its multiples, as `step` is odd.
-    inverse_step: usize,
-}
-
-impl Spread {
-    /// So many places are written at once, behind the end of a symbol too.
-    const AT_ONCE: usize = 8;
-
-    fn of(frequencies: &Frequencies) -> Self {
-        let size = 1_usize << frequencies.table_log;
+    /// Fills in the symbol of each state, counted from `first`. Each symbol's states lie far apart, which keeps the cost of a
+    /// symbol near its entropy in every state.
+    fn spread(&self, symbols: &mut [u8]) {
+        let size = symbols.len();
         let step = (size >> 1) + (size >> 3) + 3;
-        // Each turn of Newton's method doubles the low bits that are right, of which an odd number has 3.
-        let mut inverse_step = step;
-        for _ in 0..2 {
-            inverse_step = inverse_step.wrapping_mul(2_usize.wrapping_sub(step.wrapping_mul(inverse_step)));
-        }
-        let mut in_order = [0; (1 << TABLE_LOG_MAX) + Self::AT_ONCE];
-        let mut place = 0;
-        for (symbol, &count) in frequencies.counts.iter().enumerate() {
-            let end = place + usize::from(count);
-            let mut at = place;
-            while at < end {
-                in_order[at..at + Self::AT_ONCE].fill(symbol as u8);
-                at += Self::AT_ONCE;
+        let mut state = 0;
+        for (symbol, &count) in self.counts.iter().enumerate() {
+            for _ in 0..count {
+                symbols[state] = symbol as u8;
+                state = (state + step) & (size - 1);
             }
-            place = end;
         }
-        Self { in_order, size, inverse_step }
     }
+}
 
-    /// The symbols from state 0 on.
-    fn states(&self) -> impl ExactSizeIterator<Item = u8> {
-        (0..self.size).map(|state| self.in_order[state.wrapping_mul(self.inverse_step) & (self.size - 1)])
-    }
+/// The base-2 logarithm of a number that is not 0: the exponent of the number as a float, which takes no branch.
+#[inline]
+fn ilog2(number: u16) -> u32 {
+    (f32::from(number).to_bits() >> 23).wrapping_sub(127)
 }
 
 /// Moves the sum of `counts` to `size`, at the cost of the most frequent symbols, which feel it least.
@@ -266,7 +235,9 @@ impl EncodeTable {
             place += count;
         }
         let mut states = vec![0; size as usize];
-        for (state, symbol) in Spread::of(frequencies).states().enumerate() {
+        let mut spread = vec![0; size as usize];
+        frequencies.spread(&mut spread);
+        for (state, symbol) in spread.into_iter().enumerate() {
             let place = &mut places[usize::from(symbol)];
             states[*place] = (size + state as u32) as u16;
             *place += 1;
