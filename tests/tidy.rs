@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The engine's modules from the bottom up. A module imports from its own folder and from lower rows, never from its own row.
 const LAYERS: &[&[&str]] = &[
     &["error", "histogram", "options", "pattern", "time", "value"],
-    &["labels", "matcher", "rows", "samples", "watch"],
+    &["budget", "labels", "matcher", "rows", "samples", "watch"],
     &["directory", "encoding"],
     &["chunk", "index", "manifest", "tombstones", "wal"],
     &["block", "head"],

@@ -32,6 +32,7 @@
 //! `ARCHITECTURE.md` tells each step, the commit protocol, and why it is crash safe.
 
 pub mod block;
+mod budget;
 pub mod chunk;
 pub mod compaction;
 mod db;
@@ -59,6 +60,7 @@ pub mod verify;
 pub mod wal;
 mod watch;
 
+pub use budget::{Budget, Held};
 pub use chunk::{Resets, Statistics};
 pub use db::{Appender, CompactionReport, Db, DeleteReport, FlushReport, SNAPSHOTS_DIR, Stats};
 pub use directory::Directory;

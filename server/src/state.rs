@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use timberline_engine::{Db, ReplayProgress, ReplayState};
+use timberline_engine::{Budget, Db, ReplayProgress, ReplayState};
 use timberline_query::{Executor, QueryError};
 
 use crate::config::Config;
 use crate::http::body::Buffers;
-use crate::http::budget::Budget;
 use crate::http::gate::Gate;
 use crate::metrics::{Gauges, Metrics};
 
@@ -61,9 +60,9 @@ impl AppState {
             // Bodies that wait are bounded by their bytes, so their number needs no bound.
             write_gate: Gate::new(config.write_concurrency_max, usize::MAX),
             query_gate: Gate::new(config.query_concurrency_max, config.query_queue_max),
-            write_budget: Arc::new(Budget::new(config.write_bytes_max)),
+            write_budget: Budget::new("write_bytes_max", config.write_bytes_max),
             answer_gate: Gate::new(ANSWERS_MAX, 0),
-            answer_budget: Arc::new(Budget::new(config.answer_bytes_max)),
+            answer_budget: Budget::new("answer_bytes_max", config.answer_bytes_max),
             buffers: Arc::new(Buffers::new(config.write_concurrency_max)),
             metrics: Metrics::default(),
             replay: Arc::default(),

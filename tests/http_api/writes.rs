@@ -135,7 +135,7 @@ fn too_many_bytes_in_flight_get_503_and_a_time_to_retry() {
     let server = TestServer::start_with(|config| config.write_bytes_max = 100);
     let answer = server.post("/write", "m f=1\n".repeat(100).as_bytes());
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-    assert!(answer.json()["error"].as_str().unwrap().contains("write-bytes-max"));
+    assert!(answer.json()["error"].as_str().unwrap().contains("write_bytes_max"));
     assert_eq!(server.post("/write", b"m f=1\n").status, 204);
 }
 
@@ -150,7 +150,7 @@ fn decompressed_bytes_count_as_bytes_in_flight() {
     {
         let answer = server.post_with(path, headers, body);
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{}", answer.body);
-        assert!(answer.body.contains("write-bytes-max"), "{}", answer.body);
+        assert!(answer.body.contains("write_bytes_max"), "{}", answer.body);
     }
     assert_eq!(server.query("m_f", "1"), json!([]), "nothing is stored");
     server.wait_for_metric("timberline_write_bytes_held 0");

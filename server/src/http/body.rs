@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use parking_lot::Mutex;
+use timberline_engine::{Error, Held};
 
-use super::budget::{Budget, Exceeded, Held};
 use crate::state::AppState;
 
 /// A buffer that grew beyond this is not kept for the next request.
@@ -57,11 +57,8 @@ pub enum BodyError {
         limit: Duration,
     },
     /// 503.
-    #[error("too many writes are waiting (write-bytes-max = {limit} bytes of bodies): try again")]
-    Busy {
-        /// The limit, bytes.
-        limit: usize,
-    },
+    #[error("too many requests are waiting, try again: {0}")]
+    Busy(#[from] Error),
 }
 
 impl BodyError {
@@ -73,14 +70,8 @@ impl BodyError {
             Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Cut { .. } => StatusCode::BAD_REQUEST,
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
-    }
-}
-
-impl From<Exceeded> for BodyError {
-    fn from(Exceeded { limit }: Exceeded) -> Self {
-        Self::Busy { limit }
     }
 }
 
@@ -127,7 +118,7 @@ pub async fn receive(state: &AppState, headers: &HeaderMap, mut body: Body) -> R
     let timeout = state.config.body_timeout;
     let received = tokio::time::timeout(timeout, collect(state, headers, &mut body)).await;
     let received = received.unwrap_or(Err(BodyError::Slow { limit: timeout }));
-    if let Err(BodyError::TooLarge { .. } | BodyError::Busy { .. }) = received {
+    if let Err(BodyError::TooLarge { .. } | BodyError::Busy(_)) = received {
         discard(&mut body).await;
     }
     received
@@ -139,7 +130,7 @@ async fn collect(state: &AppState, headers: &HeaderMap, body: &mut Body) -> Resu
     if length.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
     }
-    let mut held = Budget::hold(&state.write_budget);
+    let mut held = state.write_budget.hold();
     let mut bytes = Buffers::take(&state.buffers);
     held.grow(length.unwrap_or(0))?;
     bytes.0.reserve(length.unwrap_or(0));
@@ -331,11 +322,11 @@ mod tests {
     #[test]
     fn inflates_no_further_than_it_may_hold() {
         let compressed = gzip(&b"x".repeat(1 << 20));
-        let budget = Arc::new(Budget::new(200_000));
-        let mut held = Budget::hold(&budget);
+        let budget = timberline_engine::Budget::new("write_bytes_max", 200_000);
+        let mut held = budget.hold();
         let mut out = Vec::new();
         let error = inflate(&compressed, &mut out, 2 << 20, |bytes| Ok(held.grow(bytes)?)).unwrap_err();
-        assert!(matches!(error, BodyError::Busy { limit: 200_000 }));
+        assert!(matches!(error, BodyError::Busy(Error::Limit { limit: 200_000, .. })));
         assert!(out.len() <= 200_000, "{}", out.len());
     }
 }

@@ -15,7 +15,6 @@
 mod admin;
 mod batches;
 pub mod body;
-pub mod budget;
 pub mod gate;
 mod health;
 mod import_export;

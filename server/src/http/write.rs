@@ -99,7 +99,7 @@ impl WriteError {
     /// After how many seconds to try again, if that makes sense.
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::Body(BodyError::Busy { .. }) => Some(RETRY_AFTER_BUSY),
+            Self::Body(BodyError::Busy(_)) => Some(RETRY_AFTER_BUSY),
             Self::Engine(_) | Self::Interrupted { .. }
                 if self.status() == StatusCode::SERVICE_UNAVAILABLE =>
             {
@@ -170,7 +170,7 @@ where
 
 fn count_failed(state: &AppState, protocol: Protocol, error: &WriteError) {
     match error {
-        WriteError::Body(BodyError::Busy { .. }) => state.metrics.writes_rejected.add(1),
+        WriteError::Body(BodyError::Busy(_)) => state.metrics.writes_rejected.add(1),
         WriteError::Interrupted { samples, .. } => state.metrics.ingested(protocol).samples.add(*samples),
         _ => {}
     }

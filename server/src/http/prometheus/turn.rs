@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use axum::response::Response;
+use timberline_engine::Held;
 use timberline_query::Cancel;
 
 use super::{ApiError, ErrorType};
-use crate::http::budget::{Budget, Held};
 use crate::http::gate::Place;
 use crate::http::stream::{self, Writer};
 use crate::state::{AppState, SharedState};
@@ -82,7 +82,7 @@ impl Reading {
     /// Gives the query's place to the next one if there is memory to keep this one's answer until its client has read it: else a few
     /// clients that read slowly would keep all others from being answered.
     pub(super) fn begin(state: &AppState, query: Place, answer_bytes: usize) -> Self {
-        let mut held = Budget::hold(&state.answer_budget);
+        let mut held = state.answer_budget.hold();
         match (held.grow(answer_bytes), state.answer_gate.try_enter()) {
             (Ok(()), Ok(place)) => Self::Answer(held, place),
             _ => Self::Query(query),

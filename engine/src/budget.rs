@@ -1,0 +1,172 @@
+//! Memory that may be held at a time: of the whole process, of one kind of work, of one request.
+//!
+//! Budgets nest: what is held of a part counts in the whole as well. A request gets a part of its own
+//! ([`Budget::part`]); whoever is about to take memory for it asks first ([`Held::add`]), and gives it back by dropping the [`Held`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Bytes that may be held at once.
+#[derive(Debug)]
+pub struct Budget {
+    /// The limit's configuration name.
+    name: &'static str,
+    limit: usize,
+    held: AtomicUsize,
+    within: Option<Arc<Budget>>,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes, which the setting `name` gives.
+    #[must_use]
+    pub fn new(name: &'static str, limit: usize) -> Arc<Self> {
+        Arc::new(Self { name, limit, held: AtomicUsize::new(0), within: None })
+    }
+
+    /// A budget that refuses nothing and still counts.
+    #[must_use]
+    pub fn unlimited() -> Arc<Self> {
+        Self::new("none", usize::MAX)
+    }
+
+    /// A part of this budget that may have up to `limit` bytes of it, which the setting `name` gives.
+    #[must_use]
+    pub fn part(self: &Arc<Self>, name: &'static str, limit: usize) -> Arc<Self> {
+        Arc::new(Self { name, limit, held: AtomicUsize::new(0), within: Some(Arc::clone(self)) })
+    }
+
+    /// Bytes held now, those of its parts included.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that may be held.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// A share of nothing yet.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>) -> Held {
+        Held { budget: Arc::clone(self), bytes: 0 }
+    }
+
+    /// A share of `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with the name of the budget that would be exceeded.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Result<Held> {
+        let mut held = self.hold();
+        held.add(bytes)?;
+        Ok(held)
+    }
+
+    fn charge(&self, bytes: usize) -> Result<()> {
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        let total = before.saturating_add(bytes);
+        let charged = match &self.within {
+            _ if total > self.limit => {
+                Err(Error::Limit { name: self.name, limit: self.limit as u64, got: total as u64 })
+            }
+            Some(whole) => whole.charge(bytes),
+            None => Ok(()),
+        };
+        if charged.is_err() {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        charged
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.within {
+            whole.give_back(bytes);
+        }
+    }
+}
+
+/// A share of a [`Budget`], given back when dropped.
+#[derive(Debug)]
+pub struct Held {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Bytes of the share.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes the share larger by `more` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with the name of the budget that would be exceeded; the share stays as it was.
+    pub fn add(&mut self, more: usize) -> Result<()> {
+        self.budget.charge(more)?;
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Grows the share to `total` bytes, if it is smaller.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn grow(&mut self, total: usize) -> Result<()> {
+        self.add(total.saturating_sub(self.bytes))
+    }
+
+    /// Gives back what the share has beyond `total` bytes.
+    pub fn shrink(&mut self, total: usize) {
+        let less = self.bytes.saturating_sub(total);
+        self.budget.give_back(less);
+        self.bytes -= less;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_does_not_fit_and_takes_back() {
+        let budget = Budget::new("bytes_max", 100);
+        let mut first = budget.take(60).unwrap();
+        first.grow(50).unwrap();
+        assert_eq!((first.bytes(), budget.held()), (60, 60));
+        let mut second = budget.take(30).unwrap();
+        let error = second.grow(41).unwrap_err();
+        assert!(matches!(error, Error::Limit { name: "bytes_max", limit: 100, got: 101 }), "{error}");
+        assert_eq!(budget.held(), 90);
+        drop(second);
+        first.shrink(10);
+        first.shrink(20);
+        assert_eq!(budget.held(), 10);
+        drop(first);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_part_counts_in_the_whole_and_is_bounded_by_both() {
+        let whole = Budget::new("all", 100);
+        let (one, other) = (whole.part("request", 70), whole.part("request", 70));
+        let held = one.take(60).unwrap();
+        assert!(matches!(one.take(11), Err(Error::Limit { name: "request", .. })));
+        assert!(matches!(other.take(41), Err(Error::Limit { name: "all", limit: 100, got: 101 })));
+        assert_eq!((whole.held(), one.held(), other.held()), (60, 60, 0));
+        drop(held);
+        assert_eq!((whole.held(), one.held()), (0, 0));
+        assert!(Budget::unlimited().take(usize::MAX).is_ok());
+    }
+}
