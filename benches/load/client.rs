@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
 
 use crate::Outcome;
 
@@ -41,16 +42,44 @@ impl Connection {
 
     /// Sends a request without waiting for its answer.
     pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> std::io::Result<()> {
+        self.send_with(method, path, "", body)
+    }
+
+    /// Sends a request with more headers, each with its line end.
+    pub(crate) fn send_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> std::io::Result<()> {
         // In one piece: a server that reads the head bit by bit is woken for each.
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
-        let stream = self.stream.get_mut();
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body)
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n"
+        );
+        self.send_raw(head.as_bytes())?;
+        self.send_raw(body)
+    }
+
+    /// Sends these bytes.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// How long to wait for an answer, or for the server to take what is sent.
+    pub(crate) fn set_patience(&mut self, patience: Duration) -> std::io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(patience))?;
+        self.stream.get_ref().set_write_timeout(Some(patience))
     }
 
     fn request(&mut self, method: &str, path: &str, body: &[u8]) -> Outcome<Vec<u8>> {
         self.send(method, path, body)?;
+        self.answer().map_err(|error| format!("{method} {path}: {error}").into())
+    }
+
+    /// Reads the answer to a request that was sent; any status but 2xx is an error.
+    pub(crate) fn answer(&mut self) -> Outcome<Vec<u8>> {
         let mut status = String::new();
         self.stream.read_line(&mut status)?;
         let (mut length, mut is_chunked, mut line) = (0, false, String::new());
@@ -66,7 +95,7 @@ impl Connection {
         if status.split(' ').nth(1).is_some_and(|code| code.starts_with('2')) {
             return Ok(answer);
         }
-        Err(format!("{method} {path}: {}: {}", status.trim(), String::from_utf8_lossy(&answer)).into())
+        Err(format!("{}: {}", status.trim(), String::from_utf8_lossy(&answer)).into())
     }
 
     fn bytes(&mut self, length: usize) -> Outcome<Vec<u8>> {

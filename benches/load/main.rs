@@ -7,12 +7,14 @@
 //! cargo bench -p timberline-workspace --bench load -- --replay --hours 2    and kill -9, restart: 28.8 million samples to replay
 //! cargo bench -p timberline-workspace --bench load -- --queries    and ask queries afterwards
 //! cargo bench -p timberline-workspace --bench load -- --contention    and ask short queries while full scans run
+//! cargo bench -p timberline-workspace --bench load -- --attacks    and what attacks of a few kilobytes do to other clients
 //! cargo bench -p timberline-workspace --bench load -- \
 //!     --server 'victoria-metrics -storageDataPath={dir} -httpListenAddr=127.0.0.1:{port}'
 //! ```
 //! All requests are made before the first is sent (25 bytes of memory a point), so that the server has the processor
 //! nearly for itself. CPU seconds are the server process's own. Compare servers in one sitting.
 
+mod attacks;
 mod client;
 mod contention;
 mod cpu_only;
@@ -62,6 +64,9 @@ struct Arguments {
     /// Measures short queries while full scans run, and how soon a query ends whose client hangs up.
     #[arg(long)]
     contention: bool,
+    /// Sends requests that are meant to do harm, and measures what they do to other clients.
+    #[arg(long)]
+    attacks: bool,
     /// The server's command, with {dir} and {port}; this repository's server when it is missing.
     #[arg(long)]
     server: Option<String>,
@@ -129,6 +134,9 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     }
     if arguments.contention {
         contention::run(port)?;
+    }
+    if arguments.attacks {
+        attacks::run(&server, port)?;
     }
     println!("memory:  {} MB at most", server.peak_memory_bytes()? >> 20);
     let disk = folder_bytes(folder.path())?;
