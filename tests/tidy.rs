@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// The engine's modules from the bottom up. A module imports from its own folder and from lower rows, never from its own row.
 const LAYERS: &[&[&str]] = &[
-    &["error", "histogram", "options", "pattern", "time", "value"],
-    &["budget", "labels", "matcher", "rows", "samples", "watch"],
+    &["error", "histogram", "options", "time", "value"],
+    &["budget", "labels", "rows", "samples", "watch"],
+    &["pattern"],
+    &["matcher"],
     &["directory", "encoding"],
     &["chunk", "index", "manifest", "tombstones", "wal"],
     &["block", "head"],

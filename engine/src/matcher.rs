@@ -6,6 +6,7 @@ use regex::Regex;
 use regex_automata::hybrid::dfa::DFA;
 use regex_automata::{MatchKind, util::syntax};
 
+use crate::budget::{Budget, Held};
 use crate::pattern::{NEST_LIMIT, PatternError, anchored_regex};
 
 /// How a matcher compares.
@@ -48,6 +49,7 @@ pub struct Matcher {
 struct Expression {
     regex: Regex,
     automaton: OnceLock<Option<DFA>>,
+    _held: Held,
 }
 
 impl Matcher {
@@ -57,11 +59,27 @@ impl Matcher {
     /// # Errors
     /// The regular expression's error, with the position in it.
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, PatternError> {
+        Self::new_within(name, op, value, &Budget::unlimited())
+    }
+
+    /// The same; its regular expression counts against `budget` as long as the matcher, or a clone of it, is there.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`PatternError::Limit`] if the budget has no room.
+    pub fn new_within(
+        name: impl Into<String>,
+        op: MatchOp,
+        value: impl Into<String>,
+        budget: &Arc<Budget>,
+    ) -> Result<Self, PatternError> {
         let value = value.into();
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
             MatchOp::Regex | MatchOp::NotRegex => {
-                Some(Arc::new(Expression { regex: anchored_regex(&value)?, automaton: OnceLock::new() }))
+                let held =
+                    budget.take(2 * value.len()).map_err(|error| PatternError::of_budget(&error, &value))?;
+                let regex = anchored_regex(&value)?;
+                Some(Arc::new(Expression { regex, automaton: OnceLock::new(), _held: held }))
             }
         };
         Ok(Self { name: name.into(), op, value, regex })

@@ -10,6 +10,7 @@
 
 use std::collections::HashSet;
 
+use crate::error::Error;
 use regex::{Regex, RegexBuilder};
 
 /// The most repetitions of one part of a pattern, nested ones multiplied, as in Go.
@@ -21,6 +22,9 @@ const DEPTH_MAX: usize = 200;
 /// The `regex` crate's bound on its tree's height, which is [`DEPTH_MAX`] by its own measure: a group may hold an alternation,
 /// of concatenations, of repetitions, before the next group; the group and the class around all are left.
 pub(crate) const NEST_LIMIT: u32 = 4 * DEPTH_MAX as u32 + 8;
+
+/// Errors show so many characters of a pattern.
+const PART_CHARS_MAX: usize = 60;
 
 /// The classes that `[[:name:]]` knows.
 const POSIX_CLASSES: [&str; 14] = [
@@ -49,9 +53,47 @@ pub enum PatternError {
         /// The most bytes that a compiled expression may take.
         bytes_max: usize,
     },
+    /// There is no room for it in a budget of memory.
+    #[error(
+        "limit {name} reached: the regular expression `{part}` needs {got} bytes with all that is held, the limit is {limit}"
+    )]
+    Limit {
+        /// The limit's configuration name.
+        name: &'static str,
+        /// Its value, bytes.
+        limit: u64,
+        /// What would be held, bytes.
+        got: u64,
+        /// How the expression begins.
+        part: String,
+    },
     /// The `regex` crate does not take its translation.
     #[error("error parsing regexp: {0}")]
     Unsupported(#[source] regex::Error),
+}
+
+impl PatternError {
+    /// The configuration name of the limit that is the reason, if one is.
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Limit { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// A budget's error about `pattern`.
+    pub(crate) fn of_budget(error: &Error, pattern: &str) -> Self {
+        let (name, limit, got) = match error {
+            Error::Limit { name, limit, got } => (*name, *limit, *got),
+            _ => ("none", 0, 0),
+        };
+        let mut part: String = pattern.chars().take(PART_CHARS_MAX).collect();
+        if part.len() < pattern.len() {
+            part.push('…');
+        }
+        Self::Limit { name, limit, got, part }
+    }
 }
 
 /// Compiles a pattern in RE2's syntax to an expression that matches whole texts only; `.` matches a newline too.

@@ -16,5 +16,8 @@ mod value;
 
 pub use error::{ErrorKind, QueryError, Result};
 pub use exec::{Cancel, Executor, ExecutorOptions, Limits, Query};
-pub use parser::{ParseError, format_duration, parse, parse_duration, parse_selector};
+pub use parser::{
+    ParseError, format_duration, is_cheap_to_parse, parse, parse_duration, parse_selector,
+    parse_selector_within, parse_within,
+};
 pub use value::{MatrixSeries, Outcome, QueryStats, Timings, Value, VectorSample};

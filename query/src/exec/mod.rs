@@ -27,13 +27,15 @@ mod threads;
 mod usage;
 mod windowed;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use timberline_engine::Snapshot;
+use timberline_engine::{Budget, Snapshot};
 
 use crate::ast::Expr;
 use crate::error::{QueryError, Result};
 use crate::explain::{Analysis, Explanation};
+use crate::parser::default_budget;
 use crate::plan::{self, Bounds, Plan};
 use crate::value::{Outcome, Timings, Value};
 use context::Context;
@@ -120,6 +122,8 @@ pub struct Query {
     pub lookback_delta_ms: Option<i64>,
     /// Whether to count the samples that each step looks at, which takes time.
     pub count_samples: bool,
+    /// What its regular expressions count against that are compiled when it is planned.
+    pub budget: Arc<Budget>,
 }
 
 impl Query {
@@ -133,7 +137,8 @@ impl Query {
     #[must_use]
     pub fn range(text: impl Into<String>, expr: Expr, start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
         let text = text.into();
-        Self { text, expr, start_ms, end_ms, step_ms, lookback_delta_ms: None, count_samples: false }
+        let budget = default_budget();
+        Self { text, expr, start_ms, end_ms, step_ms, lookback_delta_ms: None, count_samples: false, budget }
     }
 
     fn is_instant(&self) -> bool {

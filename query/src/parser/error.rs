@@ -1,5 +1,7 @@
 //! Parse errors and their positions.
 
+use timberline_engine::PatternError;
+
 /// Why a query is not valid, and where. Displays as Prometheus words it: `1:5: parse error: unexpected ")"`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: parse error: {message}")]
@@ -12,6 +14,8 @@ pub struct ParseError {
     pub offset: usize,
     /// What is wrong and what was expected.
     pub message: String,
+    /// The configuration name of the limit that is the reason, if one is.
+    pub limit: Option<&'static str>,
 }
 
 /// An error inside the parser, before its byte offset is turned into a line and a column.
@@ -19,13 +23,19 @@ pub struct ParseError {
 pub(super) struct Failure {
     offset: usize,
     message: String,
+    limit: Option<&'static str>,
 }
 
 pub(super) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(super) fn new(offset: usize, message: impl Into<String>) -> Self {
-        Self { offset, message: message.into() }
+        Self { offset, message: message.into(), limit: None }
+    }
+
+    /// About the regular expression at `offset`.
+    pub(super) fn pattern(offset: usize, error: &PatternError) -> Self {
+        Self { limit: error.limit(), ..Self::new(offset, error.to_string()) }
     }
 
     pub(super) fn locate(self, source: &str) -> ParseError {
@@ -36,6 +46,7 @@ impl Failure {
             column: before[line_start..].chars().count() + 1,
             offset: self.offset,
             message: self.message,
+            limit: self.limit,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! The grammar, the order of the checks and the messages are those of Prometheus 3. Positions count characters, not bytes.
 
 mod arithmetic;
+mod cheap;
 mod check;
 mod duration;
 mod error;
@@ -20,8 +21,11 @@ mod selector;
 mod tests;
 mod token;
 
-use timberline_engine::Matcher;
+use std::sync::Arc;
 
+use timberline_engine::{Budget, Matcher};
+
+pub use cheap::is_cheap_to_parse;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::ParseError;
 
@@ -39,12 +43,23 @@ pub const MAX_NESTING: usize = 128;
 /// they nest: `a + b + c + …` is as high as it has operators.
 pub const MAX_HEIGHT: usize = 256;
 
-/// Parses a PromQL expression and checks its types.
+/// What an expression may hold that no request asks for: one of a rule, or of a program that embeds this.
+const DEFAULT_BUDGET_BYTES: usize = 256 << 20;
+
+/// Parses a PromQL expression and checks its types. What it holds counts against a budget of its own, of the default size.
 ///
 /// # Errors
 /// The first error in the query, with its position.
 pub fn parse(query: &str) -> std::result::Result<Expr, ParseError> {
-    let parsed = Parser::new(query).query().and_then(|mut expr| {
+    parse_within(query, &default_budget())
+}
+
+/// The same; the regular expressions count against `budget` as long as the expression, or a clone of it, is there.
+///
+/// # Errors
+/// As [`parse`]; with [`limit`](ParseError::limit) if the budget has no room.
+pub fn parse_within(query: &str, budget: &Arc<Budget>) -> std::result::Result<Expr, ParseError> {
+    let parsed = Parser::new(query, budget).query().and_then(|mut expr| {
         check::check(query, &mut expr)?;
         Ok(expr)
     });
@@ -57,7 +72,18 @@ pub fn parse(query: &str) -> std::result::Result<Expr, ParseError> {
 /// # Errors
 /// The first error in the query, with its position; a selector that would match a series without any label is one.
 pub fn parse_selector(query: &str) -> std::result::Result<Vec<Matcher>, ParseError> {
-    let mut parser = Parser::new(query);
+    parse_selector_within(query, &default_budget())
+}
+
+/// The same; the regular expressions count against `budget` as long as the matchers, or clones of them, are there.
+///
+/// # Errors
+/// As [`parse_selector`]; with [`limit`](ParseError::limit) if the budget has no room.
+pub fn parse_selector_within(
+    query: &str,
+    budget: &Arc<Budget>,
+) -> std::result::Result<Vec<Matcher>, ParseError> {
+    let mut parser = Parser::new(query, budget);
     let parsed = parser.selector().and_then(|selector| {
         parser.expect_end()?;
         check::check_selector(&selector)?;
@@ -66,8 +92,15 @@ pub fn parse_selector(query: &str) -> std::result::Result<Vec<Matcher>, ParseErr
     parsed.map_err(|failure| failure.locate(query))
 }
 
+/// The budget of an expression that no request asks for.
+pub(crate) fn default_budget() -> Arc<Budget> {
+    Budget::new("query_memory_bytes_max", DEFAULT_BUDGET_BYTES)
+}
+
 /// The place reached in a query: two tokens, the lexer behind them, and what surrounds them.
 struct Parser<'a> {
+    /// What regular expressions count against.
+    budget: &'a Arc<Budget>,
     lexer: Lexer<'a>,
     current: Token<'a>,
     /// The token after the current one. `EndOfInput` and `Error` repeat for ever.
@@ -81,10 +114,10 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(source: &'a str) -> Self {
+    fn new(source: &'a str, budget: &'a Arc<Budget>) -> Self {
         let mut lexer = Lexer::new(source);
         let (current, second) = (lexer.token(), lexer.token());
-        Self { lexer, current, second, last_end: 0, nesting: 0, aggregations: 0 }
+        Self { budget, lexer, current, second, last_end: 0, nesting: 0, aggregations: 0 }
     }
 
     /// A whole query: one expression and nothing behind it.

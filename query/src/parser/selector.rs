@@ -72,8 +72,8 @@ impl Parser<'_> {
         let TokenKind::String(value) = self.peek() else {
             return Err(self.unexpected(CONTEXT, "string"));
         };
-        let matcher =
-            Matcher::new(label, op, value.clone()).map_err(|error| Failure::new(start, error.to_string()))?;
+        let matcher = Matcher::new_within(label, op, value.clone(), self.budget)
+            .map_err(|error| Failure::pattern(start, &error))?;
         self.bump();
         Ok(Some(matcher))
     }
