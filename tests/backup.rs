@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use support::series::Cells;
-use support::{Server, binary};
+use support::{Server, binary, copy, files};
 use tempfile::TempDir;
 use timberline_engine::directory::RealDirectory;
 use timberline_engine::manifest::Manifest;
@@ -59,27 +59,6 @@ fn fails(arguments: &[&dyn AsRef<std::ffi::OsStr>], reason: &str) -> String {
     assert_eq!(code, 1, "{text}");
     assert!(text.contains(reason), "no {reason:?} in {text}");
     text
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false => found.push(path),
-        }
-    }
-    found.sort();
-    found
-}
-
-fn copy(from: &Path, into: &Path) {
-    for file in files(from) {
-        let to = into.join(file.strip_prefix(from).unwrap());
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(&file, &to).unwrap();
-    }
 }
 
 fn served(folder: &Path) -> Cells {

@@ -4,6 +4,7 @@
 pub(crate) mod series;
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
@@ -48,6 +49,29 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "timberline {arguments:?} ended with {}: {complaint}", output.status);
     output
+}
+
+/// All files of a folder and those below it, sorted.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Copies a folder's files, and those below it, into another one.
+pub(crate) fn copy(from: &Path, into: &Path) {
+    for file in files(from) {
+        let to = into.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&file, &to).unwrap();
+    }
 }
 
 /// A running server, `timberline serve` or `timberline demo`, on a free port. Dropping this kills it.
@@ -129,14 +153,26 @@ impl Server {
         self.post("/api/v1/admin/tsdb/compact", b"");
     }
 
-    /// All that the database has.
+    /// GETs; gives the status and the answer.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        let mut response = self.agent.get(format!("{}{path}", self.url)).call().unwrap();
+        let text = response.body_mut().with_config().limit(EXPORT_BYTES_MAX).read_to_string().unwrap();
+        (response.status().as_u16(), text)
+    }
+
+    /// All that the database has, but for series without a name.
     pub(crate) fn export(&self) -> Cells {
-        let form = [("match[]", r#"{__name__!=""}"#), ("precision", "ns")];
+        series::parse(&self.export_text(&[r#"{__name__!=""}"#]))
+    }
+
+    /// The lines of all series that one of the selectors selects, with nanoseconds.
+    pub(crate) fn export_text(&self, selectors: &[&str]) -> String {
+        let form = selectors.iter().map(|selector| ("match[]", *selector)).chain([("precision", "ns")]);
         let request = self.agent.post(format!("{}/api/v1/export", self.url));
         let mut response = request.send_form(form).unwrap();
         let text = response.body_mut().with_config().limit(EXPORT_BYTES_MAX).read_to_string().unwrap();
         assert_eq!(response.status().as_u16(), 200, "{text}");
-        series::parse(&text)
+        text
     }
 }
 
