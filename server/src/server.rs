@@ -92,6 +92,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let Self { listener, address, state } = self;
         tracing::info!(%address, data_dir = %state.config.data_dir.display(), "listening, opening the database");
+        tracing::info!("{}", state.config.memory_line());
         let (stop, stopped) = oneshot::channel::<()>();
         let listener = listener.tap_io(|stream| {
             // Without it small answers wait for the client's acknowledgement of the last one.

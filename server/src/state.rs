@@ -10,7 +10,7 @@ use timberline_query::{Executor, QueryError};
 use crate::config::Config;
 use crate::http::body::Buffers;
 use crate::http::gate::Gate;
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{Gauges, MemoryShare, Metrics};
 
 /// Answers that may be read by clients whose queries gave their places back. Each takes one of the runtime's 512 threads for
 /// blocking work, of which writes and queries need some.
@@ -109,8 +109,21 @@ impl AppState {
             writes_running: self.write_gate.running(),
             writes_waiting: self.write_gate.waiting(),
             write_bytes_held: self.write_budget.held(),
+            memory: self.memory_shares(stats.as_ref().map_or(0, |stats| stats.head_bytes as usize)),
         };
         self.metrics.render(stats.as_ref(), self.replay.state(), gauges)
+    }
+
+    /// The shares of memory, when the heads hold `head_bytes` of theirs.
+    fn memory_shares(&self, head_bytes: usize) -> [MemoryShare; 4] {
+        let config = &self.config;
+        let share = |name, max, held| MemoryShare { name, max, held };
+        [
+            share("total", config.memory_bytes_max, None),
+            share("heads", config.head_bytes_max.saturating_mul(2), Some(head_bytes)),
+            share("writes", config.write_bytes_max, Some(self.write_budget.held())),
+            share("answers", config.answer_bytes_max, Some(self.answer_budget.held())),
+        ]
     }
 
     /// What a client is told while the database is being opened.

@@ -6,6 +6,7 @@
 
 mod file;
 mod flags;
+mod memory;
 mod settings;
 mod units;
 
@@ -22,6 +23,7 @@ use timberline_query::{ExecutorOptions, Limits};
 use crate::ingest;
 
 pub use flags::SettingFlags;
+pub use memory::Given as MemoryGiven;
 pub use settings::{SETTINGS, Setting};
 
 /// Names the configuration file; has a flag and a variable but, being what finds the file, no TOML key.
@@ -40,8 +42,16 @@ pub struct Config {
     pub wal_sync: WalSync,
     /// Time that one unmerged block spans.
     pub block_span: Duration,
-    /// Memory that samples may take before the head is sealed early, bytes.
+    /// All memory that the shares below have together, bytes.
+    pub memory_bytes_max: usize,
+    /// Where that number comes from.
+    pub memory_source: String,
+    /// Those of the memory settings that were given.
+    pub given: MemoryGiven,
+    /// Memory that series and samples may take before the head is sealed early, bytes.
     pub head_bytes_max: usize,
+    /// Memory that a merge of blocks may take, bytes.
+    pub merge_bytes_max: usize,
     /// Series that the newest data may have; `None` sets no bound.
     pub head_series_max: Option<u64>,
     /// New series a second; `None` sets no bound.
@@ -70,6 +80,8 @@ pub struct Config {
     pub selector_series_max: u64,
     /// Points that an answer may have.
     pub result_points_max: u64,
+    /// Memory that all queries may take together, bytes.
+    pub query_bytes_max: usize,
     /// Memory that one query may take, bytes.
     pub query_memory_bytes_max: u64,
     /// Memory of answers whose queries gave their places back while clients still read, bytes.
@@ -88,7 +100,11 @@ impl Default for Config {
             retention: None,
             wal_sync: WalSync::Always,
             block_span: Duration::from_secs(2 * 3600),
-            head_bytes_max: 1 << 30,
+            memory_bytes_max: usize::MAX,
+            memory_source: "nothing bounds it".to_owned(),
+            given: MemoryGiven::default(),
+            head_bytes_max: 2 << 30,
+            merge_bytes_max: 1 << 30,
             head_series_max: Some(10_000_000),
             new_series_per_second_max: None,
             body_bytes_max: 64 << 20,
@@ -103,6 +119,7 @@ impl Default for Config {
             query_steps_max: 11_000,
             selector_series_max: 1_000_000,
             result_points_max: 20_000_000,
+            query_bytes_max: usize::MAX,
             query_memory_bytes_max: 1 << 30,
             answer_bytes_max: 512 << 20,
             query_lookback: Duration::from_secs(300),
@@ -149,7 +166,8 @@ impl Config {
     /// [`CONFIG_FILE_VARIABLE`] names, else none.
     ///
     /// # Errors
-    /// A file that cannot be read, a key it does not know, a value that does not fit: each says where.
+    /// A file that cannot be read, a key it does not know, a value that does not fit: each says where. Shares of memory that
+    /// are more than the total.
     pub fn load(
         mut self,
         flags: &SettingFlags,
@@ -169,6 +187,7 @@ impl Config {
             let origin = format!("--{}", setting.name);
             setting.set(&mut self, text).map_err(|reason| Error::Value { origin, reason })?;
         }
+        self.divide_memory(memory::available(Path::new("/")))?;
         Ok(self)
     }
 

@@ -92,11 +92,20 @@ pub static SETTINGS: &[Setting] = &[
         apply: |config, text| units::duration(text).map(|value| config.block_span = value),
     },
     Setting {
+        name: "memory-bytes-max",
+        value_name: "SIZE",
+        default: "auto",
+        help: "All memory that the shares may take together; `auto` is 60 % of what the process may have: the least of the \
+               machine's memory, the control groups' limits, RLIMIT_DATA and RLIMIT_AS",
+        apply: |config, text| units::share(text).map(|value| config.given.total = value),
+    },
+    Setting {
         name: "head-bytes-max",
         value_name: "SIZE",
-        default: "1GiB",
-        help: "Memory that the newest samples may take before they are sealed into a block early",
-        apply: |config, text| units::bytes(text).map(|value| config.head_bytes_max = value),
+        default: "auto",
+        help: "Memory that the newest data, series and samples, may take before it is sealed into a block early; new series are refused \
+               when all such data takes 1.75 times as much, all writes at twice as much; `auto` is 7/32 of the total, at most 2GiB",
+        apply: |config, text| units::share(text).map(|value| config.given.head = value),
     },
     Setting {
         name: "head-series-max",
@@ -118,9 +127,10 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "body-bytes-max",
         value_name: "SIZE",
-        default: "64MiB",
-        help: "Largest request body, as sent and as decompressed; larger ones get 413",
-        apply: |config, text| units::bytes(text).map(|value| config.body_bytes_max = value),
+        default: "auto",
+        help: "Largest request body, as sent and as decompressed; larger ones get 413; `auto` is 64MiB, less where that is more than \
+               half of write-bytes-max",
+        apply: |config, text| units::share(text).map(|value| config.given.body = value),
     },
     Setting {
         name: "body-timeout",
@@ -139,9 +149,10 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "write-bytes-max",
         value_name: "SIZE",
-        default: "512MiB",
-        help: "Request bodies held in memory at once, as sent and as decompressed; beyond that writes get 503 and retry",
-        apply: |config, text| units::bytes(text).map(|value| config.write_bytes_max = value),
+        default: "auto",
+        help: "Request bodies held in memory at once, as sent and as decompressed; beyond that writes get 503 and retry; `auto` is 1/8 \
+               of the total, at most 512MiB",
+        apply: |config, text| units::share(text).map(|value| config.given.writes = value),
     },
     Setting {
         name: "line-bytes-max",
@@ -235,20 +246,27 @@ pub static SETTINGS: &[Setting] = &[
         apply: |config, text| units::count(text).map(|value| config.result_points_max = value as u64),
     },
     Setting {
+        name: "query-bytes-max",
+        value_name: "SIZE",
+        default: "auto",
+        help: "Memory that all queries may take together; `auto` is a quarter of the total",
+        apply: |config, text| units::share(text).map(|value| config.given.queries = value),
+    },
+    Setting {
         name: "query-memory-bytes-max",
         value_name: "SIZE",
-        default: "1GiB",
-        help: "Memory that the rows, selected series and native histograms of one query may take at a time; larger queries \
-               get 422",
-        apply: |config, text| units::bytes(text).map(|value| config.query_memory_bytes_max = value as u64),
+        default: "auto",
+        help: "Memory that one query may take at a time; larger queries get 422; `auto` is 1GiB, less where \
+               that is more than query-bytes-max",
+        apply: |config, text| units::share(text).map(|value| config.given.query = value),
     },
     Setting {
         name: "answer-bytes-max",
         value_name: "SIZE",
-        default: "512MiB",
-        help: "Memory of answers that clients are still reading; beyond that a query counts among those evaluated until its \
-               answer is read",
-        apply: |config, text| units::bytes(text).map(|value| config.answer_bytes_max = value),
+        default: "auto",
+        help: "Memory of answers that clients are still reading; beyond that a query counts among those evaluated until its answer is \
+               read; `auto` is 1/8 of the total, at most 512MiB",
+        apply: |config, text| units::share(text).map(|value| config.given.answers = value),
     },
     Setting {
         name: "query-lookback",

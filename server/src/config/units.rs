@@ -57,6 +57,14 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("{text:?} is not a size such as 65536, 64MiB or 1GiB"))
 }
 
+/// A size, or `auto` for what follows from the total.
+pub(super) fn share(text: &str) -> Result<Option<usize>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    bytes(text).map(Some).map_err(|reason| format!("{reason}, and not `auto`"))
+}
+
 /// A whole number above zero, or `none`.
 pub(super) fn optional_count(text: &str) -> Result<Option<u64>, String> {
     if text == "none" {

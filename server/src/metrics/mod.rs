@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-pub use render::Gauges;
+pub use render::{Gauges, MemoryShare};
 
 use histogram::Histogram;
 

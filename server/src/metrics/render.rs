@@ -22,6 +22,19 @@ pub struct Gauges {
     pub writes_waiting: usize,
     /// Bytes of request bodies held in memory.
     pub write_bytes_held: usize,
+    /// The total of all memory and its shares.
+    pub memory: [MemoryShare; 4],
+}
+
+/// A share of memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryShare {
+    /// What it is for.
+    pub name: &'static str,
+    /// Bytes that it may have.
+    pub max: usize,
+    /// Bytes that are held of it, where that is counted.
+    pub held: Option<usize>,
 }
 
 impl Metrics {
@@ -38,6 +51,7 @@ impl Metrics {
         self.render_ingest(&mut out);
         self.render_limits(&mut out);
         self.render_load(&mut out, gauges);
+        render_memory(&mut out, &gauges.memory);
         if let Some(stats) = stats {
             render_engine(&mut out, stats);
         }
@@ -127,6 +141,16 @@ impl Metrics {
     }
 }
 
+fn render_memory(out: &mut Exposition, shares: &[MemoryShare]) {
+    let name = "timberline_memory_bytes_max";
+    out.family(name, "gauge", "Memory that all shares may take together, and each of them.");
+    shares.iter().for_each(|share| out.sample(name, &[("share", &share.name)], share.max));
+    let name = "timberline_memory_bytes_held";
+    out.family(name, "gauge", "Memory that is held of a share.");
+    let held = shares.iter().filter_map(|share| Some((share.name, share.held?)));
+    held.for_each(|(share, bytes)| out.sample(name, &[("share", &share)], bytes));
+}
+
 fn render_replay(out: &mut Exposition, replay: ReplayState) {
     out.gauge("timberline_replay_segments", "Files of the log replayed at start.", replay.segments);
     let total = replay.segments_total;
@@ -143,7 +167,7 @@ fn render_engine(out: &mut Exposition, stats: &Stats) {
     let created = stats.series_created_total;
     out.counter("timberline_series_created_total", "New series, in each head that they are in.", created);
     out.gauge("timberline_head_samples", "Samples in the head.", stats.head_samples);
-    out.gauge("timberline_head_bytes", "Memory of the head's samples.", stats.head_bytes);
+    out.gauge("timberline_head_bytes", "Memory of the head: its series and samples.", stats.head_bytes);
     out.gauge("timberline_blocks", "Blocks on disk.", stats.blocks);
     let unreadable = stats.blocks_unreadable;
     out.gauge("timberline_blocks_unreadable", "Listed blocks that could not be read.", unreadable);
