@@ -8,6 +8,7 @@
 //! | [`http`] | routes and handlers |
 //! | [`ingest`] | line protocol, remote write, JSON lines: bytes in, rows out |
 //! | [`metrics`] | what the server counts |
+//! | [`refusals`] | what was refused, counted and told in the log |
 //! | [`demo`] | a collector of this machine's numbers |
 
 pub mod cli;
@@ -16,5 +17,6 @@ pub mod demo;
 pub mod http;
 pub mod ingest;
 pub mod metrics;
+pub mod refusals;
 pub mod server;
 pub mod state;

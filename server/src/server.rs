@@ -17,6 +17,8 @@ use crate::config::Config;
 use crate::http;
 use crate::state::{AppState, SharedState};
 
+/// How often the log tells what was refused since.
+const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long requests may go on after the server was asked to stop.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -110,6 +112,8 @@ impl Server {
         });
         let serve = tokio::spawn(serve.into_future());
 
+        let telling = tokio::spawn(tell_refusals(SharedState::clone(&state)));
+
         let result = match open(&state).await {
             Ok(db) => {
                 shutdown.await;
@@ -122,7 +126,16 @@ impl Server {
         if tokio::time::timeout(DRAIN_TIME_MAX, serve).await.is_err() {
             tracing::warn!("some requests did not finish within {DRAIN_TIME_MAX:?}");
         }
+        telling.abort();
+        state.metrics.refusals.tell();
         close(result?).await
+    }
+}
+
+async fn tell_refusals(state: SharedState) {
+    loop {
+        tokio::time::sleep(REFUSALS_INTERVAL).await;
+        state.metrics.refusals.tell();
     }
 }
 

@@ -30,7 +30,8 @@ fn each_limit_is_named_counted_and_keeps_good_lines_in() {
     }
     let metrics = server.get("/metrics").body;
     for limit in ["labels_max", "label_name_bytes_max", "label_value_bytes_max", "head_series_max"] {
-        let line = format!("timberline_refused_rows_by_limit_total{{limit=\"{limit}\"}} 1");
+        let line =
+            format!("timberline_refused_rows_by_reason_total{{protocol=\"line\",reason=\"{limit}\"}} 1");
         assert!(metrics.lines().any(|l| l == line), "no line {line} in:\n{metrics}");
     }
     for line in ["timberline_head_series 3", "timberline_series_created_total 3"] {

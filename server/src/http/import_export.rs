@@ -27,8 +27,8 @@ pub(super) async fn import(State(state): State<SharedState>, request: Request) -
     let precision = match precision(&Params::of_url(&parts)) {
         Ok(precision) => precision,
         Err(reason) => {
-            body::discard(&mut body).await;
-            return influx::error_v1(&WriteError::Request(reason));
+            let error = WriteError::Request(reason);
+            return influx::error_v1(&write::refuse(&state, Protocol::JsonLines, &mut body, error).await);
         }
     };
     let written = write::write(

@@ -50,8 +50,8 @@ async fn write_lines(
     let precision: Precision = match params.get("precision").map_or(Ok(Precision::default()), str::parse) {
         Ok(precision) => precision,
         Err(error) => {
-            body::discard(&mut body).await;
-            return Err(WriteError::Request(error.to_string()));
+            let error = WriteError::Request(error.to_string());
+            return Err(write::refuse(&state, Protocol::Line, &mut body, error).await);
         }
     };
     write::write(state, Protocol::Line, headers, body, move |state, headers, received, batches| {

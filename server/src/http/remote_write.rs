@@ -18,8 +18,7 @@ const MESSAGE: &str = "prometheus.WriteRequest";
 pub(super) async fn write(State(state): State<SharedState>, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
     if let Err(error) = check_headers(&parts.headers) {
-        body::discard(&mut body).await;
-        return answer_error(&error);
+        return answer_error(&write::refuse(&state, Protocol::RemoteWrite, &mut body, error).await);
     }
     let written =
         write::write(state, Protocol::RemoteWrite, parts.headers, body, |state, _, received, batches| {
@@ -62,11 +61,11 @@ fn check_headers(headers: &HeaderMap) -> Result<(), WriteError> {
 }
 
 fn counts(report: &WriteReport) -> Counts {
-    let (refused, limits) = (report.errors.total, report.errors.limits.clone());
+    let (refused, reasons) = (report.errors.total, report.errors.reasons.clone());
     Counts {
         rows: report.series - refused.min(report.series),
         samples: report.samples + report.histograms,
-        refused: report.refusal().map(|message| RefusedRows { refused, message, line: None, limits }),
+        refused: report.refusal().map(|message| RefusedRows { refused, message, line: None, reasons }),
         ..Counts::default()
     }
 }

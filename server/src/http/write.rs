@@ -10,7 +10,7 @@ use timberline_engine::Error;
 use super::batches::Batches;
 use super::body::{self, BodyError, Received};
 use super::open_db;
-use crate::ingest::ErrorList;
+use crate::ingest::{ErrorList, MALFORMED, Refused};
 use crate::metrics::Protocol;
 use crate::state::{AppState, SharedState};
 
@@ -58,8 +58,8 @@ pub(super) struct RefusedRows {
     pub(super) message: String,
     /// Line of the first one, from 1, where rows are lines.
     pub(super) line: Option<u64>,
-    /// How many of them were refused for a limit, by its configuration name.
-    pub(super) limits: BTreeMap<&'static str, u64>,
+    /// The same by kind of reason.
+    pub(super) reasons: BTreeMap<&'static str, Refused>,
 }
 
 impl RefusedRows {
@@ -68,7 +68,7 @@ impl RefusedRows {
         let what = if stored > 0 { "partial write" } else { "unable to parse" };
         let message = format!("{what}: {errors} dropped={}", errors.total);
         let line = errors.first.first()?.line;
-        Some(Self { refused: errors.total, message, line: Some(line), limits: errors.limits.clone() })
+        Some(Self { refused: errors.total, message, line: Some(line), reasons: errors.reasons.clone() })
     }
 }
 
@@ -96,6 +96,24 @@ impl WriteError {
         }
     }
 
+    /// The kind of reason for which the whole body is refused, or what came after some of its batches: a limit's configuration
+    /// name, or another word.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Body(error) => match error {
+                BodyError::TooLarge { .. } => "body_bytes_max",
+                BodyError::Slow { .. } => "body_timeout",
+                BodyError::Busy(error) => reason_of(error),
+                BodyError::Encoding { .. } => "unsupported",
+                BodyError::Cut { .. } => "incomplete",
+            },
+            Self::MediaType(_) => "unsupported",
+            Self::Request(_) | Self::Rows(_) => MALFORMED,
+            Self::Engine(error) | Self::Interrupted { error, .. } => reason_of(error),
+            Self::Panicked => "internal",
+        }
+    }
+
     /// After how many seconds to try again, if that makes sense.
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
@@ -107,6 +125,16 @@ impl WriteError {
             }
             _ => None,
         }
+    }
+}
+
+fn reason_of(error: &Error) -> &'static str {
+    match error {
+        Error::Limit { name, .. } => name,
+        Error::InvalidSeries { .. } | Error::InvalidHistogram { .. } => MALFORMED,
+        Error::WritesRefused { .. } | Error::Io { .. } => "disk",
+        Error::Closed => "closed",
+        _ => "internal",
     }
 }
 
@@ -168,7 +196,20 @@ where
     appended.map_err(|error| error.after(batches.committed()))
 }
 
+/// Refuses a write before its body is read, which is thrown away.
+pub(super) async fn refuse(
+    state: &AppState,
+    protocol: Protocol,
+    body: &mut Body,
+    error: WriteError,
+) -> WriteError {
+    body::discard(body).await;
+    count_failed(state, protocol, &error);
+    error
+}
+
 fn count_failed(state: &AppState, protocol: Protocol, error: &WriteError) {
+    state.metrics.refusals.request(protocol.as_str(), error.reason(), error);
     match error {
         WriteError::Body(BodyError::Busy(_)) => state.metrics.writes_rejected.add(1),
         WriteError::Interrupted { samples, .. } => state.metrics.ingested(protocol).samples.add(*samples),
@@ -182,8 +223,10 @@ fn count(state: &AppState, protocol: Protocol, counts: &Counts) {
     ingested.samples.add(counts.samples);
     ingested.strings_skipped.add(counts.strings_skipped);
     ingested.integers_rounded.add(counts.integers_rounded);
-    if let Some(RefusedRows { refused, limits, .. }) = &counts.refused {
+    if let Some(RefusedRows { refused, reasons, .. }) = &counts.refused {
         ingested.rows_refused.add(*refused);
-        state.metrics.past_limits(limits);
+        for (reason, Refused { count, first }) in reasons {
+            state.metrics.refusals.rows(protocol.as_str(), reason, *count, first);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::limits::limit_of;
+use super::limits::reason_of;
 
 /// How many errors of one body are kept in full.
 pub const ERRORS_KEPT: usize = 10;
@@ -35,13 +35,22 @@ pub struct ErrorList<E = LineError> {
     pub first: Vec<E>,
     /// How many there were in all.
     pub total: u64,
-    /// How many of them were for a limit, by its configuration name.
-    pub limits: BTreeMap<&'static str, u64>,
+    /// The same by kind of reason: a limit's configuration name, or one of [`OTHER_REASONS`](super::OTHER_REASONS).
+    pub reasons: BTreeMap<&'static str, Refused>,
+}
+
+/// What was refused for one kind of reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// How much.
+    pub count: u64,
+    /// The first error in words.
+    pub first: String,
 }
 
 impl<E> Default for ErrorList<E> {
     fn default() -> Self {
-        Self { first: Vec::new(), total: 0, limits: BTreeMap::new() }
+        Self { first: Vec::new(), total: 0, reasons: BTreeMap::new() }
     }
 }
 
@@ -53,14 +62,23 @@ impl<E> ErrorList<E> {
     }
 
     /// Counts an error that has this reason, and keeps it when it is among the first.
-    pub(super) fn push(&mut self, reason: &str, error: impl FnOnce() -> E) {
-        if let Some(limit) = limit_of(reason) {
-            *self.limits.entry(limit).or_default() += 1;
+    pub(super) fn push(&mut self, reason: &str, error: impl FnOnce() -> E)
+    where
+        E: fmt::Display,
+    {
+        self.total += 1;
+        let kind = reason_of(reason);
+        let known = self.reasons.get_mut(kind).map(|refused| refused.count += 1);
+        if known.is_some() && self.first.len() >= ERRORS_KEPT {
+            return;
+        }
+        let error = error();
+        if known.is_none() {
+            self.reasons.insert(kind, Refused { count: 1, first: error.to_string() });
         }
         if self.first.len() < ERRORS_KEPT {
-            self.first.push(error());
+            self.first.push(error);
         }
-        self.total += 1;
     }
 }
 
@@ -187,9 +205,12 @@ mod tests {
         for i in 0..13 {
             errors.push("limit labels_max reached: 2 is more than 1", || i);
         }
-        assert_eq!((errors.first.len(), errors.total), (ERRORS_KEPT, 13));
-        assert!(errors.to_string().ends_with("9; and 3 more"));
-        assert_eq!(errors.limits, BTreeMap::from([("labels_max", 13)]));
+        errors.push("a bad number", || 13);
+        assert_eq!((errors.first.len(), errors.total), (ERRORS_KEPT, 14));
+        assert!(errors.to_string().ends_with("9; and 4 more"));
+        let refused = |count, first: &str| Refused { count, first: first.to_owned() };
+        let expected = [("labels_max", refused(13, "0")), ("malformed", refused(1, "13"))];
+        assert_eq!(errors.reasons, BTreeMap::from(expected));
     }
 
     #[test]

@@ -48,11 +48,16 @@ pub const LIMIT_NAMES: [&str; 8] = [
     "new_series_per_second_max",
 ];
 
-/// The limit that is the reason for a refusal; `None` when the reason is another one. The engine words its limits as
-/// [`past_limit`] does.
-pub(super) fn limit_of(reason: &str) -> Option<&'static str> {
-    let name = reason.strip_prefix("limit ")?.split(' ').next()?;
-    LIMIT_NAMES.into_iter().find(|limit| *limit == name)
+/// What a row is refused for where it is no limit.
+pub const OTHER_REASONS: [&str; 1] = [MALFORMED];
+
+/// It is not what its protocol says, or contradicts itself.
+pub(crate) const MALFORMED: &str = "malformed";
+
+/// The kind of a refusal's reason: the limit's name, or one of [`OTHER_REASONS`]. The engine words its limits as [`past_limit`] does.
+pub(super) fn reason_of(reason: &str) -> &'static str {
+    let name = reason.strip_prefix("limit ").and_then(|rest| rest.split(' ').next());
+    LIMIT_NAMES.into_iter().find(|limit| Some(*limit) == name).unwrap_or(MALFORMED)
 }
 
 /// What is to be said of something that is past the limit `name`.
@@ -67,11 +72,11 @@ mod tests {
     #[test]
     fn a_refusal_says_which_limit_it_is_for() {
         for name in LIMIT_NAMES {
-            assert_eq!(limit_of(&past_limit(name, 1, 2)), Some(name));
+            assert_eq!(reason_of(&past_limit(name, 1, 2)), name);
             let error = timberline_engine::Error::Limit { name, limit: 1, got: 2 };
             assert_eq!(error.to_string(), past_limit(name, 1, 2));
         }
-        assert_eq!(limit_of("limit of another kind"), None);
-        assert_eq!(limit_of("a label has an empty name"), None);
+        assert_eq!(reason_of("limit of another kind"), MALFORMED);
+        assert_eq!(reason_of("a label has an empty name"), MALFORMED);
     }
 }

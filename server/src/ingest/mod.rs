@@ -21,7 +21,8 @@ mod precision;
 mod series_key;
 mod sink;
 
-pub use error::{ERRORS_KEPT, ErrorList, LineError};
-pub use limits::{LIMIT_NAMES, Limits};
+pub use error::{ERRORS_KEPT, ErrorList, LineError, Refused};
+pub(crate) use limits::MALFORMED;
+pub use limits::{LIMIT_NAMES, Limits, OTHER_REASONS};
 pub use precision::{Precision, UnknownPrecision};
 pub use sink::{HistogramSink, RowSink, SeriesSink};

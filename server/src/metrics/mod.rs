@@ -16,6 +16,8 @@ pub use render::{Gauges, MemoryShare};
 
 use histogram::Histogram;
 
+use crate::refusals::Refusals;
+
 /// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -129,8 +131,8 @@ pub struct Metrics {
     started: Instant,
     routes: RwLock<BTreeMap<String, Arc<Route>>>,
     ingested: [Ingested; Protocol::ALL.len()],
-    /// Rows refused for a limit, by its configuration name.
-    limits: Mutex<BTreeMap<&'static str, u64>>,
+    /// What was refused, and why.
+    pub refusals: Refusals,
     /// Queries.
     pub queries: Queries,
     /// Writes answered with 503 because too many bodies were waiting.
@@ -143,7 +145,7 @@ impl Default for Metrics {
             started: Instant::now(),
             routes: RwLock::default(),
             ingested: Default::default(),
-            limits: Mutex::default(),
+            refusals: Refusals::default(),
             queries: Queries::default(),
             writes_rejected: Counter::default(),
         }
@@ -155,14 +157,6 @@ impl Metrics {
     #[must_use]
     pub fn ingested(&self, protocol: Protocol) -> &Ingested {
         &self.ingested[protocol as usize]
-    }
-
-    /// Counts rows that were refused for limits.
-    pub fn past_limits(&self, refused: &BTreeMap<&'static str, u64>) {
-        let mut limits = self.limits.lock();
-        for (limit, count) in refused {
-            *limits.entry(*limit).or_default() += count;
-        }
     }
 
     /// Counts an answered request. `path` is the route's pattern, so that there are only so many.
@@ -193,7 +187,8 @@ mod tests {
         metrics.ingested(Protocol::Line).samples.add(10);
         metrics.queries.fail("bad_data", None);
         metrics.queries.fail("execution", Some("query_samples_max"));
-        metrics.past_limits(&BTreeMap::from([("labels_max", 4)]));
+        metrics.refusals.rows("line", "labels_max", 4, &"");
+        metrics.refusals.request("remote_write", "body_bytes_max", &"");
         let replay = timberline_engine::ReplayState { bytes: 7, bytes_total: 9, ..Default::default() };
         let stats = timberline_engine::Stats { head_series: 5, ..Default::default() };
         let text = metrics.render(Some(&stats), replay, Gauges { queries_running: 2, ..Gauges::default() });
@@ -206,8 +201,9 @@ mod tests {
             "timberline_queries_failed_total{error_type=\"bad_data\"} 1",
             "timberline_queries_refused_by_limit_total{limit=\"query_samples_max\"} 1",
             "timberline_queries_refused_by_limit_total{limit=\"query_timeout\"} 0",
-            "timberline_refused_rows_by_limit_total{limit=\"labels_max\"} 4",
-            "timberline_refused_rows_by_limit_total{limit=\"head_series_max\"} 0",
+            "timberline_refused_rows_by_reason_total{protocol=\"line\",reason=\"labels_max\"} 4",
+            "timberline_refused_rows_by_reason_total{protocol=\"json_lines\",reason=\"head_series_max\"} 0",
+            "timberline_refused_requests_total{protocol=\"remote_write\",reason=\"body_bytes_max\"} 1",
             "timberline_queries_running 2",
             "timberline_head_series 5",
             "timberline_ready 1",

@@ -1,11 +1,14 @@
 //! `/metrics`: every counter in the text exposition format.
 
+use std::fmt::Display;
+
 use timberline_engine::{ReplayState, Stats};
 
 use super::exposition::Exposition;
 use super::histogram::BOUNDS_SECONDS;
 use super::{Ingested, Metrics, Protocol, QUERY_LIMIT_NAMES, process};
-use crate::ingest::LIMIT_NAMES;
+use crate::ingest::{LIMIT_NAMES, OTHER_REASONS};
+use crate::refusals::Unit;
 
 /// What the rest of the server knows at the moment of a scrape.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +52,7 @@ impl Metrics {
         render_replay(&mut out, replay);
         self.render_http(&mut out);
         self.render_ingest(&mut out);
-        self.render_limits(&mut out);
+        self.render_refusals(&mut out);
         self.render_load(&mut out, gauges);
         render_memory(&mut out, &gauges.memory);
         if let Some(stats) = stats {
@@ -101,12 +104,25 @@ impl Metrics {
         }
     }
 
-    fn render_limits(&self, out: &mut Exposition) {
-        let name = "timberline_refused_rows_by_limit_total";
-        out.family(name, "counter", "Lines or series refused for a limit, by its configuration name.");
-        let refused = self.limits.lock();
-        for limit in LIMIT_NAMES {
-            out.sample(name, &[("limit", &limit)], refused.get(limit).copied().unwrap_or_default());
+    fn render_refusals(&self, out: &mut Exposition) {
+        let name = "timberline_refused_rows_by_reason_total";
+        out.family(
+            name,
+            "counter",
+            "Lines or series refused, by reason: a limit's configuration name, or another.",
+        );
+        let refused = self.refusals.totals(Unit::Rows);
+        for protocol in Protocol::ALL.map(Protocol::as_str) {
+            for reason in LIMIT_NAMES.into_iter().chain(OTHER_REASONS) {
+                let count = refused.iter().find(|(of, why, _)| (*of, *why) == (protocol, reason));
+                let labels: [(&str, &dyn Display); 2] = [("protocol", &protocol), ("reason", &reason)];
+                out.sample(name, &labels, count.map_or(0, |(_, _, count)| *count));
+            }
+        }
+        let name = "timberline_refused_requests_total";
+        out.family(name, "counter", "Writes refused as a whole, and queries refused for a limit, by reason.");
+        for (protocol, reason, count) in self.refusals.totals(Unit::Request) {
+            out.sample(name, &[("protocol", &protocol), ("reason", &reason)], count);
         }
     }
 

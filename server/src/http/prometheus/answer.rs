@@ -71,9 +71,12 @@ impl ApiError {
         Self { limit: Some(limit), ..self }
     }
 
-    /// Counts it among the queries that failed.
+    /// Counts it among the queries that failed; one that is refused for a limit is logged.
     pub(super) fn count(&self, state: &AppState) {
         state.metrics.queries.fail(self.kind.as_str(), self.limit);
+        if let Some(limit) = self.limit {
+            state.metrics.refusals.request("query", limit, &self.message);
+        }
     }
 
     /// 400 for a parameter, in Prometheus's words.
