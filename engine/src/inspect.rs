@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use crate::block::{Block, CHUNKS_FILE, INDEX_FILE, block_id, block_path, verify_units};
 use crate::chunk::{describe_column, describe_timestamps};
 use crate::directory::{Directory, Mapped, RealDirectory};
+use crate::encoding::DecodeError;
 use crate::error::{Error, Result};
 use crate::index::{ChunkRef, Index, TimesEntry};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::samples::Samples;
 use crate::time::TimeRange;
 use crate::tombstones::{TOMBSTONES_DIR, Tombstones};
-use crate::wal::{GroupDefinition, Item, Rows, SegmentError, SegmentReader, batch_rows, segment_path};
+use crate::wal::{
+    GroupDefinition, Item, OTHER_NUMBER, Rows, SegmentError, SegmentReader, batch_rows, segment_path,
+};
 
 /// Writes a description of a WAL segment, a block (its folder, its index or its chunk file), tombstones, a manifest, or a
 /// whole data directory. Returns how many damaged places it met, each of which it describes.
@@ -141,21 +144,22 @@ impl Inspector<'_> {
     }
 
     fn segment(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-        let reader = match SegmentReader::new(bytes, is_closed(path)) {
-            Ok(reader) => reader,
+        // The file may lie elsewhere under another name: then its header alone says which segment it is.
+        let opened = match SegmentReader::new(bytes, is_closed(path)) {
+            Ok(reader) => Ok((reader, None)),
+            Err(_) => SegmentReader::open(bytes, segment_number(path), is_closed(path)),
+        };
+        let located = |e: DecodeError| Error::corruption(path, e.offset as u64, e.reason);
+        let reader = match opened {
+            Ok((reader, damage)) => {
+                damage.map_or(Ok(()), |e| self.damage(located(e).into()))?;
+                reader
+            }
             Err(SegmentError::NewerVersion(found)) => {
                 return Err(Error::NewerVersion { file: path.to_owned(), found, supported: 1 }.into());
             }
-            Err(SegmentError::Damaged(e)) => {
-                let error = Error::corruption(path, e.offset as u64, e.reason);
-                match SegmentReader::salvage(bytes, segment_number(path), is_closed(path)) {
-                    Some(reader) => {
-                        self.damage(error.into())?;
-                        reader
-                    }
-                    None => return Err(error.into()),
-                }
-            }
+            Err(SegmentError::Damaged(e)) => return Err(located(e).into()),
+            Err(SegmentError::OtherNumber(_)) => return Err(not_ours(path, OTHER_NUMBER).into()),
         };
         let header = reader.header();
         writeln!(

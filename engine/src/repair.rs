@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,10 +18,10 @@ use crate::labels::Labels;
 use crate::manifest::{ListedBlock, MANIFEST_FILE, Manifest};
 use crate::merge::seal;
 use crate::options::Options;
-use crate::samples::Samples;
+use crate::samples::{Samples, sort_last_wins};
 use crate::tombstones::{Deleted, TOMBSTONES_DIR, Tombstones, tombstones_path};
-use crate::verify::{Found, disorder, lock, unlisted, walk_log};
-use crate::wal::{Frame, GroupDefinition, Replay, batch_rows};
+use crate::verify::{disorder, lock, unlisted};
+use crate::wal::{ReplayProgress, read_log, segment_numbers, segment_path};
 
 /// What a repair saved and what not.
 #[derive(Debug, Default)]
@@ -158,53 +158,51 @@ impl Repair<'_> {
         writer: &mut BlockWriter,
     ) -> Result<()> {
         let mut samples = Samples::default();
-        let mut end = None;
+        let mut sound = Vec::with_capacity(chunks.len());
+        let mut in_order = true;
         for (chunk, times) in chunks {
             samples.clear();
-            let mut checked = block.decode(*chunk, times, &mut samples);
-            if checked.is_ok() {
-                let disorder = disorder(&samples, times).or_else(|| {
-                    end.is_some_and(|end| end >= times.range.start).then_some("the chunks overlap")
-                });
-                checked = disorder.map_or(Ok(()), |reason| {
-                    Err(Error::corruption(block.chunks_file(), times.offset, reason))
-                });
-            }
-            if let Err(error) = checked {
+            if let Err(error) = block.decode(*chunk, times, &mut samples) {
                 let (count, range) = (times.count, times.range);
                 let what = format!("{count} samples of {labels} from {} to {} ns", range.start, range.end);
                 self.lose(what, &error);
                 continue;
             }
-            match &deleted {
-                Some(deleted) if deleted.touches(times.range) => {
-                    deleted.remove_from(&mut samples, 0);
-                    writer.samples(&samples, 0..samples.len())?;
-                }
-                _ => writer.encoded(block.encoded(*chunk, times)?)?,
+            let previous = sound.last().map(|(_, times): &(ChunkRef, TimesEntry)| times.range.end);
+            in_order &= disorder(&samples, times).is_none()
+                && previous.is_none_or(|previous| previous < times.range.start);
+            sound.push((*chunk, *times));
+        }
+        if in_order {
+            copy_chunks(block, &sound, deleted.as_ref(), writer)?;
+        } else {
+            // Each sample is there, and the chunks are not what the index says of them: a query sorts them, too.
+            samples.clear();
+            sound.iter().try_for_each(|(chunk, times)| block.decode(*chunk, times, &mut samples))?;
+            if let Some(deleted) = &deleted {
+                deleted.remove_from(&mut samples, 0);
             }
-            end = Some(times.range.end);
+            sort_last_wins(&mut samples);
+            writer.samples(&samples, 0..samples.len())?;
         }
         writer.end_series(labels);
         Ok(())
     }
 
-    /// Turns what the log holds into blocks.
+    /// Turns what the log holds into blocks. It is read as it is when the database is opened.
     fn log(&mut self, first: u64) -> Result<()> {
         let mut heads: BTreeMap<u64, Head> = BTreeMap::new();
-        let mut lost: Vec<(PathBuf, usize, String)> = Vec::new();
-        walk_log(self.from, first, &mut |found| match found {
-            Found::Problem(error) => self.lose("writes in the log", &error),
-            Found::Torn(_) => {}
-            Found::Frame(file, header, frame) => {
-                let head = heads.entry(header.generation).or_insert_with(|| Head::new(header.generation));
-                if let Err(reason) = apply(head, &frame) {
-                    lost.push((file.to_owned(), frame.offset, reason));
-                }
-            }
-        })?;
-        for (file, offset, reason) in lost {
-            self.lose("writes in the log", &Error::corruption(file, offset as u64, reason));
+        let what = "writes in the log";
+        if first != 0 && !segment_numbers(self.from)?.contains(&first) {
+            let file = self.from.display_path(&segment_path(first));
+            let reason = "the manifest names this segment as the first, and it is missing";
+            self.lose(what, &Error::corruption(file, 0, reason));
+        }
+        let (report, _) = read_log(self.from, first, &mut heads, &ReplayProgress::default())?;
+        self.report.lost.extend(report.corruptions.iter().map(|damage| format!("{what}: {damage}")));
+        if report.orphaned_samples > 0 {
+            let lost = format!("{what}: the series of {} samples are not known", report.orphaned_samples);
+            self.report.lost.push(lost);
         }
         let span = i64::try_from(Options::default().block_span.as_nanos()).unwrap_or(i64::MAX);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -250,17 +248,24 @@ fn series(
     Ok((labels, chunks))
 }
 
-fn apply(head: &Head, frame: &Frame<'_>) -> Result<(), String> {
-    if frame.is_group() {
-        let definition = GroupDefinition::decode(frame.payload).map_err(|e| e.reason)?;
-        return Ok(head.define(&definition)?);
+/// Copies chunks, less what is deleted of them.
+fn copy_chunks(
+    block: &Block,
+    chunks: &[(ChunkRef, TimesEntry)],
+    deleted: Option<&Deleted>,
+    writer: &mut BlockWriter,
+) -> Result<()> {
+    let mut samples = Samples::default();
+    for (chunk, times) in chunks {
+        match deleted {
+            Some(deleted) if deleted.touches(times.range) => {
+                samples.clear();
+                block.decode(*chunk, times, &mut samples)?;
+                deleted.remove_from(&mut samples, 0);
+                writer.samples(&samples, 0..samples.len())?;
+            }
+            _ => writer.encoded(block.encoded(*chunk, times)?)?,
+        }
     }
-    let mut orphaned = 0;
-    for rows in batch_rows(frame.payload) {
-        orphaned += head.rows(&rows.map_err(|e| e.reason)?);
-    }
-    match orphaned {
-        0 => Ok(()),
-        _ => Err(format!("the series of {orphaned} samples are not known")),
-    }
+    Ok(())
 }

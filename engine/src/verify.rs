@@ -18,8 +18,8 @@ use crate::samples::Samples;
 use crate::time::TimeRange;
 use crate::tombstones::Tombstones;
 use crate::wal::{
-    Frame, GroupDefinition, GroupId, Item, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader,
-    WAL_DIR, batch_rows, segment_numbers, segment_path,
+    Frame, GroupDefinition, GroupId, Item, OTHER_NUMBER, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader,
+    SegmentReader, batch_rows, segment_numbers, segment_path,
 };
 
 /// What a verification found.
@@ -277,7 +277,7 @@ impl Postings {
 }
 
 /// What is next in a log.
-pub(crate) enum Found<'a> {
+enum Found<'a> {
     /// A record that checks out, its file and the segment's header.
     Frame(&'a Path, SegmentHeader, Frame<'a>),
     /// Something is wrong.
@@ -287,15 +287,8 @@ pub(crate) enum Found<'a> {
 }
 
 /// Reads the log from segment `first` on as a replay does, and changes nothing.
-pub(crate) fn walk_log(
-    directory: &dyn Directory,
-    first: u64,
-    visit: &mut dyn FnMut(Found<'_>),
-) -> Result<()> {
-    let numbers = match directory.list(Path::new(WAL_DIR)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-        _ => segment_numbers(directory)?,
-    };
+fn walk_log(directory: &dyn Directory, first: u64, visit: &mut dyn FnMut(Found<'_>)) -> Result<()> {
+    let numbers = segment_numbers(directory)?;
     let last = numbers.last().copied();
     if first != 0 && !numbers.contains(&first) {
         let file = directory.display_path(&segment_path(first));
@@ -308,8 +301,13 @@ pub(crate) fn walk_log(
         let shown = directory.display_path(&path);
         let bytes = directory.map(&path).map_err(|e| Error::io("read", &shown, e))?;
         let is_last = Some(number) == last;
-        let items = match SegmentReader::new(&bytes, !is_last) {
-            Ok(items) => items,
+        let items = match SegmentReader::open(&bytes, number, !is_last) {
+            Ok((items, damage)) => {
+                if let Some(e) = damage {
+                    visit(Found::Problem(Error::corruption(&shown, e.offset as u64, e.reason)));
+                }
+                items
+            }
             Err(SegmentError::NewerVersion(found)) => {
                 visit(Found::Problem(Error::NewerVersion { file: shown, found, supported: 1 }));
                 continue;
@@ -326,13 +324,12 @@ pub(crate) fn walk_log(
                 expected = None;
                 continue;
             }
+            Err(SegmentError::OtherNumber(_)) => {
+                visit(Found::Problem(Error::corruption(&shown, 12, OTHER_NUMBER)));
+                continue;
+            }
         };
         let header = items.header();
-        if header.number != number {
-            let reason = "the segment has another number than its name says";
-            visit(Found::Problem(Error::corruption(&shown, 12, reason)));
-            continue;
-        }
         if expected.is_some_and(|expected| expected != header.sequence) {
             let reason = "records before this segment are missing";
             visit(Found::Problem(Error::corruption(&shown, 28, reason)));

@@ -24,8 +24,7 @@ use crate::options::Options;
 use crate::querier::{SealedHead, Snapshot};
 use crate::tombstones::{TOMBSTONES_DIR, Tombstones, tombstones_path};
 use crate::wal::{
-    Generations, ReplayProgress, ReplayReport, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers,
-    segment_path,
+    ReplayProgress, ReplayReport, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers, segment_path,
 };
 
 pub(super) fn open(
@@ -40,7 +39,7 @@ pub(super) fn open(
     remove_leftovers(&*directory, &manifest, log_begins)?;
     let (blocks, unreadable) = open_blocks(&*directory, &manifest)?;
     let mut heads = Heads::default();
-    let mut report = replay(&*directory, manifest.wal_first, &mut heads, progress)?;
+    let mut report = replay(&*directory, manifest.wal_first, &mut heads.by_generation, progress)?;
     if !log_begins {
         report.corruptions.push(report_missing_log(&*directory, &manifest));
     }
@@ -270,14 +269,6 @@ impl Heads {
             next_segment: next_segment(generation),
         });
         (active, sealed.collect())
-    }
-}
-
-impl Generations for Heads {
-    type Head = Head;
-
-    fn generation(&mut self, generation: u64) -> &Head {
-        self.by_generation.entry(generation).or_insert_with(|| Head::new(generation))
     }
 }
 

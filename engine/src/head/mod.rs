@@ -18,7 +18,7 @@ mod postings;
 mod shard;
 mod turnstile;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -40,7 +40,8 @@ use crate::rows::{Field, HistogramRow, Row};
 use crate::samples::Samples;
 use crate::time::TimeRange;
 use crate::wal::{
-    GROUP_WIDTH_MAX, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Replay, Rows, Wal, encode_batch,
+    GROUP_WIDTH_MAX, Generations, GroupDefinition, GroupId, PAYLOAD_BYTES_MAX, Replay, Rows, Wal,
+    encode_batch,
 };
 use crate::watch::Watch;
 use keys::{KeyTable, Places, Slot};
@@ -490,6 +491,15 @@ impl Replay for Head {
 
     fn rows(&self, rows: &Rows) -> u64 {
         rows.groups.first().map_or(0, |group| self.apply(group.shard(), rows))
+    }
+}
+
+/// A head for each generation that the log has.
+impl Generations for BTreeMap<u64, Head> {
+    type Head = Head;
+
+    fn generation(&mut self, generation: u64) -> &Head {
+        self.entry(generation).or_insert_with(|| Head::new(generation))
     }
 }
 

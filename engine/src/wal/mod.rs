@@ -15,7 +15,8 @@ pub use progress::{ReplayProgress, ReplayState};
 pub use record::{
     GROUP_WIDTH_MAX, GroupDefinition, GroupId, RowRef, Rows, SparseRow, batch_rows, encode_batch,
 };
-pub use replay::{Generations, Replay, ReplayReport, replay, segment_numbers};
+pub(crate) use replay::OTHER_NUMBER;
+pub use replay::{Generations, LogTail, Replay, ReplayReport, read_log, replay, segment_numbers};
 pub use segment::{
     Frame, Gap, Item, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader,
 };

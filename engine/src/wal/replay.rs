@@ -5,6 +5,7 @@
 //! order. What waits between the two are references into the mapped segment, so a replay takes little memory besides
 //! what it fills.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::progress::ReplayProgress;
@@ -15,6 +16,8 @@ use super::{WAL_DIR, segment_path};
 use crate::directory::{Directory, Mapped};
 use crate::error::{Error, Result};
 
+/// What is wrong with a segment that somebody renamed.
+pub(crate) const OTHER_NUMBER: &str = "the segment has another number than its name says";
 /// After so many bytes of a segment the memory that they are mapped to is given back.
 const FORGET_BYTES: usize = 8 << 20;
 
@@ -66,14 +69,15 @@ pub struct ReplayReport {
     pub next_sequence: u64,
 }
 
-/// The numbers of the segments in the directory, ascending.
+/// The numbers of the segments in the directory, ascending; none when there is no folder for them.
 ///
 /// # Errors
-/// When the directory cannot be listed.
+/// When the folder cannot be listed.
 pub fn segment_numbers(directory: &dyn Directory) -> Result<Vec<u64>> {
-    let names = directory
-        .list(Path::new(WAL_DIR))
-        .map_err(|e| Error::io("list", directory.display_path(Path::new(WAL_DIR)), e))?;
+    let names = match directory.list(Path::new(WAL_DIR)) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(|e| Error::io("list", directory.display_path(Path::new(WAL_DIR)), e))?,
+    };
     let mut numbers: Vec<u64> =
         names.iter().filter_map(|name| name.strip_suffix(".wal")?.parse().ok()).collect();
     numbers.sort_unstable();
@@ -90,7 +94,26 @@ pub fn replay(
     into: &mut impl Generations,
     progress: &ReplayProgress,
 ) -> Result<ReplayReport> {
+    let (report, tail) = read_log(directory, first, into, progress)?;
+    if let Some(tail) = tail {
+        tail.cut(directory)?;
+    }
+    Ok(report)
+}
+
+/// Reads all segments from number `first` on, and changes nothing. What is to be done about the end of the log stands beside
+/// the report.
+///
+/// # Errors
+/// As [`replay`].
+pub fn read_log(
+    directory: &dyn Directory,
+    first: u64,
+    into: &mut impl Generations,
+    progress: &ReplayProgress,
+) -> Result<(ReplayReport, Option<LogTail>)> {
     let mut report = ReplayReport::default();
+    let mut tail = None;
     let mut numbers = segment_numbers(directory)?;
     let last = numbers.last().copied().unwrap_or_default();
     numbers.retain(|number| *number >= first);
@@ -105,13 +128,60 @@ pub fn replay(
         let may_be_unfinished = number == last && (number > first || first == 0);
         let is_last = number == last;
         let path = segment_path(number);
-        SegmentReplay { directory, path, number, is_last, may_be_unfinished, progress, report: &mut report }
-            .run(into)?;
+        let segment = SegmentReplay {
+            directory,
+            path,
+            number,
+            is_last,
+            may_be_unfinished,
+            progress,
+            report: &mut report,
+        };
+        tail = segment.run(into)?;
         report.last_segment = number;
         progress.end_segment(report.samples);
     }
     progress.end();
-    Ok(report)
+    Ok((report, tail))
+}
+
+/// The end of the log, as a replay leaves it.
+#[derive(Debug)]
+pub struct LogTail {
+    segment: PathBuf,
+    end: TailEnd,
+}
+
+#[derive(Debug)]
+enum TailEnd {
+    /// The crash came between the file's creation and the sync of its header: no record was written yet.
+    Unfinished,
+    /// The log ends at `kept`, and `durable` bytes of the segment are known to have been synced.
+    At { kept: usize, durable: u64 },
+}
+
+impl LogTail {
+    /// Cuts off what was torn, and makes durable what is kept.
+    fn cut(self, directory: &dyn Directory) -> Result<()> {
+        let path = &self.segment;
+        let failed = |what| move |e| Error::io(what, directory.display_path(path), e);
+        match self.end {
+            TailEnd::Unfinished => directory
+                .remove_file(path)
+                .and_then(|()| directory.sync_dir(Path::new(WAL_DIR)))
+                .map_err(failed("remove")),
+            TailEnd::At { kept, durable } => {
+                // This cuts the torn tail and what was preallocated.
+                directory.truncate(path, kept as u64).map_err(failed("truncate"))?;
+                if durable >= kept as u64 {
+                    return Ok(());
+                }
+                // The process that wrote this may have died before it was synced, or because that failed: then another sync
+                // alone would write nothing. Rows that are acknowledged from now on refer to groups that are defined here.
+                directory.rewrite(path, durable).map_err(failed("rewrite"))
+            }
+        }
+    }
 }
 
 struct SegmentReplay<'a> {
@@ -126,64 +196,51 @@ struct SegmentReplay<'a> {
 }
 
 impl SegmentReplay<'_> {
-    fn run(mut self, into: &mut impl Generations) -> Result<()> {
+    /// Replays the segment; what is to be done about it if it is the last one.
+    fn run(mut self, into: &mut impl Generations) -> Result<Option<LogTail>> {
         let shown = self.directory.display_path(&self.path);
         let bytes = self.directory.map(&self.path).map_err(|e| Error::io("read", &shown, e))?;
         self.report.segments += 1;
         self.report.bytes += bytes.len() as u64;
-        let reader = match SegmentReader::new(&bytes, !self.is_last) {
-            Ok(reader) => reader,
+        let reader = match SegmentReader::open(&bytes, self.number, !self.is_last) {
+            Ok((reader, None)) => reader,
+            Ok((reader, Some(error))) => {
+                let reason = format!("{}; the records behind it are read all the same", error.reason);
+                self.damage(error.offset, &reason);
+                reader
+            }
             Err(SegmentError::NewerVersion(found)) => {
                 return Err(Error::NewerVersion { file: shown, found, supported: VERSION });
             }
             Err(SegmentError::Damaged(error))
                 if self.may_be_unfinished && bytes.len() <= SEGMENT_HEADER_BYTES =>
             {
-                // The crash came between the file's creation and the sync of its header: no record was written yet.
                 self.report.torn_bytes += bytes.len() as u64;
                 tracing::info!(file = %shown.display(), %error, "a WAL segment was never finished");
-                return self
-                    .directory
-                    .remove_file(&self.path)
-                    .and_then(|()| self.directory.sync_dir(Path::new(WAL_DIR)))
-                    .map_err(|e| Error::io("remove", &shown, e));
+                return Ok(Some(LogTail { segment: self.path, end: TailEnd::Unfinished }));
             }
             Err(SegmentError::Damaged(error)) => {
-                match SegmentReader::salvage(&bytes, self.number, !self.is_last) {
-                    Some(reader) => {
-                        self.damage(
-                            error.offset,
-                            &format!("{}; the records behind it are read all the same", error.reason),
-                        );
-                        reader
-                    }
-                    None => {
-                        self.corruption(error.offset, bytes.len(), error.reason);
-                        return Ok(());
-                    }
-                }
+                self.corruption(error.offset, bytes.len(), error.reason);
+                return Ok(None);
+            }
+            Err(SegmentError::OtherNumber(header)) => {
+                self.note_generation(header.generation);
+                self.corruption(12, bytes.len(), OTHER_NUMBER);
+                return Ok(None);
             }
         };
-        let header = reader.header();
-        self.report.last_generation = header.generation;
-        if self.report.generations.last().is_none_or(|(last, _)| *last < header.generation) {
-            self.report.generations.push((header.generation, self.number));
+        let generation = reader.header().generation;
+        self.note_generation(generation);
+        let (kept, durable) = self.records(&bytes, reader, into.generation(generation));
+        let tail = LogTail { segment: self.path, end: TailEnd::At { kept, durable } };
+        Ok(self.is_last.then_some(tail))
+    }
+
+    fn note_generation(&mut self, generation: u64) {
+        self.report.last_generation = generation;
+        if self.report.generations.last().is_none_or(|(last, _)| *last < generation) {
+            self.report.generations.push((generation, self.number));
         }
-        if header.number != self.number {
-            self.corruption(12, bytes.len(), "the segment has another number than its name says");
-            return Ok(());
-        }
-        let (kept, durable) = self.records(&bytes, reader, into.generation(header.generation));
-        if self.is_last {
-            // This cuts the torn tail and what was preallocated.
-            self.directory.truncate(&self.path, kept as u64).map_err(|e| Error::io("truncate", &shown, e))?;
-            if durable < kept as u64 {
-                // The process that wrote this may have died before it was synced, or because that failed: then another sync
-                // alone would write nothing. Rows that are acknowledged from now on refer to groups that are defined here.
-                self.directory.rewrite(&self.path, durable).map_err(|e| Error::io("rewrite", &shown, e))?;
-            }
-        }
-        Ok(())
     }
 
     /// Replays what the segment holds; returns where the log ends in it, and how much of it is known to have been synced.

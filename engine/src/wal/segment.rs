@@ -75,6 +75,8 @@ pub enum SegmentError {
     Damaged(DecodeError),
     /// A newer program wrote it.
     NewerVersion(u32),
+    /// The header is sound, and it is that of a segment with another name.
+    OtherNumber(SegmentHeader),
 }
 
 impl From<DecodeError> for SegmentError {
@@ -180,10 +182,30 @@ impl<'a> SegmentReader<'a> {
         Ok(Self { bytes, header, offset: SEGMENT_HEADER_BYTES, closed })
     }
 
+    /// A reader of the segment that is named by `number`, and what is wrong with its header: the frames behind a damaged one
+    /// are read all the same.
+    ///
+    /// # Errors
+    /// When nothing of it can be read.
+    pub fn open(
+        bytes: &'a [u8],
+        number: u64,
+        closed: bool,
+    ) -> Result<(Self, Option<DecodeError>), SegmentError> {
+        match Self::new(bytes, closed) {
+            Ok(reader) if reader.header.number != number => Err(SegmentError::OtherNumber(reader.header)),
+            Ok(reader) => Ok((reader, None)),
+            Err(SegmentError::Damaged(error)) => match Self::salvage(bytes, number, closed) {
+                Some(reader) => Ok((reader, Some(error))),
+                None => Err(SegmentError::Damaged(error)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
     /// A reader of a segment whose header is damaged: its name gives the number, its frames the generation. `None` when no
     /// frame checks out.
-    #[must_use]
-    pub fn salvage(bytes: &'a [u8], number: u64, closed: bool) -> Option<Self> {
+    fn salvage(bytes: &'a [u8], number: u64, closed: bool) -> Option<Self> {
         let offset = SEGMENT_HEADER_BYTES;
         let mut reader =
             Self { bytes, header: SegmentHeader { number, generation: 0, sequence: 0 }, offset, closed };
@@ -407,12 +429,15 @@ mod tests {
         let mut bytes = segment(&[b"one", b"two"], true);
         bytes[21] ^= 1;
         assert!(matches!(SegmentReader::new(&bytes, true), Err(SegmentError::Damaged(_))));
-        let reader = SegmentReader::salvage(&bytes, 7, true).unwrap();
-        assert_eq!(reader.header(), HEADER);
+        let (reader, damage) = SegmentReader::open(&bytes, 7, true).unwrap();
+        assert_eq!((reader.header(), damage.map(|damage| damage.offset)), (HEADER, Some(36)));
         assert_eq!(reader.count(), 2);
         bytes.truncate(SEGMENT_HEADER_BYTES + 10);
-        assert!(SegmentReader::salvage(&bytes, 7, true).is_none());
-        assert!(SegmentReader::salvage(&bytes[..3], 7, true).is_none());
+        assert!(matches!(SegmentReader::open(&bytes, 7, true), Err(SegmentError::Damaged(_))));
+        assert!(matches!(SegmentReader::open(&bytes[..3], 7, true), Err(SegmentError::Damaged(_))));
+        let sound = segment(&[b"one"], true);
+        assert_eq!(SegmentReader::open(&sound, 8, true).unwrap_err(), SegmentError::OtherNumber(HEADER));
+        assert_eq!(SegmentReader::open(&sound, 7, true).unwrap().1, None);
     }
 
     #[test]
@@ -434,7 +459,7 @@ mod tests {
             whole.extend_from_slice(&bytes);
             let items = SegmentReader::new(&whole, false).unwrap().count();
             prop_assert_eq!(items.min(1), usize::from(bytes.iter().any(|byte| *byte != 0)));
-            let _ = SegmentReader::salvage(&whole, 7, true).map(Iterator::count);
+            let _ = SegmentReader::open(&whole, 7, true).map(|(reader, _)| reader.count());
             let _ = SegmentReader::new(&bytes, false).map(Iterator::count);
         }
     }
