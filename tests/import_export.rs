@@ -64,8 +64,9 @@ fn odd_values_and_names_come_back_bit_for_bit() {
 
 /// Series whose values no decimal encoding fits, with timestamps of all signs.
 fn odd_lines() -> String {
-    const SPECIAL: [&str; 12] = [
+    const SPECIAL: [&str; 13] = [
         "null",
+        r#""NaN""#,
         r#""NaN:7ff0000000000002""#,
         r#""NaN:fff8000000001234""#,
         r#""Infinity""#,

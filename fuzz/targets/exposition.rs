@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use timberline::ingest::exposition::{Dialect, parse_line, write_text};
+use timberline::ingest::exposition::{Dialect, DialectScan, parse_line, write_text};
 use timberline::ingest::{Limits, Precision, jsonl};
 use timberline_engine::Samples;
 use timberline_fuzz::Memory;
@@ -10,7 +10,9 @@ use timberline_fuzz::Memory;
 const NOW: i64 = 1_700_000_000_000_000_000;
 
 fuzz_target!(|text: &[u8]| {
-    let _ = Dialect::detect(text);
+    let mut scan = DialectScan::default();
+    scan.feed(text);
+    let _ = scan.finish(None);
     for dialect in [Dialect::Prometheus, Dialect::OpenMetrics] {
         for line in text.split(|byte| *byte == b'\n') {
             let _ = parse_line(line, dialect);

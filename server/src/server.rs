@@ -26,7 +26,7 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is not free, or not ours.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", listen_advice(source))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -58,6 +58,18 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     state: SharedState,
+}
+
+/// What to do about an address that cannot be listened on.
+fn listen_advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another process, maybe another Timberline, has it: stop that one, or choose another address with --listen"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; choose an address of this machine with --listen",
+        std::io::ErrorKind::PermissionDenied => "; choose a port from 1024 on with --listen",
+        _ => "",
+    }
 }
 
 impl Server {

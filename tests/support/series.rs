@@ -40,9 +40,10 @@ pub(crate) fn parse(text: &str) -> Cells {
 
 fn bits(value: &Value) -> u64 {
     let number = match value {
-        Value::Null => return PLAIN_NAN_BITS,
+        Value::Null => return timberline_engine::STALE_NAN_BITS,
         Value::String(text) => match text.strip_prefix("NaN:") {
             Some(bits) => return u64::from_str_radix(bits, 16).unwrap(),
+            None if text == "NaN" => return PLAIN_NAN_BITS,
             None if text == "Infinity" => f64::INFINITY,
             None if text == "-Infinity" => f64::NEG_INFINITY,
             None => panic!("{text} is not a value"),

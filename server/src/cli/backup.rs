@@ -18,7 +18,7 @@ use timberline_engine::{Error as EngineError, SNAPSHOTS_DIR};
 
 use super::check::{expect_none, verify_directory};
 use super::client::Client;
-use super::{DEFAULT_URL, Error};
+use super::{Error, ServerUrl};
 
 /// The folders and files that a copy consists of.
 const PARTS: [&str; 4] = [MANIFEST_FILE, "blocks", "tombstones", WAL_DIR];
@@ -29,9 +29,8 @@ pub(super) struct BackupArgs {
     /// The data directory
     #[arg(long, value_name = "DATA")]
     from: PathBuf,
-    /// The server that runs on it, if one does
-    #[arg(long, default_value = DEFAULT_URL)]
-    url: String,
+    #[command(flatten)]
+    server: ServerUrl,
     /// An earlier backup: blocks that it holds are linked instead of copied
     #[arg(long, value_name = "EARLIER")]
     base: Option<PathBuf>,
@@ -57,7 +56,7 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), Error> {
         check_database(base)?;
     }
     check_empty(&args.into)?;
-    let source = Source::open(&args.from, &args.url)?;
+    let source = Source::open(&args.from, &args.server.url)?;
     let copied = copy_database(&source.path, &args.into, args.base.as_deref())?;
     drop(source);
     println!("{}: copied {} files, linked {}", args.into.display(), copied.copied, copied.linked);

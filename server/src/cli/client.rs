@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::Response;
+use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body};
 
 use super::Error;
@@ -25,6 +25,7 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     /// The server's sentence, taken out of its JSON.
     pub(crate) message: String,
+    pub(crate) headers: HeaderMap,
 }
 
 impl From<Refusal> for Error {
@@ -82,6 +83,7 @@ impl Client {
             .ok()
             .and_then(|json| json.get("error")?.as_str().map(str::to_owned))
             .unwrap_or_else(|| body.trim().to_owned());
-        Ok(Err(Refusal { status, message }))
+        let (parts, _) = response.into_parts();
+        Ok(Err(Refusal { status, message, headers: parts.headers }))
     }
 }

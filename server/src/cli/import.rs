@@ -2,36 +2,30 @@
 
 mod batches;
 mod convert;
+mod input;
+mod long_line;
+mod points;
+mod target;
+mod units;
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::thread;
-use std::time::Duration;
 
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::client::{Client, Refusal};
-use super::{DEFAULT_URL, Error};
-use batches::{Batch, Batches};
-use convert::Converter;
+use super::client::Client;
+use super::{Error, ServerUrl};
+use crate::ingest::exposition::Dialect;
+use crate::ingest::{Precision, jsonl};
+use batches::{BATCH_BYTES, Batch, Batches, Next, at_last_break};
+use convert::convert;
+use input::{Format, Input};
+use long_line::{Failure, LongLine};
+use points::{Context, Points};
+use target::{Lines, Target, Totals, counted};
+use units::Units;
 
-/// How often a server that has no room is asked again, and after which pause.
-const RETRIES_MAX: u32 = 60;
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
-
-/// The formats of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Influx line protocol
-    Line,
-    /// Prometheus text format
-    Prometheus,
-    /// OpenMetrics text
-    Openmetrics,
-    /// JSON lines, as `export` writes them
-    Jsonl,
-}
+/// A line of text that is longer is refused here: the server takes none of a quarter.
+const TEXT_LINE_BYTES_MAX: usize = 4 * BATCH_BYTES;
 
 /// Send files of line protocol, Prometheus text or JSON lines to a server.
 #[derive(Debug, clap::Args)]
@@ -39,57 +33,76 @@ pub(super) struct Args {
     /// Files, plain or compressed with gzip; `-` is stdin
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
-    /// Format of the files [default: by name: *.jsonl and *.ndjson, *.prom, *.om and *.openmetrics; else jsonl for what begins with `{"`, and
-    /// line for the rest]
+    /// Format of the files [default: by name: *.jsonl and *.ndjson, *.om and *.openmetrics, *.prom, which is OpenMetrics when it
+    /// ends with `# EOF`; else jsonl for what begins with `{"`, and line for the rest]
     #[arg(long)]
     format: Option<Format>,
-    /// Database of line protocol: the label `db`
+    /// Database of line protocol, where the files do not name it themselves: the label `db`
     #[arg(long, value_name = "NAME")]
     db: Option<String>,
-    /// Unit of the timestamps [default: ns in line protocol, ms in JSON lines]
+    /// Unit of the timestamps of line protocol [default: ns] or JSON lines [default: ms]
     #[arg(long, value_name = "UNIT", value_parser = ["ns", "us", "ms", "s"])]
     precision: Option<String>,
-    /// The server
-    #[arg(long, default_value = DEFAULT_URL)]
-    url: String,
+    #[command(flatten)]
+    server: ServerUrl,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Error> {
+    for name in &args.files {
+        if let Some(format) = args.format.or_else(|| Format::of_name(name)) {
+            check_options(args, name, format)?;
+        }
+    }
     let bar = progress_bar(&args.files);
-    let client = Client::new(&args.url);
-    let mut done = Lines::default();
+    let client = Client::new(&args.server.url);
+    let mut totals = Totals::default();
     let outcome = args.files.iter().try_for_each(|name| {
-        let mut input = open(name, &bar)?;
-        let start = batches::peek(&mut input).map_err(|error| cannot_read(name, &error))?;
-        let format = args.format.unwrap_or_else(|| format_of(name, &start));
-        let target = Target { client: &client, path: path(args, format), name, bar: &bar };
-        target.import(format, Box::new(io::Cursor::new(start).chain(input)), &mut done)
+        let Input { format, text } = input::open(name, args.format, &bar)?;
+        check_options(args, name, format)?;
+        let target = Target { client: &client, name, bar: &bar, totals: &mut totals };
+        let unit = precision(args, format)?;
+        Import { target, args, unit }.file(format, text)
     });
     bar.finish_and_clear();
-    let Lines { read, refused } = done;
-    eprintln!("{} stored, {refused} refused", lines(read.saturating_sub(refused)));
+    eprintln!("{totals}");
     outcome?;
-    match refused {
+    match totals.refused {
         0 => Ok(()),
-        _ => Err(Error::message(format!("{} refused", lines(refused)))),
+        refused => Err(Error::message(format!("{} refused", counted(refused, "line")))),
     }
 }
 
-/// How many lines there were; comments and empty ones among them.
-#[derive(Clone, Copy, Debug, Default)]
-struct Lines {
-    /// Read and sent.
-    read: u64,
-    /// Refused by the server, or not in the format.
-    refused: u64,
+/// Refuses options that would do nothing for a file.
+fn check_options(args: &Args, name: &str, format: Format) -> Result<(), Error> {
+    let title = format.title();
+    if args.db.is_some() && format != Format::Line {
+        return Err(Error::message(format!(
+            "--db is for line protocol, and {name} is {title}, whose series carry all their labels: leave it out"
+        )));
+    }
+    let own_unit = match format {
+        Format::Line | Format::Jsonl => return Ok(()),
+        Format::Prometheus => "milliseconds (--format openmetrics is for seconds)",
+        Format::Openmetrics => "seconds (--format prometheus is for milliseconds)",
+    };
+    match args.precision {
+        None => Ok(()),
+        Some(_) => Err(Error::message(format!(
+            "--precision is for line protocol and JSON lines, and {name} is {title}, which has {own_unit}: leave it out"
+        ))),
+    }
 }
 
-fn lines(count: u64) -> String {
-    if count == 1 { "1 line".to_owned() } else { format!("{count} lines") }
-}
-
-fn cannot_read(name: &str, error: &io::Error) -> Error {
-    Error::message(format!("cannot read {name}: {error}"))
+/// The unit of the timestamps that are sent.
+fn precision(args: &Args, format: Format) -> Result<Precision, Error> {
+    let default = match format {
+        Format::Jsonl => Precision::Milliseconds,
+        Format::Line | Format::Prometheus | Format::Openmetrics => Precision::Nanoseconds,
+    };
+    let given = args.precision.as_deref().map(str::parse).transpose();
+    Ok(given
+        .map_err(|error: crate::ingest::UnknownPrecision| Error::message(error.to_string()))?
+        .unwrap_or(default))
 }
 
 fn progress_bar(files: &[String]) -> ProgressBar {
@@ -108,151 +121,165 @@ fn progress_bar(files: &[String]) -> ProgressBar {
     }
 }
 
-/// The format that a file's name or, where that says nothing, its first bytes tell.
-fn format_of(name: &str, start: &[u8]) -> Format {
-    let name = name.strip_suffix(".gz").unwrap_or(name);
-    match name.rsplit_once('.') {
-        Some((_, "jsonl" | "ndjson")) => Format::Jsonl,
-        Some((_, "prom")) => Format::Prometheus,
-        Some((_, "om" | "openmetrics")) => Format::Openmetrics,
-        _ if start.starts_with(b"{\"") => Format::Jsonl,
-        _ => Format::Line,
+/// The import of one file.
+struct Import<'a> {
+    target: Target<'a>,
+    args: &'a Args,
+    unit: Precision,
+}
+
+impl Import<'_> {
+    fn file(&mut self, format: Format, text: Box<dyn Read>) -> Result<(), Error> {
+        match format {
+            Format::Line => self.points(text),
+            Format::Prometheus => self.exposition(text, Dialect::Prometheus),
+            Format::Openmetrics => self.exposition(text, Dialect::OpenMetrics),
+            Format::Jsonl => self.json(text),
+        }
     }
-}
 
-fn path(args: &Args, format: Format) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    let default = if format == Format::Line { "ns" } else { "ms" };
-    match format {
-        // Text formats know their unit; they are sent as JSON lines in nanoseconds.
-        Format::Prometheus | Format::Openmetrics => query.append_pair("precision", "ns"),
-        _ => query.append_pair("precision", args.precision.as_deref().unwrap_or(default)),
-    };
-    if let (Format::Line, Some(db)) = (format, &args.db) {
-        query.append_pair("db", db);
-    }
-    let endpoint = if format == Format::Line { "/write" } else { "/api/v1/import" };
-    format!("{endpoint}?{}", query.finish())
-}
-
-fn open(name: &str, bar: &ProgressBar) -> Result<Box<dyn Read>, Error> {
-    let raw: Box<dyn Read> = match name {
-        "-" => Box::new(io::stdin().lock()),
-        _ => Box::new(
-            File::open(name).map_err(|error| Error::message(format!("cannot open {name}: {error}")))?,
-        ),
-    };
-    batches::decompressed(bar.wrap_read(raw)).map_err(|error| cannot_read(name, &error))
-}
-
-/// Where a file goes, and how its lines are named in messages.
-struct Target<'a> {
-    client: &'a Client,
-    path: String,
-    name: &'a str,
-    bar: &'a ProgressBar,
-}
-
-impl Target<'_> {
-    /// Sends a whole file.
-    fn import(&self, format: Format, input: Box<dyn Read>, done: &mut Lines) -> Result<(), Error> {
-        let mut converter = Converter::default();
-        for batch in Batches::new(input, format == Format::Line) {
-            let batch = batch.map_err(|error| cannot_read(self.name, &error))?;
-            let converted = match format {
-                Format::Line | Format::Jsonl => None,
-                Format::Prometheus | Format::Openmetrics => {
-                    let (text, errors) = converter.convert(&batch.text, format == Format::Openmetrics)?;
-                    done.refused += errors.total;
-                    self.tell(&errors.to_string(), &batch);
-                    Some(text)
+    /// Line protocol.
+    fn points(&mut self, text: Box<dyn Read>) -> Result<(), Error> {
+        let mut points = Points::new(self.args.db.as_deref(), Units::new(self.unit));
+        let mut batches = Batches::new(text, TEXT_LINE_BYTES_MAX);
+        while let Some(next) = self.read(batches.next(|text, line, rest| points.cut(text, line, rest)))? {
+            if let (Some(line), Some(_)) = (points.context_line, &self.args.db) {
+                return Err(Error::message(format!(
+                    "{}:{line}: the file says itself which database its points are of: leave --db out",
+                    self.target.name
+                )));
+            }
+            self.warn(&mut points.units);
+            match next {
+                Next::Batch(batch) if points.points > 0 => {
+                    let path = self.write_path(&points.context);
+                    self.target.totals.refused +=
+                        self.target.send(&path, &batch.text, Lines::From(batch.first_line))?;
                 }
-            };
-            done.refused += self.send(&batch, converted.as_deref().unwrap_or(&batch.text))?;
-            done.read += batch.lines;
+                Next::Batch(_) => {}
+                Next::LongLine(line) => self.refuse_rest(&mut batches, line)?,
+            }
+        }
+        self.target.totals.comments += points.comments;
+        self.target.totals.statements += points.statements;
+        Ok(())
+    }
+
+    fn write_path(&self, context: &Context) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("precision", self.unit.name());
+        for (name, value) in [("db", &context.db), ("rp", &context.rp)] {
+            query.extend_pairs(value.iter().map(|value| (name, value)));
+        }
+        format!("/write?{}", query.finish())
+    }
+
+    /// Prometheus text, which is sent as JSON lines in nanoseconds.
+    fn exposition(&mut self, text: Box<dyn Read>, dialect: Dialect) -> Result<(), Error> {
+        let mut units = Units::of_text(dialect == Dialect::OpenMetrics);
+        let mut batches = Batches::new(text, TEXT_LINE_BYTES_MAX);
+        while let Some(next) = self.read(batches.next(|text, _, rest| at_last_break(text, rest)))? {
+            match next {
+                Next::LongLine(line) => self.refuse_rest(&mut batches, line)?,
+                Next::Batch(Batch { text, first_line }) => {
+                    let (json, report) = convert(&text, dialect, &mut units)?;
+                    self.warn(&mut units);
+                    self.target.tell(&report.errors.to_string(), Lines::From(first_line));
+                    self.target.totals.comments += report.comments;
+                    self.target.totals.refused += report.errors.total;
+                    if !json.is_empty() {
+                        self.target.totals.refused +=
+                            self.target.send(&self.import_path(), &json, Lines::Made)?;
+                    }
+                }
+            }
         }
         Ok(())
     }
 
-    fn send(&self, batch: &Batch, text: &[u8]) -> Result<u64, Error> {
-        for _ in 0..RETRIES_MAX {
-            match self.client.post(&self.path, text)? {
-                Ok(_) => return Ok(0),
-                Err(refusal) if refusal.status == 503 => thread::sleep(RETRY_PAUSE),
-                Err(refusal) => return self.tell_refusal(refusal, batch),
+    fn json(&mut self, text: Box<dyn Read>) -> Result<(), Error> {
+        let mut units = Units::new(self.unit);
+        let mut batches = Batches::new(text, BATCH_BYTES);
+        while let Some(next) = self.read(batches.next(|text, _, rest| at_last_break(text, rest)))? {
+            match next {
+                Next::Batch(Batch { text, first_line }) => {
+                    if let Some(timestamp) = jsonl::first_timestamp(&text) {
+                        units.observe(timestamp, || Some(first_line));
+                    }
+                    self.warn(&mut units);
+                    self.target.totals.refused +=
+                        self.target.send(&self.import_path(), &text, Lines::From(first_line))?;
+                }
+                Next::LongLine(line) => self.long_line(&mut batches, line, &mut units)?,
             }
         }
-        Err(Error::message("the server has had no room for a minute: give up"))
+        Ok(())
     }
 
-    /// Tells which lines a server refused; an answer that is about something else is an error.
-    fn tell_refusal(&self, refusal: Refusal, batch: &Batch) -> Result<u64, Error> {
-        let lines = refusal
-            .message
-            .strip_prefix("partial write: ")
-            .or_else(|| refusal.message.strip_prefix("unable to parse: "))
-            .and_then(|rest| rest.rsplit_once(" dropped="));
-        match lines {
-            Some((reasons, dropped)) => {
-                self.tell(reasons, batch);
-                Ok(dropped.parse().unwrap_or(1))
+    fn import_path(&self) -> String {
+        format!("/api/v1/import?precision={}", self.unit.name())
+    }
+
+    /// Sends a line that is too long for a request in several.
+    fn long_line(
+        &mut self,
+        batches: &mut Batches<impl Read>,
+        line: u64,
+        units: &mut Units,
+    ) -> Result<(), Error> {
+        let mut rest = batches.rest_of_line();
+        let read = LongLine::read(&mut rest);
+        let skipped = io::copy(&mut rest, &mut io::sink());
+        self.read(skipped)?;
+        let long = match read {
+            Ok(long) => long,
+            Err(Failure::Io(error)) => return self.read(Err(error)),
+            Err(Failure::Bad(column, reason)) => {
+                self.target.say(&format!("{}:{line}:{column}: {reason}", self.target.name));
+                self.target.totals.refused += 1;
+                return Ok(());
             }
-            None => Err(refusal.into()),
+        };
+        let path = self.import_path();
+        let mut refused = 0;
+        long.pieces(BATCH_BYTES, |piece| {
+            if let Some(timestamp) = jsonl::first_timestamp(piece) {
+                units.observe(timestamp, || Some(line));
+            }
+            self.warn(units);
+            refused += self.target.send(&path, piece, Lines::PartOf(line))?;
+            Ok::<(), Error>(())
+        })?;
+        self.target.totals.refused += refused.min(1);
+        Ok(())
+    }
+
+    /// Skips a line that is too long to be one.
+    fn refuse_rest(&mut self, batches: &mut Batches<impl Read>, line: u64) -> Result<(), Error> {
+        let skipped = io::copy(&mut batches.rest_of_line(), &mut io::sink());
+        let bytes = self.read(skipped)?;
+        let name = self.target.name;
+        self.target
+            .say(&format!("{name}:{line}:1: the line has {bytes} bytes, of at most {TEXT_LINE_BYTES_MAX}"));
+        self.target.totals.refused += 1;
+        Ok(())
+    }
+
+    fn warn(&self, units: &mut Units) {
+        if let Some(warning) = units.take_warning(self.target.name) {
+            self.target.say(&warning);
         }
     }
 
-    fn tell(&self, reasons: &str, batch: &Batch) {
-        if !reasons.is_empty() {
-            let text = name_lines(reasons, self.name, batch.first_line);
-            self.bar.suspend(|| eprintln!("{text}"));
-        }
+    /// What was read of the file.
+    fn read<T>(&self, result: io::Result<T>) -> Result<T, Error> {
+        result.map_err(|error| Error::message(format!("cannot read {}: {error}", self.target.name)))
     }
-}
-
-/// Turns each `line 3, column 17` of a batch into the place in the file, `name:1003:17`.
-fn name_lines(reasons: &str, name: &str, first_line: u64) -> String {
-    let place = |rest: &str| -> Option<(u64, u64, usize)> {
-        let rest = rest.strip_prefix("line ")?;
-        let (line, after) = rest.split_once(", column ")?;
-        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
-        let length = "line ".len() + line.len() + ", column ".len() + digits;
-        Some((line.parse().ok()?, after[..digits].parse().ok()?, length))
-    };
-    let reasons: Vec<String> = reasons
-        .split("; ")
-        .map(|reason| match place(reason) {
-            Some((line, column, length)) => {
-                format!("{name}:{}:{column}{}", first_line + line - 1, &reason[length..])
-            }
-            None => reason.to_owned(),
-        })
-        .collect();
-    reasons.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_named_by_their_place_in_the_file() {
-        let told = name_lines("line 3, column 17: bad; line 4, column 1: worse; and 5 more", "x.lp", 1001);
-        assert_eq!(told, "x.lp:1003:17: bad\nx.lp:1004:1: worse\nand 5 more");
-    }
-
-    #[test]
-    fn formats_follow_from_names() {
-        for (name, format) in [
-            ("a.jsonl.gz", Format::Jsonl),
-            ("a.prom", Format::Prometheus),
-            ("a.om", Format::Openmetrics),
-            ("a.lp", Format::Line),
-            ("-", Format::Line),
-        ] {
-            assert_eq!(format_of(name, b"cpu,host=a "), format, "{name}");
-        }
-        assert_eq!(format_of("-", b"{\"metric\":"), Format::Jsonl);
-    }
 
     #[test]
     fn progress_templates_are_valid() {

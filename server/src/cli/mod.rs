@@ -10,16 +10,26 @@ mod serve;
 mod table;
 mod time;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::SettingFlags;
 
 /// Where the client commands find a server.
-const DEFAULT_URL: &str = "http://127.0.0.1:8086";
+#[derive(Debug, clap::Args)]
+struct ServerUrl {
+    /// The server
+    #[arg(long, env = URL_VARIABLE, default_value = "http://127.0.0.1:8086")]
+    url: String,
+}
+
+/// The environment variable for it.
+pub(crate) const URL_VARIABLE: &str = "TIMBERLINE_URL";
 
 /// A time-series database in one binary: line protocol and Prometheus remote write in, PromQL out.
 #[derive(Debug, Parser)]
@@ -103,6 +113,9 @@ impl Error {
 /// are wrong.
 #[must_use]
 pub fn run() -> ExitCode {
+    if let Some(error) = unknown_query_option(std::env::args_os()) {
+        error.exit();
+    }
     let result = match Cli::parse().command {
         Command::Serve(flags) => serve::serve(&flags),
         Command::Demo(flags) => serve::demo(&flags),
@@ -125,6 +138,35 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// The error about an option that `query` does not have. An expression may begin with `-`, so the parser takes such an option for
+/// the expression, and complains about what follows it.
+fn unknown_query_option(arguments: impl IntoIterator<Item = OsString>) -> Option<clap::Error> {
+    const QUERY: &str = "query";
+    let mut arguments = arguments.into_iter().skip(1);
+    arguments.next().filter(|command| command == QUERY)?;
+    let mut command = Cli::command();
+    // So that the error shows the usage of `timberline query`.
+    command.build();
+    let query = command.find_subcommand_mut(QUERY)?;
+    let usage = query.render_usage();
+    let is_known = |name: &str| {
+        name == "help" || query.get_arguments().any(|argument| argument.get_long() == Some(name))
+    };
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
+    let unknown = arguments.take_while(|argument| argument != "--").find(|argument| {
+        let option = argument.to_str().and_then(|text| text.strip_prefix("--"));
+        let name = option.map(|option| option.split('=').next().unwrap_or_default());
+        name.is_some_and(|name| is_name(name) && !is_known(name))
+    })?;
+    let mut error = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(query);
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    error.insert(ContextKind::InvalidArg, ContextValue::String(unknown.to_string_lossy().into_owned()));
+    Some(error)
+}
+
 fn inspect(paths: &[PathBuf]) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     let mut damaged = 0;
@@ -136,13 +178,50 @@ fn inspect(paths: &[PathBuf]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_unknown_option_of_query_is_blamed_and_not_what_follows_it() {
+        let error = |line: &str| {
+            let arguments = line.split(' ').map(OsString::from);
+            unknown_query_option(arguments).map(|error| error.to_string())
+        };
+        for line in ["timberline query --nope x", "timberline query up --nope=5", "timberline query --nope"] {
+            let text = error(line).unwrap();
+            assert!(
+                text.contains("unexpected argument '--nope") && text.contains("timberline query"),
+                "{text}"
+            );
+        }
+        for line in [
+            "timberline query -up",
+            "timberline query --up{a=\"b\"}",
+            "timberline query --1",
+            "timberline query up --start 5m --url=x --help",
+            "timberline query --url x -- --up",
+            "timberline export --nope x",
+        ] {
+            assert_eq!(error(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_server_can_be_named_by_a_variable() {
+        let mut with_url: Vec<String> = Cli::command()
+            .get_subcommands()
+            .filter(|command| {
+                let variable = command.get_arguments().find(|argument| argument.get_id() == "url");
+                variable.is_some_and(|url| url.get_env().is_some_and(|name| name == URL_VARIABLE))
+            })
+            .map(|command| command.get_name().to_owned())
+            .collect();
+        with_url.sort();
+        assert_eq!(with_url, ["backup", "export", "import", "query"]);
     }
 
     #[test]

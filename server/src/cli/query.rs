@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::{Client, Refusal};
 use super::table::{Align, Table, sparkline};
 use super::time::time_ns;
-use super::{DEFAULT_URL, Error};
+use super::{Error, ServerUrl};
 use crate::state::now_ns;
 
 /// Most columns of a sparkline.
@@ -21,9 +21,8 @@ pub(super) struct Args {
     /// The PromQL expression
     #[arg(value_name = "EXPR", allow_hyphen_values = true)]
     expression: String,
-    /// The server
-    #[arg(long, default_value = DEFAULT_URL)]
-    url: String,
+    #[command(flatten)]
+    server: ServerUrl,
     /// Evaluate at this time: seconds since the epoch, RFC 3339, a date, or a duration before now such as 5m [default: now]
     #[arg(long, value_name = "TIME", conflicts_with_all = ["start", "end", "step"])]
     time: Option<String>,
@@ -52,7 +51,7 @@ type Parameters = Vec<(&'static str, String)>;
 pub(super) fn run(args: &Args) -> Result<(), Error> {
     let (path, parameters) = request(args, now_ns())?;
     let parameters: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (*n, v.as_str())).collect();
-    let answer = Client::new(&args.url).post_form(path, &parameters)?;
+    let answer = Client::new(&args.server.url).post_form(path, &parameters)?;
     let response = answer.map_err(|refusal| explain(&refusal, &args.expression))?;
     let mut out = io::stdout().lock();
     if args.json || args.explain || args.analyze {
@@ -256,13 +255,15 @@ fn name(metric: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use ureq::http::HeaderMap;
 
     use super::*;
 
     #[test]
     fn parse_errors_point_at_the_query() {
         let message = "invalid parameter \"query\": 2:5: parse error: unexpected \")\"".to_owned();
-        let error = explain(&Refusal { status: 400, message }, "sum(\nrate)x").to_string();
+        let error =
+            explain(&Refusal { status: 400, message, headers: HeaderMap::new() }, "sum(\nrate)x").to_string();
         assert!(error.ends_with("\n  rate)x\n      ^"), "{error}");
         assert_eq!(position("query timed out"), None);
     }

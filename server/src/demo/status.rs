@@ -22,8 +22,9 @@ pub(super) fn print_introduction(url: &str, data_dir: &Path) {
         r#"Timberline demo: this machine's CPU, memory, disk, network and load, once a second.
 Data directory: {data_dir}. Stop with Ctrl-C; started again, the history is there.
 
-Write a point:
+Write a point, and read it: measurement and field are the metric's name, tags are its labels.
   curl -i '{url}/write' --data-binary 'room,name=attic temperature=21.5'
+  curl -s '{url}/api/v1/query' --data-urlencode 'query=room_temperature{{name="attic"}}'
 Ask for the newest values:
   curl -s '{url}/api/v1/query' --data-urlencode 'query=sort_desc(cpu_usage_percent)'
 Ask for the last five minutes, a point every 15 seconds:

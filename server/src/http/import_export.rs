@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use timberline_engine::{Labels, Matcher, Samples, Snapshot, TimeRange};
 
 use super::params::Params;
@@ -24,7 +23,9 @@ const LINE_HISTOGRAMS_MAX: usize = 512;
 /// `POST /api/v1/import?precision=ms`
 pub(super) async fn import(State(state): State<SharedState>, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
-    let precision = match precision(&Params::of_url(&parts)) {
+    let params = Params::of_url(&parts);
+    let unknown = params.unknown(&["precision"]).map(|name| format!("unknown parameter {name:?}"));
+    let precision = match unknown.map_or_else(|| precision(&params), Err) {
         Ok(precision) => precision,
         Err(reason) => {
             let error = WriteError::Request(reason);
@@ -49,7 +50,7 @@ pub(super) async fn import(State(state): State<SharedState>, request: Request) -
         },
     );
     match written.await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(stored) => influx::written(stored),
         Err(error) => influx::error_v1(&error),
     }
 }

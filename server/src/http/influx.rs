@@ -5,13 +5,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::{Value, json};
 use timberline_engine::TimeRange;
 
 use super::observe::INFLUX_VERSION;
 use super::params::Params;
-use super::write::{self, Counts, RefusedRows, WriteError};
+use super::write::{self, Counts, RefusedRows, Stored, WriteError};
 use super::{body, open_db};
 use crate::ingest::Precision;
 use crate::ingest::line_protocol::{self, Namespace};
@@ -24,7 +24,7 @@ pub(super) async fn write_v1(State(state): State<SharedState>, request: Request)
     let params = Params::of_url(&parts);
     let namespace = ["db", "rp"].map(|name| params.get(name).map(str::to_owned));
     match write_lines(state, parts.headers, body, namespace, &params).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(stored) => written(stored),
         Err(error) => error_v1(&error),
     }
 }
@@ -35,7 +35,7 @@ pub(super) async fn write_v2(State(state): State<SharedState>, request: Request)
     let params = Params::of_url(&parts);
     let namespace = [params.get("bucket").map(str::to_owned), None];
     match write_lines(state, parts.headers, body, namespace, &params).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(stored) => written(stored),
         Err(error) => error_v2(&error),
     }
 }
@@ -46,7 +46,7 @@ async fn write_lines(
     mut body: Body,
     namespace: [Option<String>; 2],
     params: &Params,
-) -> Result<(), WriteError> {
+) -> Result<Stored, WriteError> {
     let precision: Precision = match params.get("precision").map_or(Ok(Precision::default()), str::parse) {
         Ok(precision) => precision,
         Err(error) => {
@@ -72,6 +72,11 @@ async fn write_lines(
     .await
 }
 
+/// The answer to a write that is stored as a whole.
+pub(super) fn written(stored: Stored) -> Response {
+    (StatusCode::NO_CONTENT, AppendHeaders(stored.headers())).into_response()
+}
+
 /// An error as version 1 of the API has it; also for endpoints that have no form of their own.
 pub(super) fn error_v1(error: &WriteError) -> Response {
     with_retry_after(error, Json(json!({"error": error.to_string()})))
@@ -89,7 +94,7 @@ fn error_v2(error: &WriteError) -> Response {
     };
     let mut body = json!({"code": code, "message": error.to_string()});
     match error {
-        WriteError::Rows(RefusedRows { line: Some(line), .. }) => body["line"] = json!(line),
+        WriteError::Rows(RefusedRows { line: Some(line), .. }, _) => body["line"] = json!(line),
         WriteError::Body(body::BodyError::TooLarge { limit }) => body["maxLength"] = json!(limit),
         _ => {}
     }
@@ -97,9 +102,10 @@ fn error_v2(error: &WriteError) -> Response {
 }
 
 fn with_retry_after(error: &WriteError, body: Json<Value>) -> Response {
+    let stored = AppendHeaders(error.stored().headers());
     match error.retry_after() {
-        Some(seconds) => (error.status(), [(RETRY_AFTER, seconds.to_string())], body).into_response(),
-        None => (error.status(), body).into_response(),
+        Some(seconds) => (error.status(), [(RETRY_AFTER, seconds.to_string())], stored, body).into_response(),
+        None => (error.status(), stored, body).into_response(),
     }
 }
 

@@ -38,6 +38,7 @@ use crate::state::{AppState, SharedState};
 
 pub(crate) use prometheus::params::time_ns;
 pub use prometheus::{json, points};
+pub(crate) use write::{INTEGERS_ROUNDED, SAMPLES_STORED, STRINGS_SKIPPED};
 
 const JSON: &str = "application/json";
 

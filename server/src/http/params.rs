@@ -33,6 +33,12 @@ impl Params {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// The first parameter that is none of these.
+    #[must_use]
+    pub(super) fn unknown(&self, known: &[&str]) -> Option<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).find(|name| !known.contains(name))
+    }
+
     fn extend(&mut self, encoded: &[u8]) {
         self.0.extend(form_urlencoded::parse(encoded).map(|(n, v)| (n.into_owned(), v.into_owned())));
     }

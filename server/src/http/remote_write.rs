@@ -31,7 +31,7 @@ pub(super) async fn write(State(state): State<SharedState>, request: Request) ->
             Ok(counts(&report))
         });
     match written.await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => answer_error(&error),
     }
 }

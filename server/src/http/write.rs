@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use timberline_engine::Error;
 
 use super::batches::Batches;
@@ -43,7 +43,7 @@ pub(super) enum WriteError {
     },
     /// Some rows were refused; the others are stored.
     #[error("{}", .0.message)]
-    Rows(RefusedRows),
+    Rows(RefusedRows, Stored),
     /// A bug; what is stored is not known.
     #[error("internal error: the write did not end")]
     Panicked,
@@ -85,7 +85,7 @@ impl WriteError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Body(error) => error.status(),
-            Self::Request(_) | Self::Rows(_) => StatusCode::BAD_REQUEST,
+            Self::Request(_) | Self::Rows(..) => StatusCode::BAD_REQUEST,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Engine(error) | Self::Interrupted { error, .. } => match error {
                 Error::InvalidSeries { .. } | Error::InvalidHistogram { .. } => StatusCode::BAD_REQUEST,
@@ -108,9 +108,18 @@ impl WriteError {
                 BodyError::Cut { .. } => "incomplete",
             },
             Self::MediaType(_) => "unsupported",
-            Self::Request(_) | Self::Rows(_) => MALFORMED,
+            Self::Request(_) | Self::Rows(..) => MALFORMED,
             Self::Engine(error) | Self::Interrupted { error, .. } => reason_of(error),
             Self::Panicked => "internal",
+        }
+    }
+
+    /// What is stored all the same.
+    pub(super) fn stored(&self) -> Stored {
+        match self {
+            Self::Rows(_, stored) => *stored,
+            Self::Interrupted { samples, .. } => Stored { samples: *samples, ..Stored::default() },
+            _ => Stored::default(),
         }
     }
 
@@ -138,6 +147,30 @@ fn reason_of(error: &Error) -> &'static str {
     }
 }
 
+/// What is stored of a body, as the headers of its answer say it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stored {
+    samples: u64,
+    strings_skipped: u64,
+    integers_rounded: u64,
+}
+
+/// Headers of the answer to a write.
+pub(crate) const SAMPLES_STORED: HeaderName = HeaderName::from_static("timberline-samples-stored");
+pub(crate) const STRINGS_SKIPPED: HeaderName = HeaderName::from_static("timberline-strings-skipped");
+pub(crate) const INTEGERS_ROUNDED: HeaderName = HeaderName::from_static("timberline-integers-rounded");
+
+impl Stored {
+    /// The headers.
+    pub(super) fn headers(self) -> [(HeaderName, String); 3] {
+        [
+            (SAMPLES_STORED, self.samples.to_string()),
+            (STRINGS_SKIPPED, self.strings_skipped.to_string()),
+            (INTEGERS_ROUNDED, self.integers_rounded.to_string()),
+        ]
+    }
+}
+
 /// What a body brought, as it is counted.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -146,6 +179,13 @@ pub(super) struct Counts {
     pub(super) strings_skipped: u64,
     pub(super) integers_rounded: u64,
     pub(super) refused: Option<RefusedRows>,
+}
+
+impl Counts {
+    fn stored(&self) -> Stored {
+        let Self { samples, strings_skipped, integers_rounded, .. } = *self;
+        Stored { samples, strings_skipped, integers_rounded }
+    }
 }
 
 /// Reads `body`, lets `parse` fill batches from it on a blocking thread, and commits them.
@@ -159,7 +199,7 @@ pub(super) async fn write<P>(
     headers: HeaderMap,
     body: Body,
     parse: P,
-) -> Result<(), WriteError>
+) -> Result<Stored, WriteError>
 where
     P: FnOnce(&AppState, &HeaderMap, Received, &mut Batches<'_>) -> Result<Counts, WriteError>
         + Send
@@ -174,7 +214,8 @@ where
         let counts = append(&state, &headers, received, parse);
         let counts = counts.inspect_err(|error| count_failed(&state, protocol, error))?;
         count(&state, protocol, &counts);
-        counts.refused.map_or(Ok(()), |refused| Err(WriteError::Rows(refused)))
+        let stored = counts.stored();
+        counts.refused.map_or(Ok(stored), |refused| Err(WriteError::Rows(refused, stored)))
     };
     tokio::task::spawn_blocking(job).await.unwrap_or(Err(WriteError::Panicked))
 }

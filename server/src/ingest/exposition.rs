@@ -3,6 +3,8 @@
 //! Comments (`# HELP`, `# TYPE`, `# UNIT`, `# EOF`, any other) and exemplars are skipped. Names in quotes may be any
 //! UTF-8 (`{"my.metric", "a b"="c"}`). The two formats differ in the unit of their timestamps: see [`Dialect`].
 
+mod dialect;
+
 use std::borrow::Cow;
 
 use timberline_engine::{Error, Field, METRIC_NAME, Row};
@@ -12,25 +14,8 @@ use super::limits::{Limits, past_limit};
 use super::precision::Precision;
 use super::series_key::LabelSet;
 use super::sink::{RowSink, is_about_one_series};
-
-/// Which of the two formats a text is in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
-    /// Prometheus: timestamps are whole milliseconds.
-    #[default]
-    Prometheus,
-    /// OpenMetrics: timestamps are seconds with a fraction.
-    OpenMetrics,
-}
-
-impl Dialect {
-    /// The format of a whole text: OpenMetrics ends with the line `# EOF`.
-    #[must_use]
-    pub fn detect(text: &[u8]) -> Self {
-        let is_eof = text.trim_ascii_end().rsplit(|&b| b == b'\n').next() == Some(b"# EOF");
-        if is_eof { Self::OpenMetrics } else { Self::Prometheus }
-    }
-}
+use super::without_mark;
+pub use dialect::{Dialect, DialectScan};
 
 /// One sample as it stands in a line.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,11 +37,14 @@ pub struct WriteReport {
     pub lines: u64,
     /// Samples stored.
     pub samples: u64,
+    /// Comments, `# HELP` and its like among them.
+    pub comments: u64,
     /// The lines that were left out.
     pub errors: ErrorList,
 }
 
-/// Writes the samples of `text` into `sink`; the caller commits. A sample without timestamp gets `default_time_ns`.
+/// Writes the samples of `text` into `sink`; the caller commits. A sample without timestamp gets `default_time_ns`. A byte order
+/// mark in front of them is skipped.
 ///
 /// # Errors
 /// Only when the sink takes no more: then nothing should be committed.
@@ -67,6 +55,7 @@ pub fn write_text(
     limits: &Limits,
     sink: &mut impl RowSink,
 ) -> Result<WriteReport, Error> {
+    let text = without_mark(text);
     let mut report = WriteReport::default();
     let mut locator = Locator::new(text);
     let mut key = Vec::new();
@@ -75,7 +64,10 @@ pub fn write_text(
         let end = memchr::memchr(b'\n', &text[start..]).map_or(text.len(), |newline| start + newline);
         let line = &text[start..end];
         let written = match parse_checked(line, dialect, limits) {
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                report.comments += u64::from(line.trim_ascii_start().starts_with(b"#"));
+                Ok(())
+            }
             Ok(Some(sample)) => {
                 report.lines += 1;
                 write_sample(&sample, default_time_ns, limits, &mut key, sink)?.map(|()| report.samples += 1)
@@ -293,18 +285,21 @@ impl<'a> Cursor<'a> {
 
     fn timestamp(&mut self, dialect: Dialect) -> Result<i64, Fault> {
         let (start, word) = self.word();
+        let (unit, expected) = match dialect {
+            Dialect::Prometheus => (Precision::Milliseconds, "whole milliseconds"),
+            Dialect::OpenMetrics => (Precision::Seconds, "seconds"),
+        };
         let nanoseconds = match dialect {
-            Dialect::Prometheus => {
-                word.parse().ok().and_then(|ms| Precision::Milliseconds.to_nanoseconds(ms))
-            }
+            Dialect::Prometheus => word.parse().ok().and_then(|ms| unit.to_nanoseconds(ms)),
             Dialect::OpenMetrics => seconds_to_nanoseconds(word),
         };
         nanoseconds.ok_or_else(|| {
-            let unit = match dialect {
-                Dialect::Prometheus => "whole milliseconds",
-                Dialect::OpenMetrics => "seconds",
-            };
-            Fault::new(start, format!("invalid timestamp {}: expected {unit}", quote(word.as_bytes())))
+            let word_shown = quote(word.as_bytes());
+            let whole: Option<i64> = word.split('.').next().and_then(|whole| whole.parse().ok());
+            match whole.filter(|whole| unit.to_nanoseconds(*whole).is_none()) {
+                Some(whole) => Fault::new(start, unit.out_of_range(whole, &word_shown)),
+                None => Fault::new(start, format!("invalid timestamp {word_shown}: expected {expected}")),
+            }
         })
     }
 }

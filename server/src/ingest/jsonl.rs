@@ -10,11 +10,16 @@
 //!
 //! | value | JSON |
 //! |---|---|
-//! | the ordinary NaN (`0x7ff8000000000000`) | `null` |
-//! | any other NaN, the staleness marker for one | `"NaN:7ff0000000000002"`, its bits in hexadecimal |
+//! | the staleness marker (`0x7ff0000000000002`), as VictoriaMetrics writes it | `null` |
+//! | the ordinary NaN (`0x7ff8000000000000`) | `"NaN"` |
+//! | any other NaN | `"NaN:7ff8000000000001"`, its bits in hexadecimal |
 //! | ±infinity | `"Infinity"`, `"-Infinity"` |
 //!
-//! When reading, `"NaN"`, `"Inf"`, `"+Inf"` and `"-Inf"` are understood too, and so are numbers in quotes.
+//! When reading, `"nan"`, `"inf"` and `"infinity"` are understood with or without a sign and in any case, and so are numbers in
+//! quotes.
+//!
+//! An export that could not read all it was asked for ends with a line `{"error":"…"}` that says what is missing. When such a
+//! file is read, this is a bad line.
 //!
 //! A native histogram is an object among the values. Members that are zero or empty are left out; spans are pairs of offset and
 //! length, counts are those of single buckets, and `reset_hint` is `reset`, `not_reset` or `gauge`:
@@ -37,15 +42,16 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use timberline_engine::histogram::cell;
-use timberline_engine::{Error, Histogram, Labels, Samples};
+use timberline_engine::{Error, Histogram, Labels, STALE_NAN, Samples, is_stale};
 
 use super::error::{ErrorList, Fault, Locator, quote};
 use super::limits::Limits;
 use super::precision::Precision;
 use super::series_key::LabelSet;
 use super::sink::{SeriesSink, is_about_one_series};
+use super::without_mark;
 
-/// The bits of the NaN that is written as `null`.
+/// The bits of the NaN that is written as `"NaN"`.
 const PLAIN_NAN_BITS: u64 = 0x7ff8_0000_0000_0000;
 
 /// One series with some of its samples.
@@ -68,7 +74,8 @@ pub struct WriteReport {
     pub errors: ErrorList,
 }
 
-/// Writes the series of `text` into `sink`; the caller commits. A bad line is left out as a whole.
+/// Writes the series of `text` into `sink`; the caller commits. A bad line is left out as a whole. A byte order mark in front
+/// of them is skipped.
 ///
 /// # Errors
 /// Only when the sink takes no more: then nothing should be committed.
@@ -78,6 +85,7 @@ pub fn write_lines(
     limits: &Limits,
     sink: &mut impl SeriesSink,
 ) -> Result<WriteReport, Error> {
+    let text = without_mark(text);
     let mut report = WriteReport::default();
     let mut locator = Locator::new(text);
     let mut start = 0;
@@ -135,6 +143,9 @@ pub fn parse_line(line: &[u8], precision: Precision, limits: &Limits) -> Result<
 
 fn parse(line: &[u8], precision: Precision, limits: &Limits) -> Result<SeriesLine, Fault> {
     let parsed: JsonSeries<'_> = serde_json::from_slice(line).map_err(|error| {
+        if let Ok(JsonError { error }) = serde_json::from_slice(line) {
+            return Fault::new(0, format!("the export that wrote this is not whole: {error}"));
+        }
         let reason = error.to_string();
         // The position is in the fault, counted in the whole text.
         let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
@@ -155,7 +166,7 @@ fn parse(line: &[u8], precision: Precision, limits: &Limits) -> Result<SeriesLin
     for (timestamp, value) in parsed.timestamps.into_iter().zip(parsed.values) {
         let timestamp = precision
             .to_nanoseconds(timestamp)
-            .ok_or_else(|| whole(format!("out of range timestamp {timestamp}")))?;
+            .ok_or_else(|| whole(precision.out_of_range(timestamp, &timestamp)))?;
         match value {
             JsonValue::Float(value) => samples.push(timestamp, value),
             JsonValue::Histogram(histogram) => samples.push_histogram(timestamp, histogram),
@@ -171,6 +182,13 @@ struct JsonSeries<'a> {
     metric: JsonLabels<'a>,
     values: Vec<JsonValue>,
     timestamps: Vec<i64>,
+}
+
+/// What an export ends with that could not read everything.
+#[derive(Deserialize)]
+struct JsonError<'a> {
+    #[serde(borrow)]
+    error: Cow<'a, str>,
 }
 
 /// Labels as they stand: a name that is given twice is seen.
@@ -216,7 +234,8 @@ impl<'de> Deserialize<'de> for JsonValue {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "a number, null, a histogram, or one of \"NaN\", \"NaN:<bits>\", \"Infinity\", \"-Infinity\"",
+                    "a number, null (a staleness marker), a histogram, or one of \"NaN\", \"NaN:<bits>\", \"Infinity\", \
+                     \"-Infinity\"",
                 )
             }
 
@@ -233,7 +252,7 @@ impl<'de> Deserialize<'de> for JsonValue {
             }
 
             fn visit_unit<E>(self) -> Result<JsonValue, E> {
-                Ok(JsonValue::Float(f64::from_bits(PLAIN_NAN_BITS)))
+                Ok(JsonValue::Float(STALE_NAN))
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<JsonValue, E> {
@@ -270,11 +289,13 @@ fn parse_text(text: &str) -> Option<f64> {
     if let Some(bits) = text.strip_prefix("NaN:") {
         return u64::from_str_radix(bits, 16).ok().map(f64::from_bits).filter(|value| value.is_nan());
     }
-    match text {
-        "NaN" => Some(f64::from_bits(PLAIN_NAN_BITS)),
-        "Inf" | "+Inf" | "Infinity" | "+Infinity" => Some(f64::INFINITY),
-        "-Inf" | "-Infinity" => Some(f64::NEG_INFINITY),
-        _ => text.parse().ok().filter(|value: &f64| value.is_finite()),
+    let value: f64 = text.parse().ok()?;
+    let is_word = !text.bytes().any(|byte| byte.is_ascii_digit());
+    match value {
+        _ if value.is_nan() => Some(f64::from_bits(PLAIN_NAN_BITS)),
+        // A number that is too large is no infinity.
+        _ if value.is_infinite() && !is_word => None,
+        _ => Some(value),
     }
 }
 
@@ -312,6 +333,31 @@ pub fn append_line(
     out.extend_from_slice(b"}\n");
 }
 
+/// The first timestamp of the first series in `text`, in its unit, if that line is one.
+#[must_use]
+pub fn first_timestamp(text: &[u8]) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Timestamps {
+        timestamps: Vec<i64>,
+    }
+    let line = text.split(|byte| *byte == b'\n').next()?;
+    let Timestamps { timestamps } = serde_json::from_slice(line).ok()?;
+    timestamps.first().copied()
+}
+
+/// Appends the line that ends an export which could not read everything.
+pub fn append_error(out: &mut Vec<u8>, what: &str) {
+    out.extend_from_slice(b"{\"error\":");
+    append_string(out, what);
+    out.extend_from_slice(b"}\n");
+}
+
+/// What a line says that ends such an export; `None` for every other line.
+#[must_use]
+pub fn error_of(line: &[u8]) -> Option<String> {
+    serde_json::from_slice(line).ok().map(|JsonError { error }| error.into_owned())
+}
+
 /// Appends an array.
 fn append_list<T>(out: &mut Vec<u8>, items: &[T], mut append: impl FnMut(&mut Vec<u8>, &T)) {
     out.push(b'[');
@@ -328,8 +374,10 @@ fn append_list<T>(out: &mut Vec<u8>, items: &[T], mut append: impl FnMut(&mut Ve
 fn append_value(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
-    } else if value.to_bits() == PLAIN_NAN_BITS {
+    } else if is_stale(value) {
         out.extend_from_slice(b"null");
+    } else if value.to_bits() == PLAIN_NAN_BITS {
+        out.extend_from_slice(b"\"NaN\"");
     } else if value.is_nan() {
         append_display(out, format_args!("\"NaN:{:016x}\"", value.to_bits()));
     } else {

@@ -26,3 +26,9 @@ pub(crate) use limits::MALFORMED;
 pub use limits::{LIMIT_NAMES, Limits, OTHER_REASONS};
 pub use precision::{Precision, UnknownPrecision};
 pub use sink::{HistogramSink, RowSink, SeriesSink};
+
+/// A text without the byte order mark that editors of other systems put in front of it.
+#[must_use]
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}

@@ -1,6 +1,11 @@
 //! The unit of the timestamps in a body.
 
+use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
+
+/// From 2000 to 2100, nanoseconds.
+const LIKELY_TIMES: Range<i64> = 946_684_800_000_000_000..4_102_444_800_000_000_000;
 
 /// The unit of the timestamps in a body; Timberline itself keeps nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,6 +37,39 @@ impl Precision {
             Self::Minutes => 60_000_000_000,
             Self::Hours => 3_600_000_000_000,
         }
+    }
+
+    /// The short name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Microseconds => "us",
+            Self::Milliseconds => "ms",
+            Self::Seconds => "s",
+            Self::Minutes => "m",
+            Self::Hours => "h",
+        }
+    }
+
+    /// The unit that `timestamp` looks like when it is not this one: there it would be a time from 2000 to 2100, which it is
+    /// not as it stands. No number is such a time in two of the units that are looked at.
+    #[must_use]
+    pub fn mistaken_for(self, timestamp: i64) -> Option<Self> {
+        let is_likely = |unit: Self| {
+            unit.to_nanoseconds(timestamp).is_some_and(|nanoseconds| LIKELY_TIMES.contains(&nanoseconds))
+        };
+        let units = [Self::Seconds, Self::Milliseconds, Self::Microseconds, Self::Nanoseconds];
+        if is_likely(self) { None } else { units.into_iter().find(|unit| is_likely(*unit)) }
+    }
+
+    /// What is wrong with a timestamp of this unit that is past what 64 bits of nanoseconds hold; `shown` is how it stands in
+    /// the input.
+    pub(super) fn out_of_range(self, timestamp: i64, shown: &dyn fmt::Display) -> String {
+        let likely = self.mistaken_for(timestamp);
+        let likely =
+            likely.map(|unit| format!(": it looks like {}, and is read as {}", unit.name(), self.name()));
+        format!("out of range timestamp {shown}{}", likely.unwrap_or_default())
     }
 
     /// A timestamp of this unit in nanoseconds; `None` when it is past what 64 bits hold.
@@ -98,6 +136,28 @@ mod tests {
             }
         }
         assert!("d".parse::<Precision>().is_err());
+    }
+
+    #[test]
+    fn a_unit_is_mistaken_when_another_one_gives_a_time_of_our_days() {
+        use Precision::{Hours, Microseconds, Milliseconds, Nanoseconds, Seconds};
+        let now = [
+            (Seconds, 1_700_000_000),
+            (Milliseconds, 1_700_000_000_000),
+            (Microseconds, 1_700_000_000_000_000),
+            (Nanoseconds, 1_700_000_000_000_000_000),
+        ];
+        for (unit, timestamp) in now {
+            assert_eq!(unit.mistaken_for(timestamp), None);
+            for other in [Seconds, Milliseconds, Microseconds, Nanoseconds, Hours] {
+                let expected = (other != unit).then_some(unit);
+                assert_eq!(other.mistaken_for(timestamp), expected, "{timestamp} as {other:?}");
+            }
+        }
+        // Small numbers are those of tests, and past 2100 are forecasts.
+        for timestamp in [0, 1, -1, 1000, 4_200_000_000_000_000_000, i64::MAX, i64::MIN] {
+            assert_eq!(Nanoseconds.mistaken_for(timestamp), None, "{timestamp}");
+        }
     }
 
     #[test]

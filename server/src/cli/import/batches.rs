@@ -1,36 +1,11 @@
-//! Cuts a stream of lines into batches of whole lines.
+//! Cuts a text into batches of whole lines, in bounded memory.
 
-use std::io::{self, BufReader, Read};
-
-use flate2::read::MultiGzDecoder;
+use std::io::{self, Read};
 
 /// Bytes of a batch, roughly.
-const BATCH_BYTES: usize = 4 << 20;
-/// A batch is cut here even if that looks like the middle of a string.
-const BATCH_BYTES_MAX: usize = 4 * BATCH_BYTES;
-/// Bytes that tell a format.
-const FORMAT_BYTES: u64 = 16;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
-/// Reads what is compressed with gzip decompressed, and everything else as it is.
-pub(super) fn decompressed(mut input: impl Read + 'static) -> io::Result<Box<dyn Read>> {
-    let mut magic = Vec::new();
-    input.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic)?;
-    let is_gzip = magic == GZIP_MAGIC;
-    let whole = io::Cursor::new(magic).chain(input);
-    Ok(if is_gzip {
-        Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole)))
-    } else {
-        Box::new(whole)
-    })
-}
-
-/// The first bytes of an input, enough to tell its format; they are taken out of it.
-pub(super) fn peek(input: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    input.take(FORMAT_BYTES).read_to_end(&mut start)?;
-    Ok(start)
-}
+pub(super) const BATCH_BYTES: usize = 4 << 20;
+/// Bytes that are read at a time of a line that is too long for a batch.
+const PIECE_BYTES: usize = 1 << 16;
 
 /// Some whole lines.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,50 +13,82 @@ pub(super) struct Batch {
     pub(super) text: Vec<u8>,
     /// Which line of the input the first one is, from 1.
     pub(super) first_line: u64,
-    /// How many lines there are.
-    pub(super) lines: u64,
 }
 
-/// The batches of a stream.
+/// What is next in a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Batch(Batch),
+    /// A line that is too long, its number in the input: see [`Batches::rest_of_line`].
+    LongLine(u64),
+}
+
+/// What follows the text that is to be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// More, and the line may be completed by it.
+    More,
+    /// More, but the line is as long as a line may be.
+    TooMuch,
+    Nothing,
+}
+
+/// The batches of a text.
 pub(super) struct Batches<R> {
     input: R,
     /// Read and not given out yet.
     pending: Vec<u8>,
     next_line: u64,
     batch_bytes: usize,
-    /// Whether a string in quotes may hold a line break.
-    has_strings: bool,
+    line_bytes_max: usize,
     ended: bool,
 }
 
 impl<R: Read> Batches<R> {
-    pub(super) fn new(input: R, has_strings: bool) -> Self {
-        Self { input, pending: Vec::new(), next_line: 1, batch_bytes: BATCH_BYTES, has_strings, ended: false }
+    /// The batches of `input`, none with a line longer than `line_bytes_max`.
+    pub(super) fn new(input: R, line_bytes_max: usize) -> Self {
+        Self {
+            input,
+            pending: Vec::new(),
+            next_line: 1,
+            batch_bytes: BATCH_BYTES,
+            line_bytes_max,
+            ended: false,
+        }
     }
 
-    fn next_batch(&mut self) -> io::Result<Option<Batch>> {
+    /// What is next; `None` at the end. `cut` gets a text and the number of its first line, and says where some whole lines of it
+    /// end, or `None` when the first line has no end in it.
+    pub(super) fn next(
+        &mut self,
+        mut cut: impl FnMut(&mut [u8], u64, Rest) -> Option<usize>,
+    ) -> io::Result<Option<Next>> {
         let mut wanted = self.batch_bytes;
-        let end = loop {
+        loop {
             self.fill(wanted)?;
-            if self.ended {
-                break self.pending.len();
+            if self.pending.is_empty() {
+                return Ok(None);
             }
-            if let Some(end) = self.cut() {
-                break end;
+            let rest = match self.ended {
+                true => Rest::Nothing,
+                false if self.pending.len() >= self.line_bytes_max => Rest::TooMuch,
+                false => Rest::More,
+            };
+            match (cut(&mut self.pending, self.next_line, rest), rest) {
+                (Some(end), _) => return Ok(Some(Next::Batch(self.take(end)))),
+                (None, Rest::More) => wanted = self.line_bytes_max.min(wanted + self.batch_bytes),
+                (None, Rest::TooMuch) => return Ok(Some(Next::LongLine(self.next_line))),
+                (None, Rest::Nothing) => return Ok(Some(Next::Batch(self.take(self.pending.len())))),
             }
-            wanted += self.batch_bytes;
-        };
+        }
+    }
+
+    fn take(&mut self, end: usize) -> Batch {
         let rest = self.pending.split_off(end);
         let text = std::mem::replace(&mut self.pending, rest);
-        if text.is_empty() {
-            return Ok(None);
-        }
         let first_line = self.next_line;
-        let breaks = memchr::memchr_iter(b'\n', &text).count() as u64;
-        self.next_line += breaks;
-        // The last line of the input may lack its break.
-        let lines = breaks + u64::from(!text.ends_with(b"\n"));
-        Ok(Some(Batch { text, first_line, lines }))
+        self.next_line += memchr::memchr_iter(b'\n', &text).count() as u64;
+        Batch { text, first_line }
     }
 
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
@@ -94,81 +101,89 @@ impl<R: Read> Batches<R> {
         Ok(())
     }
 
-    /// Where to cut `pending`: behind its last line break that is not inside a string.
-    fn cut(&self) -> Option<usize> {
-        let newline = memchr::memrchr(b'\n', &self.pending);
-        if !self.has_strings || self.pending.len() >= BATCH_BYTES_MAX.max(self.batch_bytes) {
-            return newline.map(|at| at + 1);
-        }
-        let (mut in_string, mut end, mut at) = (false, None, 0);
-        while let Some(found) = memchr::memchr3(b'"', b'\\', b'\n', &self.pending[at..]) {
-            at += found + 1;
-            match self.pending[at - 1] {
-                b'"' => in_string = !in_string,
-                b'\\' => at = (at + 1).min(self.pending.len()),
-                _ if !in_string => end = Some(at),
-                _ => {}
-            }
-        }
-        end
+    /// A reader of what is left of the current line. It must be read to its end.
+    pub(super) fn rest_of_line(&mut self) -> RestOfLine<'_, R> {
+        RestOfLine { batches: self, ended: false }
     }
 }
 
-impl<R: Read> Iterator for Batches<R> {
-    type Item = io::Result<Batch>;
+/// Where some text of whole lines ends, when only line breaks count.
+pub(super) fn at_last_break(text: &[u8], rest: Rest) -> Option<usize> {
+    match rest {
+        Rest::Nothing => Some(text.len()),
+        Rest::More | Rest::TooMuch => memchr::memrchr(b'\n', text).map(|at| at + 1),
+    }
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_batch().transpose()
+/// Reads one line, without its break.
+pub(super) struct RestOfLine<'a, R> {
+    batches: &'a mut Batches<R>,
+    ended: bool,
+}
+
+impl<R: Read> Read for RestOfLine<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let batches = &mut *self.batches;
+        batches.fill(if self.ended { 0 } else { PIECE_BYTES })?;
+        if self.ended || batches.pending.is_empty() {
+            return Ok(0);
+        }
+        let len = batches.pending.len().min(out.len());
+        let end = memchr::memchr(b'\n', &batches.pending[..len]);
+        let len = end.unwrap_or(len);
+        out[..len].copy_from_slice(&batches.pending[..len]);
+        batches.pending.drain(..len);
+        if end.is_some() {
+            batches.pending.drain(..1);
+            batches.next_line += 1;
+            self.ended = true;
+        }
+        Ok(len)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-
     use super::*;
 
-    fn batches(text: &str, batch_bytes: usize, has_strings: bool) -> Vec<(String, u64)> {
-        let batches = Batches { batch_bytes, ..Batches::new(text.as_bytes(), has_strings) };
-        batches
-            .map(|batch| batch.unwrap())
-            .map(|batch| (String::from_utf8(batch.text).unwrap(), batch.first_line))
-            .collect()
+    fn batches(text: &str, batch_bytes: usize, line_bytes_max: usize) -> Vec<(String, u64)> {
+        let mut batches = Batches { batch_bytes, ..Batches::new(text.as_bytes(), line_bytes_max) };
+        let mut found = Vec::new();
+        while let Some(next) = batches.next(|text, _, rest| at_last_break(text, rest)).unwrap() {
+            found.push(match next {
+                Next::Batch(batch) => (String::from_utf8(batch.text).unwrap(), batch.first_line),
+                Next::LongLine(line) => {
+                    let mut rest = String::new();
+                    batches.rest_of_line().read_to_string(&mut rest).unwrap();
+                    (format!("long: {rest}"), line)
+                }
+            });
+        }
+        found
     }
 
     #[test]
     fn batches_are_whole_lines() {
-        let found = batches("aa\nbb\ncc\nd", 7, false);
-        assert_eq!(found, [("aa\nbb\n".to_owned(), 1), ("cc\nd".to_owned(), 3)]);
-        assert_eq!(batches("", 7, false), []);
-        assert_eq!(
-            batches("aaaaaaaaaa\nb\n", 3, false),
-            [("aaaaaaaaaa\n".to_owned(), 1), ("b\n".to_owned(), 2)]
+        let expect = |found: Vec<(String, u64)>, expected: &[(&str, u64)]| {
+            assert_eq!(found.iter().map(|(text, line)| (text.as_str(), *line)).collect::<Vec<_>>(), expected);
+        };
+        expect(batches("aa\nbb\ncc\nd", 7, 100), &[("aa\nbb\n", 1), ("cc\nd", 3)]);
+        expect(batches("", 7, 100), &[]);
+        expect(batches("aaaaaaaaaa\nb\n", 3, 100), &[("aaaaaaaaaa\n", 1), ("b\n", 2)]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_read_apart() {
+        let long = "x".repeat(200_000);
+        let text = format!("a\n{long}\nb\n");
+        let found = batches(&text, 4, 8);
+        let expected = [("a\n".to_owned(), 1), (format!("long: {long}"), 2), ("b\n".to_owned(), 3)];
+        assert!(
+            found == expected,
+            "{:?}",
+            found.iter().map(|(text, line)| (text.len(), line)).collect::<Vec<_>>()
         );
-    }
-
-    #[test]
-    fn strings_are_not_cut() {
-        let text = "m f=\"x\\\"\ny\"\nn f=1\nn f=2\nn f=3\n";
-        let expected = [("m f=\"x\\\"\ny\"\nn f=1\n", 1), ("n f=2\n", 4), ("n f=3\n", 5)];
-        let found = batches(text, 11, true);
-        assert_eq!(found.iter().map(|(text, line)| (text.as_str(), *line)).collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn gzip_is_noticed() {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(b"text").unwrap();
-        for input in [encoder.finish().unwrap(), b"text".to_vec()] {
-            let mut text = String::new();
-            decompressed(io::Cursor::new(input)).unwrap().read_to_string(&mut text).unwrap();
-            assert_eq!(text, "text");
-        }
-        let mut text = String::new();
-        decompressed(io::Cursor::new(b"x")).unwrap().read_to_string(&mut text).unwrap();
-        assert_eq!(text, "x");
+        let last = batches("a\nxxxxxxxxxxxxxxxxxx", 4, 8);
+        assert_eq!(last[1], ("long: xxxxxxxxxxxxxxxxxx".to_owned(), 2));
     }
 }

@@ -5,35 +5,28 @@ use std::collections::hash_map::Entry;
 
 use timberline_engine::{Labels, Row, Samples};
 
-use super::Error;
-use crate::ingest::exposition::{self, Dialect};
-use crate::ingest::{ErrorList, Limits, Precision, RowSink, jsonl};
+use super::super::Error;
+use super::units::Units;
+use crate::ingest::exposition::{self, Dialect, WriteReport};
+use crate::ingest::{Limits, Precision, RowSink, jsonl};
 use crate::state::now_ns;
 
-/// Converts one file, batch by batch.
-#[derive(Debug, Default)]
-pub(super) struct Converter {
-    /// Known from the first batch on.
-    dialect: Option<Dialect>,
-}
-
-impl Converter {
-    /// JSON lines with timestamps in nanoseconds, and the lines that could not be read.
-    pub(super) fn convert(
-        &mut self,
-        text: &[u8],
-        is_openmetrics: bool,
-    ) -> Result<(Vec<u8>, ErrorList), Error> {
-        let detect = || if is_openmetrics { Dialect::OpenMetrics } else { Dialect::detect(text) };
-        let dialect = *self.dialect.get_or_insert_with(detect);
-        let mut sink = SeriesByKey::default();
-        let report = exposition::write_text(text, dialect, now_ns(), &Limits::DEFAULT, &mut sink)?;
-        let mut out = Vec::new();
-        for (labels, samples) in sink.0.values() {
-            jsonl::append_line(&mut out, labels, samples, 0..samples.len(), Precision::Nanoseconds);
+/// JSON lines with timestamps in nanoseconds, and what became of the text.
+pub(super) fn convert(
+    text: &[u8],
+    dialect: Dialect,
+    units: &mut Units,
+) -> Result<(Vec<u8>, WriteReport), Error> {
+    let mut sink = SeriesByKey::default();
+    let report = exposition::write_text(text, dialect, now_ns(), &Limits::DEFAULT, &mut sink)?;
+    let mut out = Vec::new();
+    for (labels, samples) in sink.0.values() {
+        for timestamp in &samples.timestamps {
+            units.observe(units.unit().from_nanoseconds(*timestamp), || None);
         }
-        Ok((out, report.errors))
+        jsonl::append_line(&mut out, labels, samples, 0..samples.len(), Precision::Nanoseconds);
     }
+    Ok((out, report))
 }
 
 /// Samples collected by series.
@@ -66,10 +59,14 @@ mod tests {
     #[test]
     fn text_becomes_json_lines() {
         let text = b"# TYPE a counter\na{x=\"1\"} 2 1000\na{x=\"1\"} 3 2000\nbad line here\n";
-        let (json, errors) = Converter::default().convert(text, false).unwrap();
+        let mut units = Units::of_text(false);
+        let (json, report) = convert(text, Dialect::Prometheus, &mut units).unwrap();
         let expected =
             r#"{"metric":{"__name__":"a","x":"1"},"values":[2.0,3.0],"timestamps":[1000000000,2000000000]}"#;
         assert_eq!(String::from_utf8(json).unwrap().trim(), expected);
-        assert_eq!((errors.total, errors.first[0].line), (1, 4));
+        assert_eq!((report.errors.total, report.errors.first[0].line, report.comments), (1, 4, 1));
+        assert_eq!(units.take_warning("f"), None);
+        convert(b"a 1 1700000000\n", Dialect::Prometheus, &mut units).unwrap();
+        assert!(units.take_warning("f").unwrap().contains("look like s, and are read as ms"));
     }
 }

@@ -74,9 +74,9 @@ impl DialectScan {
                 Err(format!("`# EOF`, the end of OpenMetrics, is line {eof}, and line {line} follows it"))
             }
             (Some(_), None, _) => Ok(Dialect::OpenMetrics),
-            (None, _, Some(line)) => {
-                Err(format!("line {line}, `# UNIT …`, is OpenMetrics, and there is no `# EOF` at the end: it is cut off"))
-            }
+            (None, _, Some(line)) => Err(format!(
+                "line {line}, `# UNIT …`, is OpenMetrics, and there is no `# EOF` at the end: it is cut off"
+            )),
             (None, _, None) if expected == Some(Dialect::OpenMetrics) => {
                 Err("OpenMetrics ends with the line `# EOF`, which is missing: it is cut off".to_owned())
             }
@@ -101,11 +101,14 @@ mod tests {
 
     #[test]
     fn open_metrics_is_told_by_its_end() {
-        for text in ["a 1\n# EOF", "a 1\n# EOF\n", "a 1\r\n# EOF\r\n\r\n", "# UNIT a s\na 1\n# EOF\n", "# EOF"] {
+        for text in
+            ["a 1\n# EOF", "a 1\n# EOF\n", "a 1\r\n# EOF\r\n\r\n", "# UNIT a s\na 1\n# EOF\n", "# EOF"]
+        {
             assert_eq!(told(text, None), Ok(Dialect::OpenMetrics), "{text:?}");
             assert_eq!(told(text, Some(Dialect::OpenMetrics)), Ok(Dialect::OpenMetrics), "{text:?}");
         }
-        for text in ["", "a 1\n", "# EOFX\n", "x # EOF\n", "# EOF is near\na 1\n", "a 1 # {a=\"# UNIT \"} 1"] {
+        for text in ["", "a 1\n", "# EOFX\n", "x # EOF\n", "# EOF is near\na 1\n", "a 1 # {a=\"# UNIT \"} 1"]
+        {
             assert_eq!(told(text, None), Ok(Dialect::Prometheus), "{text:?}");
         }
     }

@@ -23,9 +23,12 @@ impl RowSink for Recorder {
 const NOW: i64 = 42;
 
 fn write(text: impl AsRef<[u8]>) -> (Vec<(String, i64, f64)>, WriteReport) {
-    let text = text.as_ref();
+    write_as(Dialect::Prometheus, text)
+}
+
+fn write_as(dialect: Dialect, text: impl AsRef<[u8]>) -> (Vec<(String, i64, f64)>, WriteReport) {
     let mut sink = Recorder::default();
-    let report = write_text(text, Dialect::detect(text), NOW, &Limits::DEFAULT, &mut sink).unwrap();
+    let report = write_text(text.as_ref(), dialect, NOW, &Limits::DEFAULT, &mut sink).unwrap();
     (sink.0, report)
 }
 
@@ -45,7 +48,7 @@ fn a_page_of_an_exporter() {
     );
     let (samples, report) = write(text);
     assert!(report.errors.is_empty(), "{}", report.errors);
-    assert_eq!((report.lines, report.samples), (7, 7));
+    assert_eq!((report.lines, report.samples, report.comments), (7, 7, 2));
     let of = |i: usize| (samples[i].0.as_str(), samples[i].1, samples[i].2);
     assert_eq!(
         of(0),
@@ -73,13 +76,33 @@ fn quoted_names_may_be_any_text() {
 
 #[test]
 fn open_metrics_timestamps_are_seconds() {
-    let (samples, report) = write("a 1 1520879607.789123456\na 2 -1.5\na 3 1e3\na 4 # {} 1 2\n# EOF\n");
+    let (samples, report) =
+        write_as(Dialect::OpenMetrics, "a 1 1520879607.789123456\na 2 -1.5\na 3 1e3\na 4 # {} 1 2\n# EOF\n");
     assert!(report.errors.is_empty(), "{}", report.errors);
     let times: Vec<_> = samples.iter().map(|(_, time, _)| *time).collect();
     assert_eq!(times, [1_520_879_607_789_123_456, -1_500_000_000, 1_000_000_000_000, NOW]);
     for word in ["", "-", ".", "x", "9223372036854775807", "1e300", "nan"] {
         assert_eq!(seconds_to_nanoseconds(word), None, "{word}");
     }
+}
+
+#[test]
+fn a_timestamp_in_the_wrong_unit_is_told_with_the_one_that_fits() {
+    for (dialect, word, expected) in [
+        (Dialect::OpenMetrics, "1700000000000", "it looks like ms, and is read as s"),
+        (Dialect::OpenMetrics, "1700000000000000000.5", "it looks like ns, and is read as s"),
+        (Dialect::Prometheus, "1700000000000000", "it looks like us, and is read as ms"),
+    ] {
+        let (_, report) = write_as(dialect, format!("a 1 {word}"));
+        assert_eq!(report.errors.first[0].reason, format!("out of range timestamp {word:?}: {expected}"));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let (samples, report) = write("\u{feff}# TYPE a gauge\na 1 5\n");
+    assert_eq!((samples.len(), report.comments, report.errors.total), (1, 1, 0));
+    assert_eq!(write("\u{feff}a 1").0[0].0, "a");
 }
 
 #[test]

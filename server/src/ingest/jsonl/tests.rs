@@ -56,7 +56,7 @@ fn the_shape_is_victoria_metrics() {
     assert_eq!(
         String::from_utf8(line).unwrap(),
         "{\"metric\":{\"__name__\":\"up\",\"job\":\"node\"},\
-         \"values\":[1.0,-0.0,0.000022129,null,\"Infinity\",\"-Infinity\",\"NaN:7ff0000000000002\"],\
+         \"values\":[1.0,-0.0,0.000022129,\"NaN\",\"Infinity\",\"-Infinity\",null],\
          \"timestamps\":[1,2,0,0,0,0,-1]}\n"
     );
 }
@@ -83,7 +83,7 @@ fn histograms_are_objects_among_the_values() {
     let mut line = Vec::new();
     append_line(&mut line, &labels, &samples, 0..3, Precision::Nanoseconds);
     let text = "{\"metric\":{\"a\":\"1\"},\"values\":[{\"schema\":3,\"reset_hint\":\"gauge\",\"count\":7.0,\
-                \"sum\":\"NaN:7ff0000000000002\",\"zero_threshold\":0.001,\"zero_count\":-0.0,\
+                \"sum\":null,\"zero_threshold\":0.001,\"zero_count\":-0.0,\
                 \"positive\":{\"spans\":[[-2,2],[1,1]],\"counts\":[1.0,0.5,0.0]},\
                 \"custom_values\":[0.5,\"Infinity\"]},5.0,{\"schema\":0}],\"timestamps\":[1,2,3]}\n";
     assert_eq!(String::from_utf8_lossy(&line), text);
@@ -148,6 +148,55 @@ fn good_lines_go_in_and_bad_lines_are_named() {
     assert_eq!(errors[5], "line 8, column 1: out of range timestamp 9223372036854775807");
     assert!(errors[6].contains("missing field `timestamps`"), "{}", errors[6]);
     assert_eq!(errors.len(), 7);
+}
+
+#[test]
+fn null_is_a_staleness_marker_and_words_are_read_in_any_case() {
+    let (samples, report) = write(concat!(
+        "\u{feff}{\"metric\":{\"a\":\"1\"},\"values\":[null,\"NaN:7ff0000000000002\",\"nan\",\"NaN\",\"-NaN\",\"inf\",\"+Inf\",",
+        "\"-inf\",\"Infinity\",\"infinity\",\"-INFINITY\",\"1e3\"],\"timestamps\":[1,2,3,4,5,6,7,8,9,10,11,12]}\n",
+    ));
+    assert!(report.errors.is_empty(), "{}", report.errors);
+    let (plus, minus) = (f64::INFINITY.to_bits(), f64::NEG_INFINITY.to_bits());
+    let nan = PLAIN_NAN_BITS;
+    let expected = [
+        STALE_NAN_BITS,
+        STALE_NAN_BITS,
+        nan,
+        nan,
+        nan,
+        plus,
+        plus,
+        minus,
+        plus,
+        plus,
+        minus,
+        1e3_f64.to_bits(),
+    ];
+    assert_eq!(samples.iter().map(|(_, _, bits)| *bits).collect::<Vec<_>>(), expected);
+    for bad in ["1e999", "-1e999", "nano", ""] {
+        let line = format!(r#"{{"metric":{{"a":"1"}},"values":["{bad}"],"timestamps":[1]}}"#);
+        assert_eq!(write(line).1.errors.total, 1, "{bad}");
+    }
+}
+
+#[test]
+fn the_error_that_ends_an_export_is_a_bad_line() {
+    let mut text = b"{\"metric\":{\"a\":\"1\"},\"values\":[1],\"timestamps\":[1]}\n".to_vec();
+    append_error(&mut text, "a \"block\"\nis damaged");
+    let (samples, report) = write(&text);
+    assert_eq!((samples.len(), report.errors.total), (1, 1));
+    let error = report.errors.first[0].to_string();
+    assert_eq!(error, "line 2, column 1: the export that wrote this is not whole: a \"block\"\nis damaged");
+    let lines: Vec<_> = text.split(|byte| *byte == b'\n').map(error_of).collect();
+    assert_eq!(lines, [None, Some("a \"block\"\nis damaged".to_owned()), None]);
+}
+
+#[test]
+fn a_timestamp_in_the_wrong_unit_is_told_with_the_one_that_fits() {
+    let (_, report) = write(r#"{"metric":{"a":"1"},"values":[1],"timestamps":[1700000000000000000]}"#);
+    let expected = "out of range timestamp 1700000000000000000: it looks like ns, and is read as ms";
+    assert_eq!(report.errors.first[0].reason, expected);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::error::{ErrorList, Fault, Locator};
 use super::limits::{Limits, past_limit};
 use super::precision::Precision;
 use super::sink::{RowSink, is_about_one_series};
+use super::without_mark;
 
 /// What became of a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct WriteReport {
     pub errors: ErrorList,
 }
 
-/// Writes the lines of `body` into `sink`; the caller commits.
+/// Writes the lines of `body` into `sink`; the caller commits. A byte order mark in front of them is skipped.
 ///
 /// Timestamps are in units of `precision`; a line without one gets `default_time_ns`, rounded down to that unit.
 /// A bad line is left out as a whole and reported; the next line starts behind the next line break after the fault (for
@@ -58,6 +59,7 @@ pub fn write_lines(
     limits: &Limits,
     sink: &mut impl RowSink,
 ) -> Result<WriteReport, Error> {
+    let body = without_mark(body);
     let mut writer = Writer {
         body,
         namespace,

@@ -425,7 +425,7 @@ impl<'a> Cursor<'a> {
             .map_err(|reason| Fault::new(start, format!("{reason} timestamp {}", quote(token))))?;
         let nanoseconds = precision
             .to_nanoseconds(timestamp)
-            .ok_or_else(|| Fault::new(start, format!("out of range timestamp {}", quote(token))))?;
+            .ok_or_else(|| Fault::new(start, precision.out_of_range(timestamp, &quote(token))))?;
         self.at += length;
         self.skip_spaces();
         Ok(Some(nanoseconds))
