@@ -168,7 +168,8 @@ fn of_doubles(values: &[f64]) -> Option<Statistics> {
     let &first = values.first()?;
     let (mut min, mut max, mut last) = (first, first, first);
     let mut resets = Resets::default();
-    let (mut sum, mut compensation) = (0.0_f64, 0.0_f64);
+    // The zero that keeps the sign of others.
+    let (mut sum, mut compensation) = (-0.0_f64, 0.0_f64);
     for &value in values {
         if value.is_nan() {
             return None;
@@ -186,7 +187,7 @@ fn of_doubles(values: &[f64]) -> Option<Statistics> {
         sum = next;
     }
     // With an infinite sum, nothing was lost that counts.
-    let sum = if sum.is_finite() { sum + compensation } else { sum };
+    let sum = if sum.is_finite() && compensation != 0.0 { sum + compensation } else { sum };
     Some(Statistics { first, last, min, max, sum, resets: Some(resets) })
 }
 

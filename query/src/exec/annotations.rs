@@ -61,6 +61,11 @@ impl Annotations {
         self.warnings.insert(format!("PromQL warning: {text}"));
     }
 
+    pub(super) fn sort_in_range_query(&mut self, position: &str) {
+        let text = "sort is ineffective for range queries since results are always ordered by labels";
+        self.warnings.insert(format!("PromQL warning: {text} ({position})"));
+    }
+
     pub(super) fn bad_bucket_label(&mut self, value: &str, metric: &str, position: &str) {
         let text = format!(r#"bucket label "le" is missing or has a malformed value of {}"#, Quoted(value));
         self.warnings.insert(format!("PromQL warning: {text}{} ({position})", for_metric(metric)));

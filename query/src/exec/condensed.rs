@@ -171,7 +171,7 @@ fn read(
     if context.tally.is_some() || !series.parts().iter().any(is_whole) || !series.is_ordered() {
         return Ok(false);
     }
-    let Scratch { samples, known, condensed, .. } = scratch;
+    let Scratch { samples, held, known, condensed, .. } = scratch;
     known.forget();
     condensed.hidden.clear();
     let (mut chunks, mut bytes) = (0, 0);
@@ -203,7 +203,7 @@ fn read(
     if !samples.histograms.is_empty() {
         native::forget_hints(samples);
     }
-    context.charge_samples(samples.values.len())?;
+    context.charge_samples(held, samples.values.len())?;
     Ok(true)
 }
 

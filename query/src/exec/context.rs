@@ -9,10 +9,11 @@ use timberline_engine::{Matcher, Part, Series, Snapshot, TimeRange, WantedLabels
 use super::Limits;
 use super::annotations::{Annotations, position};
 use super::native;
+use super::row::Row;
 use super::shared::SharedRows;
 use super::tally::Tally;
 use super::threads::{Pool, Threads};
-use super::usage::Usage;
+use super::usage::{HeldSamples, Mark, NodeId, Usage};
 use crate::ast::Span;
 use crate::error::{QueryError, Result};
 use crate::explain::Reads;
@@ -216,9 +217,17 @@ impl<'q> Context<'q> {
         Ok(series)
     }
 
-    /// Counts samples that were read.
-    pub(super) fn charge_samples(&self, count: usize) -> Result<()> {
-        let got = self.usage.add_samples(count as u64);
+    /// Counts samples that were read in place of those that a buffer held.
+    pub(super) fn charge_samples(&self, held: &mut HeldSamples, count: usize) -> Result<()> {
+        self.check_samples(self.usage.add_samples(held, count as u64))
+    }
+
+    /// A node that began at `mark` ends with these rows.
+    pub(super) fn end_node(&self, mark: Mark, node: NodeId, rows: &[Row]) -> Result<()> {
+        self.check_samples(self.usage.end(mark, node, rows))
+    }
+
+    fn check_samples(&self, got: u64) -> Result<()> {
         let limit = self.limits.query_samples_max;
         if got > limit {
             return Err(QueryError::Limit { name: "query_samples_max", limit, got });

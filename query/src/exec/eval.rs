@@ -7,8 +7,9 @@ use super::grid::{Grid, Windows, millis_to_nanos};
 use super::native::is_float;
 use super::pipeline::{Pipeline, Source, Stage};
 use super::row::{ABSENT, Row, is_absent};
-use super::usage::node_id;
+use super::usage::{HeldSamples, node_id};
 use super::{aggregate, binary, finish, functions, histogram, info, select, shared, windowed};
+use crate::ast::Span;
 use crate::error::Result;
 use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, Shift, VectorPlan};
 
@@ -28,7 +29,7 @@ impl<'q> Evaluator<'q> {
         self.context.check()?;
         let mark = self.context.usage.begin();
         let rows = self.evaluate(plan)?;
-        self.context.usage.end(mark, node_id(plan), &rows);
+        self.context.end_node(mark, node_id(plan), &rows)?;
         Ok(rows)
     }
 
@@ -60,7 +61,8 @@ impl<'q> Evaluator<'q> {
             VectorPlan::LabelJoin { input, target, separator, sources } => {
                 functions::label_join(self.context, self.rows(input)?, target, separator, sources)
             }
-            VectorPlan::Sort { input, descending } => {
+            VectorPlan::Sort { input, descending, span } => {
+                self.annotate_sort(*span);
                 let (mut rows, _) = self.context.without_histograms(self.rows(input)?);
                 // A range query's series are sorted by labels, whatever their values.
                 if self.grid.steps == 1 {
@@ -68,7 +70,8 @@ impl<'q> Evaluator<'q> {
                 }
                 Ok(rows)
             }
-            VectorPlan::SortByLabel { input, labels, descending } => {
+            VectorPlan::SortByLabel { input, labels, descending, span } => {
+                self.annotate_sort(*span);
                 let mut rows = self.rows(input)?;
                 functions::sort_by_label(&mut rows, labels, *descending);
                 Ok(rows)
@@ -99,6 +102,13 @@ impl<'q> Evaluator<'q> {
                 }
                 Ok(rows)
             }
+        }
+    }
+
+    /// Warns that the series of several steps are sorted by their labels in any case.
+    fn annotate_sort(&self, span: Span) {
+        if self.grid.steps > 1 {
+            self.context.annotate(span, |annotations, position| annotations.sort_in_range_query(position));
         }
     }
 
@@ -276,6 +286,8 @@ impl<'q> Evaluator<'q> {
                         series,
                         &mut KnownTimes::default(),
                         &mut samples,
+                        // All of them are kept.
+                        &mut HeldSamples::default(),
                     )?;
                     count(&samples);
                     // A timestamp and a value each.

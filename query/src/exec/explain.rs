@@ -177,7 +177,7 @@ impl<'q> Explainer<'q> {
             VectorPlan::LabelJoin { input, target, .. } => {
                 new_node("label_join", Quoted(target).to_string()).takes([self.vector(input)?])
             }
-            VectorPlan::Sort { input, descending } => {
+            VectorPlan::Sort { input, descending, .. } => {
                 new_node("sort", if *descending { "descending" } else { "ascending" })
                     .takes([self.vector(input)?])
             }

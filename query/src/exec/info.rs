@@ -11,6 +11,7 @@ use super::eval::Evaluator;
 use super::finish;
 use super::row::{ABSENT, Row, format_labels, is_present, write_key};
 use super::select;
+use super::usage::HeldSamples;
 use crate::error::{QueryError, Result};
 use crate::plan::InfoPlan;
 
@@ -72,10 +73,10 @@ impl Infos {
         let windows = evaluator.windows(evaluator.context.lookback_ms, plan.shift);
         let series = evaluator.context.select(&matchers, windows.needed())?;
         evaluator.context.charge_points(series.len(), evaluator.grid.steps)?;
-        let read = |samples: &mut Samples, at: usize| {
+        let read = |(samples, held): &mut (Samples, HeldSamples), at: usize| {
             let series = &series[at];
             evaluator.context.check()?;
-            select::read(evaluator.context, series, &mut KnownTimes::default(), samples)?;
+            select::read(evaluator.context, series, &mut KnownTimes::default(), samples, held)?;
             if !samples.histograms.is_empty() {
                 let series = super::row::format_labels(series.labels());
                 let message = format!("this should be an info metric, with float samples: {series}");
@@ -88,7 +89,7 @@ impl Infos {
             });
             Ok(Info { labels: series.labels().clone(), newest })
         };
-        infos.series = evaluator.context.threads.map(series.len(), Samples::default, read)?;
+        infos.series = evaluator.context.threads.map(series.len(), Default::default, read)?;
         for (at, info) in infos.series.iter().enumerate() {
             let name = info.labels.metric_name().unwrap_or_default();
             if !infos.names.iter().any(|known| known == name) {

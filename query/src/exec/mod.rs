@@ -54,7 +54,7 @@ pub(crate) use rollup::CompensatedSum;
 /// Bounds on what one query may use. Exceeding one is a [`QueryError::Limit`] with the field's name.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Samples decoded.
+    /// Samples held at one time: those of the series that are being read, and the points of all rows.
     pub query_samples_max: u64,
     /// Series that one selector may select.
     pub selector_series_max: u64,

@@ -12,6 +12,7 @@ use super::functions::{apply_date, apply_math, clamp, clamp_max, clamp_min, roun
 use super::grid::{Grid, Windows};
 use super::native::{self, Operand, Operation, Statistic};
 use super::row::{ABSENT, Row, any_present, is_present};
+use super::usage::HeldSamples;
 use super::{binary, condensed, rollup, select};
 use crate::ast::{BinaryOp, Span};
 use crate::error::Result;
@@ -139,6 +140,7 @@ impl Stage {
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) samples: Samples,
+    pub(super) held: HeldSamples,
     pub(super) known: KnownTimes,
     pub(super) rollup: rollup::Buffers,
     pub(super) condensed: condensed::Buffers,
@@ -209,7 +211,8 @@ impl<'q> Pipeline<'q> {
             Source::Instant { series, windows, timestamps, without_buckets } => {
                 cells.fill(ABSENT);
                 if !condensed::read_newest(self.context, &series[at], windows, scratch)? {
-                    select::read(self.context, &series[at], &mut scratch.known, &mut scratch.samples)?;
+                    let Scratch { samples, held, known, .. } = &mut *scratch;
+                    select::read(self.context, &series[at], known, samples, held)?;
                 }
                 let Scratch { samples, known, rollup, .. } = scratch;
                 let times = known.version(&samples.timestamps);
@@ -231,8 +234,8 @@ impl<'q> Pipeline<'q> {
                 if condensed::roll_up(self.context, &series[at], windows, plan.function, scratch, cells)? {
                     self.annotate_counter(plan, at, scratch, cells);
                 } else {
-                    let Scratch { samples, known, .. } = scratch;
-                    select::read_without_markers(self.context, &series[at], known, samples)?;
+                    let Scratch { samples, held, known, .. } = &mut *scratch;
+                    select::read_without_markers(self.context, &series[at], known, samples, held)?;
                     if plan.range.without_buckets {
                         native::keep_statistics(&mut scratch.samples);
                     }
@@ -242,7 +245,7 @@ impl<'q> Pipeline<'q> {
             Source::SubqueryRollup { rows, grid, windows, plan, param } => {
                 cells.fill(ABSENT);
                 select::samples_of_row(self.context, &rows[at].values, *grid, &mut scratch.samples);
-                self.context.charge_samples(scratch.samples.values.len())?;
+                self.context.charge_samples(&mut scratch.held, scratch.samples.values.len())?;
                 self.roll_up(plan, windows, param.as_deref(), at, scratch, cells)?;
             }
         }

@@ -33,6 +33,11 @@ impl Row {
     pub(super) fn is_empty(&self) -> bool {
         !any_present(&self.values)
     }
+
+    /// The number of steps at which it has a sample.
+    pub(super) fn points(&self) -> u64 {
+        self.values.iter().map(|&value| u64::from(is_present(value))).sum()
+    }
 }
 
 pub(super) fn any_present(values: &[f64]) -> bool {

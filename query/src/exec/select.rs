@@ -8,6 +8,7 @@ use super::context::Context;
 use super::grid::{Found, Grid, millis_to_nanos};
 use super::native;
 use super::row::is_present;
+use super::usage::HeldSamples;
 use crate::error::Result;
 
 /// Reads the samples of `series` and counts them. A damaged series has none, and a warning says so: the others still answer.
@@ -16,6 +17,7 @@ pub(super) fn read(
     series: &Series,
     known: &mut KnownTimes,
     samples: &mut Samples,
+    held: &mut HeldSamples,
 ) -> Result<()> {
     series.parts().iter().try_for_each(|part| refuse_histograms_if_short(context, part))?;
     let outcome = series.read_after(known, samples);
@@ -28,7 +30,7 @@ pub(super) fn read(
         let bytes: usize = series.parts().iter().filter_map(|part| part.encoded_bytes().ok()).sum();
         context.usage.add_encoded_bytes(bytes as u64);
     }
-    context.charge_samples(samples.values.len())
+    context.charge_samples(held, samples.values.len())
 }
 
 /// Ends a query that only goes on as long as it is short, before histograms are decoded.
@@ -63,8 +65,9 @@ pub(super) fn read_without_markers(
     series: &Series,
     known: &mut KnownTimes,
     samples: &mut Samples,
+    held: &mut HeldSamples,
 ) -> Result<()> {
-    read(context, series, known, samples)?;
+    read(context, series, known, samples, held)?;
     remove_markers(samples);
     Ok(())
 }

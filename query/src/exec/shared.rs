@@ -56,7 +56,7 @@ pub(super) fn pipeline<'q>(evaluator: &Evaluator<'q>, shared: &'q SharedPlan) ->
         return Ok(pipeline);
     }
     let rows = Arc::new(pipeline.collect()?);
-    context.usage.end(mark, node_id(&shared.plan), &rows);
+    context.end_node(mark, node_id(&shared.plan), &rows)?;
     // What is annotated names its place in the query, and so has to be found at each place.
     if context.annotations_made() == annotations {
         context.charge_kept_bytes(rows.len() * grid.steps * size_of::<f64>())?;

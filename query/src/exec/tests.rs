@@ -53,6 +53,25 @@ fn a_limit_names_itself() {
     assert!(matches!(error(Limits::default(), &long), QueryError::Resolution { limit: 11_000, got: 11_001 }));
 }
 
+/// The limit once counted all samples that passed by: a week of some hundred series was too much.
+#[test]
+fn samples_that_pass_by_are_not_held() {
+    let (db, _directory) = database();
+    let limits = Limits { query_samples_max: 50, ..Limits::default() };
+    let executor = executor(limits, 1);
+    for text in ["sum(c_total)", "max(max_over_time(c_total[1m]))", "count(info(sum by (x) (c_total)))"] {
+        let query = range(text, 60_000, 15_000);
+        let outcome = executor.execute(&db.snapshot(), &query, &Cancel::new()).unwrap();
+        assert!(outcome.stats.samples >= 500, "{text}: {:?}", outcome.stats);
+    }
+    for text in ["c_total", "sum(c_total offset 0s + c_total)", "c_total[1m]", "topk(1, c_total)"] {
+        let query = Query::instant(text, crate::parse(text).unwrap(), 60_000);
+        let outcome = executor.execute(&db.snapshot(), &query, &Cancel::new());
+        let is_refused = matches!(outcome, Err(QueryError::Limit { name: "query_samples_max", .. }));
+        assert!(is_refused, "{text}");
+    }
+}
+
 /// Each step may give each histogram a series of its own. Those were once made before they were counted.
 #[test]
 fn quantiles_that_differ_from_step_to_step_are_points_too() {

@@ -14,6 +14,9 @@ use crate::explain::Reads;
 
 pub(super) const CELL_BYTES: u64 = size_of::<f64>() as u64;
 
+/// So many cells of a node's rows count as samples, whether they have one or not.
+const CELLS_UNSEEN: u64 = 1 << 16;
+
 /// An amount that rises and falls, and the most that it was.
 #[derive(Debug, Default)]
 struct Level {
@@ -46,6 +49,8 @@ pub(super) struct Usage {
     cells: Level,
     /// Bytes that stay until the query ends: its native histograms.
     kept_bytes: AtomicU64,
+    /// Samples that are held: decoded ones of the series that threads are at, and points of rows.
+    held_samples: AtomicU64,
     samples: AtomicU64,
     series: AtomicU64,
     encoded_bytes: AtomicU64,
@@ -65,11 +70,16 @@ pub(super) struct Spent {
     pub(super) reads: Reads,
 }
 
+/// How many samples a thread's buffer holds, of one series after the other.
+#[derive(Debug, Default)]
+pub(super) struct HeldSamples(u64);
+
 /// The counters when a node began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     held: u64,
     cells: u64,
+    held_samples: u64,
     started: Option<(Instant, Reads)>,
 }
 
@@ -99,9 +109,11 @@ impl Usage {
         kept.saturating_add(self.held.now.load(Relaxed))
     }
 
-    /// Adds samples that were read; gives all so far.
-    pub(super) fn add_samples(&self, count: u64) -> u64 {
-        self.samples.fetch_add(count, Relaxed) + count
+    /// Counts samples that were read in place of those that a buffer held; gives all that are held.
+    pub(super) fn add_samples(&self, held: &mut HeldSamples, count: u64) -> u64 {
+        self.samples.fetch_add(count, Relaxed);
+        let more = count.wrapping_sub(std::mem::replace(&mut held.0, count));
+        self.held_samples.fetch_add(more, Relaxed).wrapping_add(more)
     }
 
     /// Counts points of the answer; gives all so far.
@@ -148,15 +160,21 @@ impl Usage {
     /// A node begins.
     pub(super) fn begin(&self) -> Mark {
         let started = self.has_profile().then(|| (Instant::now(), self.reads()));
-        Mark { held: self.held.now.load(Relaxed), cells: self.cells.now.load(Relaxed), started }
+        let held_samples = self.held_samples.load(Relaxed);
+        Mark { held: self.held.now.load(Relaxed), cells: self.cells.now.load(Relaxed), held_samples, started }
     }
 
-    /// A node ends with these rows, and holds nothing else.
-    pub(super) fn end(&self, mark: Mark, node: NodeId, rows: &[Row]) {
+    /// A node ends with these rows, and holds nothing else; gives the samples that are held.
+    pub(super) fn end(&self, mark: Mark, node: NodeId, rows: &[Row]) -> u64 {
         let cells: u64 = rows.iter().map(|row| row.values.len() as u64).sum();
         self.cells.set(mark.cells.saturating_add(cells));
         self.held.set(mark.held.saturating_add(cells.saturating_mul(CELL_BYTES)));
         self.record(mark, node, rows.len());
+        // Few cells are not worth a look whether they have a sample.
+        let points = if cells <= CELLS_UNSEEN { cells } else { rows.iter().map(Row::points).sum() };
+        let held = mark.held_samples.saturating_add(points);
+        self.held_samples.store(held, Relaxed);
+        held
     }
 
     /// Puts down what a node took since `mark`.
@@ -190,6 +208,7 @@ pub(super) fn node_id<T: 'static>(plan: &T) -> NodeId {
 mod tests {
     use timberline_engine::Labels;
 
+    use super::super::row::ABSENT;
     use super::*;
 
     #[test]
@@ -199,7 +218,7 @@ mod tests {
         let (outer, inner) = (usage.begin(), usage.begin());
         assert_eq!(usage.add_cells(100), 800);
         let row = Row { labels: Labels::empty(), drop_name: false, values: vec![0.0; 10] };
-        usage.end(inner, node_id(&nodes[0]), std::slice::from_ref(&row));
+        assert_eq!(usage.end(inner, node_id(&nodes[0]), std::slice::from_ref(&row)), 10);
         assert_eq!(usage.add_bytes(0), 80);
         assert_eq!(usage.keep_bytes(1000), 1080);
         usage.end(outer, node_id(&nodes[1]), &[]);
@@ -207,6 +226,21 @@ mod tests {
         assert_eq!((usage.cells_peak(), usage.bytes_peak()), (100, 1800));
         assert_eq!(usage.spent(node_id(&nodes[0])).map(|spent| (spent.runs, spent.rows)), Some((1, 1)));
         assert!(usage.spent(node_id(&nodes[2])).is_none());
+    }
+
+    #[test]
+    fn samples_count_while_they_are_held() {
+        let usage = Usage::new(false);
+        let (mut one, mut other) = (HeldSamples::default(), HeldSamples::default());
+        let mark = usage.begin();
+        let held: Vec<u64> = [100, 300, 50].map(|count| usage.add_samples(&mut one, count)).into();
+        assert_eq!(held, [100, 300, 50]);
+        assert_eq!(usage.add_samples(&mut other, 7), 57);
+        let absent = Row { labels: Labels::empty(), drop_name: false, values: vec![ABSENT; 1 << 20] };
+        let mut present = absent.clone();
+        present.values[3..6].fill(1.0);
+        assert_eq!(usage.end(mark, node_id(&1), &[absent, present]), 3);
+        assert_eq!(usage.reads().samples, 457);
     }
 
     #[test]

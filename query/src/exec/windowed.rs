@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use timberline_engine::histogram::cell;
 use timberline_engine::{KnownTimes, Labels, METRIC_NAME, Samples, Series, TimeRange};
 
 use super::annotations::is_counter_name;
@@ -12,6 +13,7 @@ use super::grid::{Windows, millis_to_nanos};
 use super::native;
 use super::row::{ABSENT, Row, any_present, is_present};
 use super::select;
+use super::usage::HeldSamples;
 use crate::ast::Edges;
 use crate::error::{QueryError, Result};
 use crate::plan::{ExtendedPlan, RangeInput, Rollup, Shift, SmoothedPlan, Smoothing, SmoothingPlan};
@@ -26,10 +28,10 @@ fn rows_of_series(
 ) -> Result<Vec<Row>> {
     let (context, steps) = (evaluator.context, evaluator.grid.steps);
     context.charge_points(series.len(), steps)?;
-    let row = |samples: &mut Samples, at: usize| {
+    let row = |(samples, held): &mut (Samples, HeldSamples), at: usize| {
         let series = &series[at];
         context.check()?;
-        select::read_without_markers(context, series, &mut KnownTimes::default(), samples)?;
+        select::read_without_markers(context, series, &mut KnownTimes::default(), samples, held)?;
         let mut values = vec![ABSENT; steps];
         fill(series.labels(), samples, &mut values)?;
         if let Some(tally) = &context.tally {
@@ -37,7 +39,7 @@ fn rows_of_series(
         }
         Ok(any_present(&values).then(|| Row { labels: series.labels().clone(), drop_name, values }))
     };
-    let rows = context.threads.map(series.len(), Samples::default, row);
+    let rows = context.threads.map(series.len(), Default::default, row);
     Ok(rows?.into_iter().flatten().collect())
 }
 
@@ -105,6 +107,12 @@ impl Wide<'_> {
     fn first(&self) -> usize {
         let last = self.times.len() - 1;
         self.times[..last].partition_point(|&time| time <= self.start).saturating_sub(1)
+    }
+
+    /// Whether there are numbers and histograms in and around the window.
+    fn is_mixed(&self) -> bool {
+        let histograms = self.values.iter().filter(|value| cell::is_histogram(**value)).count();
+        histograms > 0 && histograms < self.values.len()
     }
 
     /// Those of the series' samples that a function looks at.
@@ -200,7 +208,12 @@ pub(super) fn extended(evaluator: &Evaluator<'_>, plan: &ExtendedPlan) -> Result
         let line = native::Line { context, labels, span: plan.span, samples };
         let native = native::Extended::new(line, plan.function);
         let seconds = if plan.function == Rollup::Rate { per_second } else { 1.0 };
+        let counts_changes = matches!(plan.function, Rollup::Changes | Rollup::Resets);
         widened.fill(context.cancel(), samples, cells, |wide| {
+            if !counts_changes && wide.is_mixed() {
+                native.line().found_mixed();
+                return Ok(None);
+            }
             let used = wide.used(smoothed);
             if !native.line().has_histogram(used.clone()) {
                 return Ok(of_floats(wide));
@@ -232,7 +245,12 @@ pub(super) fn smoothed_selector(evaluator: &Evaluator<'_>, plan: &SmoothedPlan) 
             native::keep_statistics(samples);
         }
         let line = native::Line { context, labels, span: plan.span, samples };
+        let any_histogram = !samples.histograms.is_empty();
         widened.fill(context.cancel(), samples, cells, |wide| {
+            if any_histogram && wide.is_mixed() {
+                line.found_mixed();
+                return Ok(None);
+            }
             let after = wide.times.partition_point(|&time| time <= wide.end);
             let Some(before) = after.checked_sub(1) else { return Ok(None) };
             let is_between = wide.times[before] < wide.end && after < wide.times.len();
@@ -272,11 +290,11 @@ pub(super) fn smoothing<'q>(evaluator: &Evaluator<'q>, plan: &'q SmoothingPlan) 
             let (rows, grid) = evaluator.subquery(&plan.range, inner, *step_ms)?;
             evaluator.context.charge_points(rows.len(), evaluator.grid.steps)?;
             let threads = evaluator.context.threads;
-            let rows = threads.map(rows.len(), Samples::default, |samples, at| {
+            let rows = threads.map(rows.len(), Default::default, |(samples, held), at| {
                 let row = &rows[at];
                 evaluator.context.check()?;
                 select::samples_of_row(evaluator.context, &row.values, grid, samples);
-                evaluator.context.charge_samples(samples.values.len())?;
+                evaluator.context.charge_samples(held, samples.values.len())?;
                 let mut values = vec![ABSENT; evaluator.grid.steps];
                 fill(&row.labels, samples, &mut values)?;
                 if let Some(tally) = &evaluator.context.tally {

@@ -70,9 +70,12 @@ fn keep(bucket: &Bucket, limit: f64, keep_below: bool, positive: bool, linear: b
 }
 
 /// A bucket of infinite width that holds the limit. Its observations are at its infinite end, but the first of custom buckets is
-/// taken to begin at zero if it ends above.
+/// taken to begin at zero if it ends above. Nothing is known of those of a bucket without any end: none of them stay.
 fn keep_of_infinite(bucket: &Bucket, limit: f64, keep_below: bool) -> Kept {
     let Bucket { lower, upper, count, .. } = *bucket;
+    if lower == f64::NEG_INFINITY && upper == f64::INFINITY {
+        return Kept { count: 0.0, middle: 0.0 };
+    }
     if lower == f64::NEG_INFINITY && upper > 0.0 && upper.is_finite() {
         if limit < 0.0 {
             return Kept { count: 0.0, middle: 0.0 };
@@ -104,8 +107,8 @@ fn keep_of_zero_bucket(
     }
     let (from, to) = if keep_below { (lower, limit.min(upper)) } else { (limit.max(lower), upper) };
     if from >= to {
-        // Nothing is left, unless the bucket has no width and is all on the right side.
-        let whole = lower >= upper && if keep_below { limit >= upper } else { limit <= lower };
+        // Nothing is left, unless the bucket has no width and is all on the right side; a limit there leaves what is not below it.
+        let whole = lower >= upper && if keep_below { limit > upper } else { limit <= lower };
         return Kept { count: if whole { count } else { 0.0 }, middle: 0.0 };
     }
     let part = if from == lower && to == upper { 1.0 } else { (to - from) / (upper - lower) };
@@ -163,6 +166,10 @@ mod tests {
         assert_eq!((below.zero_count, below.count, below.sum), (2.0, 2.0, 0.25));
         assert_eq!(trim(&histogram, -0.1, true).count, 0.0);
         assert_eq!(trim(&histogram, 0.0, false).zero_count, 4.0);
+        let point = Histogram { zero_threshold: 0.0, ..histogram };
+        assert_eq!(trim(&point, 0.0, true).zero_count, 0.0);
+        assert_eq!(trim(&point, 0.0, false).zero_count, 4.0);
+        assert_eq!(trim(&point, 0.1, true).zero_count, 4.0);
     }
 
     #[test]
@@ -176,5 +183,12 @@ mod tests {
         assert_eq!(trim(&histogram, 100.0, false).count, 1.0);
         let nothing = trim(&histogram, f64::NAN, true);
         assert_eq!((nothing.count, nothing.positive), (0.0, Buckets::default()));
+        let endless = custom(&[], 30.0, &[6.0]);
+        for keep_below in [true, false] {
+            let cut = trim(&endless, 2.0, keep_below);
+            assert_eq!((cut.count, cut.sum, cut.positive), (0.0, 0.0, Buckets::default()));
+        }
+        assert_eq!(trim(&endless, f64::INFINITY, true), endless);
+        assert_eq!(trim(&endless, f64::NEG_INFINITY, false), endless);
     }
 }

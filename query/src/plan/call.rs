@@ -57,7 +57,8 @@ impl Builder<'_> {
             "label_replace" => self.label_replace(call),
             "sort" | "sort_desc" => {
                 let input = self.vector(argument(call, 0)?)?;
-                let plan = VectorPlan::Sort { input: Box::new(input.plan), descending: name == "sort_desc" };
+                let (input_plan, descending) = (Box::new(input.plan), name == "sort_desc");
+                let plan = VectorPlan::Sort { input: input_plan, descending, span: call.span };
                 Ok(Built::new(plan, input.invariant))
             }
             "timestamp" => self.timestamp(call),

@@ -6,7 +6,7 @@ use timberline_engine::{METRIC_NAME, MatchOp, Matcher};
 use super::build::{Builder, Built, label_name, string, unparen, within};
 use super::call::argument;
 use super::{ExtendedPlan, InfoPlan, MapOp, Rollup, ScalarPlan, Shift, Smoothing, SmoothingPlan, VectorPlan};
-use crate::ast::{Call, Edges, Expr};
+use crate::ast::{At, Call, Duration, Edges, Expr, ValueType};
 use crate::error::{QueryError, Result};
 
 /// The info metric when none is named.
@@ -77,7 +77,8 @@ impl Builder<'_> {
         let input = self.vector(argument(call, 0)?)?;
         let labels = call.args[1..].iter().map(string).collect::<Result<Vec<_>>>()?;
         let descending = call.function.name == "sort_by_label_desc";
-        let plan = VectorPlan::SortByLabel { input: Box::new(input.plan), labels, descending };
+        let input_plan = Box::new(input.plan);
+        let plan = VectorPlan::SortByLabel { input: input_plan, labels, descending, span: call.span };
         Ok(Built::new(plan, input.invariant))
     }
 
@@ -117,36 +118,77 @@ impl Builder<'_> {
             let matcher = Matcher::new(METRIC_NAME, MatchOp::Regex, INFO_NAMES);
             names.push(matcher.map_err(|error| QueryError::execution(error.to_string()))?);
         }
-        let shift = self.first_shift(input_expr)?.unwrap_or(Shift { offset_ms: 0, at_ms: None });
+        let shift = match self.looks_at(input_expr, None)? {
+            LooksAt::Selector(shift) => shift,
+            LooksAt::Nothing | LooksAt::Several => Shift { offset_ms: 0, at_ms: None },
+        };
         let plan = InfoPlan { input: Box::new(within(input, false)), names, data, shift };
         Ok(Built::new(VectorPlan::Info(plan), false))
     }
 
-    /// The shift of the first selector in `expr`.
-    fn first_shift(&self, expr: &Expr) -> Result<Option<Shift>> {
-        Ok(match expr {
-            Expr::Number(_) | Expr::String(_) => None,
-            Expr::Selector(selector) => Some(self.shift(&selector.offset, selector.at)?),
-            Expr::Matrix(matrix) => Some(self.shift(&matrix.selector.offset, matrix.selector.at)?),
-            Expr::Subquery(subquery) => self.first_shift(&subquery.expr)?,
-            Expr::Unary(unary) => self.first_shift(&unary.expr)?,
-            Expr::Paren(paren) => self.first_shift(&paren.expr)?,
-            Expr::Aggregate(aggregate) => self.first_shift(&aggregate.expr)?,
-            Expr::Binary(binary) => match self.first_shift(&binary.lhs)? {
-                None => self.first_shift(&binary.rhs)?,
-                found => found,
-            },
-            Expr::Call(call) => {
-                let mut found = None;
-                for arg in &call.args {
-                    found = self.first_shift(arg)?;
-                    if found.is_some() {
-                        break;
-                    }
-                }
-                found
+    /// When the selectors that the samples of `expr` come from look at the data. `around` is the shift of the subqueries around it.
+    fn looks_at(&self, expr: &Expr, around: Option<Shift>) -> Result<LooksAt> {
+        let of_selector = |offset: &Duration, at: Option<At>| {
+            Ok(LooksAt::Selector(nested(self.shift(offset, at)?, around)))
+        };
+        match expr {
+            Expr::Selector(selector) => of_selector(&selector.offset, selector.at),
+            Expr::Matrix(matrix) => of_selector(&matrix.selector.offset, matrix.selector.at),
+            Expr::Subquery(subquery) => {
+                let around = nested(self.shift(&subquery.offset, subquery.at)?, around);
+                self.looks_at(&subquery.expr, Some(around))
             }
-        })
+            Expr::Unary(unary) => self.looks_at(&unary.expr, around),
+            Expr::Paren(paren) => self.looks_at(&paren.expr, around),
+            Expr::Aggregate(aggregate) => self.looks_at(&aggregate.expr, around),
+            Expr::Binary(binary) => self.all_look_at([&*binary.lhs, &*binary.rhs], around),
+            Expr::Call(call) if call.function.name == "info" => self.looks_at(&call.args[0], around),
+            Expr::Call(call) => self.all_look_at(&call.args, around),
+            Expr::Number(_) | Expr::String(_) => Ok(LooksAt::Nothing),
+        }
+    }
+
+    /// When all of `exprs` look at the data; those that are numbers or strings do not matter.
+    fn all_look_at<'e>(
+        &self,
+        exprs: impl IntoIterator<Item = &'e Expr>,
+        around: Option<Shift>,
+    ) -> Result<LooksAt> {
+        let mut found: Option<LooksAt> = None;
+        let is_vector = |expr: &&Expr| matches!(expr.value_type(), ValueType::Vector | ValueType::Matrix);
+        for expr in exprs.into_iter().filter(is_vector) {
+            let one = self.looks_at(expr, around)?;
+            found = Some(match found {
+                Some(other) if other != one => LooksAt::Several,
+                _ => one,
+            });
+        }
+        Ok(found.unwrap_or(LooksAt::Nothing))
+    }
+}
+
+/// When the samples of an expression were looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LooksAt {
+    /// They do not come from the data.
+    Nothing,
+    Selector(Shift),
+    /// Some at other times than others.
+    Several,
+}
+
+/// The shift of something inside of a subquery with the shift `around`, as seen from outside. A fixed time is as if there were no
+/// subquery; else the offsets add up. Equal times are equal shifts.
+fn nested(shift: Shift, around: Option<Shift>) -> Shift {
+    let shift = match (shift.at_ms, around) {
+        (None, Some(around)) => {
+            Shift { offset_ms: shift.offset_ms.saturating_add(around.offset_ms), at_ms: around.at_ms }
+        }
+        _ => shift,
+    };
+    match shift.at_ms {
+        Some(at_ms) => Shift { offset_ms: 0, at_ms: Some(at_ms.saturating_sub(shift.offset_ms)) },
+        None => shift,
     }
 }
 

@@ -126,12 +126,14 @@ pub(crate) enum VectorPlan {
     Sort {
         input: Box<VectorPlan>,
         descending: bool,
+        span: Span,
     },
     /// In the natural order of the values of `labels`.
     SortByLabel {
         input: Box<VectorPlan>,
         labels: Vec<String>,
         descending: bool,
+        span: Span,
     },
     HistogramFraction {
         lower: ScalarPlan,
@@ -206,7 +208,7 @@ pub(crate) struct InfoPlan {
     pub(crate) names: Vec<Matcher>,
     /// Which labels join, and with which values; all when there are none.
     pub(crate) data: Vec<Matcher>,
-    /// When the info series are looked at: as the first selector of the input.
+    /// When the info series are looked at: as the selectors of the input, if all look at the same time, else at the step.
     pub(crate) shift: Shift,
 }
 

@@ -221,7 +221,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "query-samples-max",
         value_name: "N",
         default: "50000000",
-        help: "Samples that one query may decode; larger queries get 422",
+        help: "Samples that one query may hold at a time; larger queries get 422",
         apply: |config, text| units::count(text).map(|value| config.query_samples_max = value as u64),
     },
     Setting {

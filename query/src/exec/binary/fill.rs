@@ -1,10 +1,20 @@
 //! `fill`: samples that one side lacks get a value before the sides meet.
 
 use super::matching::{MatchGroup, keeps, match_groups};
-use crate::ast::VectorMatching;
+use crate::ast::{Cardinality, FillValues, VectorMatching};
 use crate::error::Result;
 use crate::exec::context::Context;
 use crate::exec::row::{ABSENT, Row, is_present};
+
+/// What stands for samples of the left side, and of the right one. As in Prometheus, `fill_left` is for the "many" side and
+/// `fill_right` for the "one", which with `group_right` are the right and the left side.
+fn values_of_sides(matching: &VectorMatching) -> FillValues {
+    let FillValues { left, right } = matching.fill;
+    if matching.cardinality == Cardinality::OneToMany {
+        return FillValues { left: right, right: left };
+    }
+    matching.fill
+}
 
 /// Adds to each side one row per match group, with the fill value at the steps at which only the other side has a sample. Its
 /// labels are those of the match.
@@ -18,14 +28,15 @@ pub(super) fn fill(
         return Ok(());
     }
     let Some(steps) = lhs.first().or(rhs.first()).map(|row| row.values.len()) else { return Ok(()) };
+    let values = values_of_sides(matching);
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for MatchGroup { many, one } in match_groups(context.cancel(), matching, lhs, rhs)? {
         let left_rows = Members { rows: lhs.as_slice(), at: &many };
         let right_rows = Members { rows: rhs.as_slice(), at: &one };
-        if let Some(value) = matching.fill.left {
+        if let Some(value) = values.left {
             left.extend(right_rows.missing_in(&left_rows, value, steps, matching));
         }
-        if let Some(value) = matching.fill.right {
+        if let Some(value) = values.right {
             right.extend(left_rows.missing_in(&right_rows, value, steps, matching));
         }
     }

@@ -70,14 +70,22 @@ struct Operation<'a> {
     one: &'a [Row],
 }
 
+/// What comes of a row of each side.
+struct Pair {
+    many: usize,
+    one: usize,
+    row: Row,
+}
+
 pub(super) fn evaluate(
     context: &Context<'_>,
     plan: &BinaryPlan,
     lhs: &[Row],
     rhs: &[Row],
 ) -> Result<Vec<Row>> {
-    // As in Prometheus, a side without series means that nothing is looked at, not even whether the other side is ambiguous.
-    if lhs.is_empty() || rhs.is_empty() {
+    // As in Prometheus, a side without series means that nothing is looked at, not even whether the other side is ambiguous, unless
+    // samples are filled in.
+    if (lhs.is_empty() || rhs.is_empty()) && !plan.matching.fill.any() {
         return Ok(Vec::new());
     }
     let swapped = plan.matching.cardinality == Cardinality::OneToMany;
@@ -90,15 +98,18 @@ pub(super) fn evaluate(
         context.check()?;
         operation.check_one_side(group)?;
         let pairs = group.many.len() * group.one.len();
+        if pairs == 0 {
+            return Ok(Vec::new());
+        }
         context.charge_points(pairs, many[0].values.len())?;
         operation.pairs(group, context.cancel())
     };
     let pairs = context.threads.map(groups.len(), || (), evaluate_group);
-    let mut pairs: Vec<(usize, Row)> = pairs?.into_iter().flatten().collect();
-    pairs.sort_by_key(|(many, _)| *many);
+    let mut pairs: Vec<Pair> = pairs?.into_iter().flatten().collect();
+    pairs.sort_by_key(|pair| pair.many);
     let mut merger = RowMerger::with_capacity(context.cancel(), pairs.len());
-    for (_, row) in pairs {
-        merger.add(row)?;
+    for pair in pairs {
+        merger.add(pair.row)?;
     }
     Ok(merger.into_rows())
 }
@@ -109,7 +120,7 @@ impl Operation<'_> {
     }
 
     /// Fails when two series of the "one" side have a sample at the same step. Steps at which the "many" side has no series
-    /// at all are not looked at.
+    /// at all are not looked at, unless samples are filled in.
     fn check_one_side(&self, group: &MatchGroup) -> Result<()> {
         if group.one.len() < 2 {
             return Ok(());
@@ -117,7 +128,7 @@ impl Operation<'_> {
         for step in 0..self.one[0].values.len() {
             let mut present = group.one.iter().filter(|&&at| is_present(self.one[at].values[step]));
             let (Some(&first), Some(&second)) = (present.next(), present.next()) else { continue };
-            if self.many.iter().any(|row| is_present(row.values[step])) {
+            if self.plan.matching.fill.any() || self.many.iter().any(|row| is_present(row.values[step])) {
                 return Err(self.duplicate(&self.one[first].labels, &self.one[second].labels));
             }
         }
@@ -137,37 +148,84 @@ impl Operation<'_> {
         ))
     }
 
-    /// The results of a group, each with the index of its row of the "many" side.
-    fn pairs(&self, group: &MatchGroup, cancel: &Cancel) -> Result<Vec<(usize, Row)>> {
+    /// The results of a group.
+    fn pairs(&self, group: &MatchGroup, cancel: &Cancel) -> Result<Vec<Pair>> {
         let mut results = Vec::new();
+        let is_checked = group.many.len() > 1;
         for &many in &group.many {
             cancel.check()?;
             for &one in &group.one {
-                let values = self.combine(&self.many[many].values, &self.one[one].values)?;
-                if any_present(&values) {
-                    let row = self.result_row(&self.many[many], &self.one[one], values)?;
-                    results.push((many, row));
+                let (many_row, one_row) = (&self.many[many], &self.one[one]);
+                let values = self.combine(&many_row.values, &one_row.values)?;
+                if any_present(&values) || (is_checked && self.any_filtered(many_row, one_row)) {
+                    results.push(Pair { many, one, row: self.result_row(many_row, one_row, values)? });
                 }
             }
         }
-        if group.many.len() > 1 {
-            self.check_many_side(&results)?;
+        if is_checked {
+            self.check_many_side(&results, cancel)?;
+            results.retain(|pair| !pair.row.is_empty());
         }
         Ok(results)
     }
 
-    /// Fails when two results of one group would be the same series, or, one-to-one, are there at the same step at all.
-    fn check_many_side(&self, results: &[(usize, Row)]) -> Result<()> {
-        if self.plan.matching.cardinality != Cardinality::OneToOne {
-            return check_unique(results);
+    /// Whether two samples are compared, and the result is that there is none.
+    fn is_filtered(&self, many: f64, one: f64) -> bool {
+        let BinaryPlan { op, return_bool, .. } = *self.plan;
+        if return_bool || !op.is_comparison() || !is_present(many) || !is_present(one) {
+            return false;
         }
-        let Some((_, first)) = results.first() else { return Ok(()) };
-        for step in 0..first.values.len() {
-            if results.iter().filter(|(_, row)| is_present(row.values[step])).nth(1).is_some() {
+        let is_histogram = |value| self.native.is_some_and(|context| context.histogram(value).is_some());
+        let compares_histograms = matches!(op, BinaryOp::Eql | BinaryOp::Neq);
+        match (is_histogram(many), is_histogram(one)) {
+            (false, false) => true,
+            (true, true) => compares_histograms,
+            _ => false,
+        }
+    }
+
+    fn any_filtered(&self, many: &Row, one: &Row) -> bool {
+        many.values.iter().zip(&one.values).any(|(&many, &one)| self.is_filtered(many, one))
+    }
+
+    /// Whether the rows of a pair met at a step. A pair that a comparison takes away has met all the same.
+    fn met(&self, pair: &Pair, step: usize) -> bool {
+        is_present(pair.row.values[step])
+            || self.is_filtered(self.many[pair.many].values[step], self.one[pair.one].values[step])
+    }
+
+    /// Fails when two results of one group would be the same series, or, one-to-one, are there at the same step at all.
+    fn check_many_side(&self, results: &[Pair], cancel: &Cancel) -> Result<()> {
+        if self.plan.matching.cardinality != Cardinality::OneToOne {
+            return self.check_unique(results, cancel);
+        }
+        let Some(first) = results.first() else { return Ok(()) };
+        for step in 0..first.row.values.len() {
+            cancel.look(step)?;
+            if results.iter().filter(|pair| self.met(pair, step)).nth(1).is_some() {
                 return Err(QueryError::execution(
                     "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Fails when two results with the same labels are there at the same step.
+    fn check_unique(&self, results: &[Pair], cancel: &Cancel) -> Result<()> {
+        let mut by_labels: HashMap<&Labels, Vec<&Pair>, foldhash::fast::RandomState> = HashMap::default();
+        for (at, pair) in results.iter().enumerate() {
+            cancel.look(at)?;
+            let known = by_labels.entry(&pair.row.labels).or_default();
+            let overlaps = |known: &&Pair| {
+                (0..pair.row.values.len()).any(|step| self.met(known, step) && self.met(pair, step))
+            };
+            if known.iter().any(overlaps) {
+                return Err(QueryError::execution(
+                    "multiple matches for labels: grouping labels must ensure unique matches",
+                ));
+            }
+            known.push(pair);
         }
         Ok(())
     }
@@ -219,24 +277,6 @@ impl Operation<'_> {
         let keeps_name = op.keeps_name() && !return_bool;
         Ok(Row { labels, drop_name: *return_bool || (keeps_name && many.drop_name), values })
     }
-}
-
-/// Fails when two results with the same labels have a sample at the same step.
-fn check_unique(results: &[(usize, Row)]) -> Result<()> {
-    let mut by_labels: HashMap<&Labels, Vec<&Row>, foldhash::fast::RandomState> = HashMap::default();
-    for (_, row) in results {
-        let known = by_labels.entry(&row.labels).or_default();
-        let overlaps = |known: &&Row| {
-            known.values.iter().zip(&row.values).any(|(&a, &b)| is_present(a) && is_present(b))
-        };
-        if known.iter().any(overlaps) {
-            return Err(QueryError::execution(
-                "multiple matches for labels: grouping labels must ensure unique matches",
-            ));
-        }
-        known.push(row);
-    }
-    Ok(())
 }
 
 fn result_labels(many: &Labels, one: &Labels, op: BinaryOp, matching: &VectorMatching) -> Result<Labels> {

@@ -45,14 +45,16 @@ pub(in crate::exec) fn apply_math(math: Math, cells: &mut [f64]) {
     cells.iter_mut().filter(|cell| is_present(**cell)).for_each(|cell| *cell = function(*cell));
 }
 
-/// The smaller number; NaN when one is, but for -Inf, which is smaller than anything.
+/// The smaller number, as Go's `math.Min`: NaN when one is, but for -Inf, which is smaller than anything; -0 is smaller than 0.
 pub(in crate::exec) fn min(a: f64, b: f64) -> f64 {
     if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
         f64::NEG_INFINITY
     } else if a.is_nan() || b.is_nan() {
         f64::NAN
+    } else if a < b || (a == b && a.is_sign_negative()) {
+        a
     } else {
-        a.min(b)
+        b
     }
 }
 
@@ -108,6 +110,20 @@ mod tests {
         let mut cells = [1.0];
         clamp(&mut cells, &[5.0], &[-5.0]);
         assert!(!is_present(cells[0]));
+    }
+
+    #[test]
+    fn zeros_have_an_order_and_keep_their_sign() {
+        for (a, b) in [(0.0, -0.0), (-0.0, 0.0)] {
+            assert!(min(a, b).is_sign_negative() && max(a, b).is_sign_positive(), "{a} {b}");
+        }
+        let mut cells = [-0.0, 0.0];
+        clamp_min(&mut cells, &[-1.0; 2]);
+        assert_eq!(cells.map(f64::to_bits), [-0.0_f64, 0.0].map(f64::to_bits));
+        clamp(&mut cells, &[-0.0; 2], &[0.0; 2]);
+        assert_eq!(cells.map(f64::to_bits), [-0.0_f64, 0.0].map(f64::to_bits));
+        clamp_min(&mut cells, &[0.0; 2]);
+        assert_eq!(cells.map(f64::to_bits), [0.0_f64; 2].map(f64::to_bits));
     }
 
     #[test]

@@ -28,6 +28,11 @@ impl Line<'_> {
         self.context.found(finding, self.labels, self.span);
     }
 
+    /// Notes that a window, or what is around it, has both kinds of samples.
+    pub(in crate::exec) fn found_mixed(&self) {
+        self.found(Finding::MixedWithFloats);
+    }
+
     /// Whether one of the samples is a histogram.
     pub(in crate::exec) fn has_histogram(&self, samples: Range<usize>) -> bool {
         self.samples.values[samples].iter().any(|value| cell::is_histogram(*value))
@@ -56,7 +61,6 @@ impl Line<'_> {
     pub(in crate::exec) fn at(&self, before: usize, time: i64) -> Result<Option<f64>> {
         let (Some(from), Some(to)) = (self.samples.histogram(before), self.samples.histogram(before + 1))
         else {
-            self.found(Finding::MixedWithFloats);
             return Ok(None);
         };
         let is_counter = ![from, to].iter().any(|histogram| histogram.reset_hint == ResetHint::Gauge);

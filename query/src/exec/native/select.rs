@@ -46,7 +46,8 @@ pub(in crate::exec) fn forget_hints(samples: &mut Samples) {
     }
 }
 
-/// Reduces histograms to their count and sum. Resets cannot be seen in those, so they are looked for before.
+/// Reduces histograms to their count and sum. Resets cannot be seen in those, so they are looked for before. The schema and custom
+/// bounds stay: which histograms go together is seen in them.
 pub(in crate::exec) fn keep_statistics(samples: &mut Samples) {
     if samples.histograms.is_empty() {
         return;
@@ -65,9 +66,11 @@ pub(in crate::exec) fn keep_statistics(samples: &mut Samples) {
                 if is_reset(&unhinted, previous) { ResetHint::Reset } else { ResetHint::NotReset }
             }
         };
-        let Histogram { count, sum, .. } = **histogram;
+        let Histogram { schema, count, sum, .. } = **histogram;
+        let custom_values = Arc::clone(&histogram.custom_values);
         let place = samples.histograms.len() as u32;
-        samples.histograms.push(Arc::new(Histogram { reset_hint, count, sum, ..Histogram::default() }));
+        let reduced = Histogram { reset_hint, schema, count, sum, custom_values, ..Histogram::default() };
+        samples.histograms.push(Arc::new(reduced));
         *value = cell::histogram(place);
         previous = Some(histogram);
     }

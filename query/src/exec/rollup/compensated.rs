@@ -3,10 +3,17 @@
 //! of one addition comes without a branch from Knuth's TwoSum ("The Art of Computer Programming", volume 2, 4.2.2).
 
 /// A sum and the error that it carries.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct CompensatedSum {
     pub(crate) sum: f64,
     pub(crate) error: f64,
+}
+
+impl Default for CompensatedSum {
+    /// The sum of nothing. It is the zero that leaves every number as it is: `-0 + -0` is `-0`, but `0 + -0` is `0`.
+    fn default() -> Self {
+        Self { sum: -0.0, error: 0.0 }
+    }
 }
 
 impl CompensatedSum {
@@ -27,9 +34,16 @@ impl CompensatedSum {
         }
     }
 
+    /// The sum with its error; without one, the sum keeps its sign when it is zero.
     #[inline]
     pub(crate) fn total(self) -> f64 {
-        if self.sum.is_infinite() { self.sum } else { self.sum + self.error }
+        if self.error == 0.0 || self.sum.is_infinite() { self.sum } else { self.sum + self.error }
+    }
+
+    /// The sum divided by `count`; it may be that the sum is not finite, but the quotient would be.
+    #[inline]
+    pub(crate) fn mean(self, count: f64) -> f64 {
+        if self.error == 0.0 { self.sum / count } else { self.sum / count + self.error / count }
     }
 }
 
@@ -99,10 +113,7 @@ impl Mean {
     }
 
     pub(in crate::exec) fn value(&self) -> f64 {
-        if self.running {
-            return self.value.sum + self.value.error;
-        }
-        self.value.sum / self.count + self.value.error / self.count
+        self.value.mean(if self.running { 1.0 } else { self.count })
     }
 
     fn run(&mut self) {

@@ -110,8 +110,7 @@ pub(super) fn averages(
             // It may have overflowed on the way to a finite mean.
             return values[w.lo..w.hi].iter().copied().collect::<Mean>().value();
         }
-        let count = (w.hi - w.lo) as f64;
-        sum.sum / count + sum.error / count
+        sum.mean((w.hi - w.lo) as f64)
     };
     if barely_overlap(windows) {
         windows.walk(|w| {

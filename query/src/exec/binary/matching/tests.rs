@@ -37,7 +37,7 @@ fn run(operation: &Operation<'_>) -> Result<Vec<Row>> {
     let (mut rows, cancel) = (Vec::new(), Cancel::new());
     for group in match_groups(&cancel, &operation.plan.matching, operation.many, operation.one)? {
         operation.check_one_side(&group)?;
-        rows.extend(operation.pairs(&group, &cancel)?.into_iter().map(|(_, row)| row));
+        rows.extend(operation.pairs(&group, &cancel)?.into_iter().map(|pair| pair.row));
     }
     Ok(rows)
 }
