@@ -1,5 +1,6 @@
 //! Label matchers: `=`, `!=`, `=~`, `!~`. A label that a series lacks has the empty value.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
@@ -45,11 +46,16 @@ pub struct Matcher {
 }
 
 /// A compiled regular expression, and its automaton once an index asked for that.
-#[derive(Debug)]
 struct Expression {
     regex: Regex,
     automaton: OnceLock<Option<DFA>>,
     _held: Held,
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.regex.fmt(f)
+    }
 }
 
 impl Matcher {

@@ -5,6 +5,8 @@
 
 use timberline_engine::Matcher;
 
+use crate::deep::Deep;
+
 /// A half-open byte range of the query text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -207,7 +209,7 @@ pub struct MatrixSelector {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subquery {
     /// The instant vector expression evaluated at each inner step.
-    pub expr: Box<Expr>,
+    pub expr: Deep<Expr>,
     /// The window: `(t - range, t]`.
     pub range: Duration,
     /// The inner step; `None` takes the server's default.
@@ -226,7 +228,7 @@ pub struct Unary {
     /// Whether the operator is `-` (else `+`).
     pub negative: bool,
     /// The operand.
-    pub expr: Box<Expr>,
+    pub expr: Deep<Expr>,
     /// Where it stands.
     pub span: Span,
 }
@@ -235,7 +237,7 @@ pub struct Unary {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Paren {
     /// The expression inside.
-    pub expr: Box<Expr>,
+    pub expr: Deep<Expr>,
     /// Where it stands, parentheses included.
     pub span: Span,
 }
@@ -369,9 +371,11 @@ pub struct Binary {
     /// How vectors pair up. `None` when an operand is a scalar.
     pub matching: Option<VectorMatching>,
     /// Left operand.
-    pub lhs: Box<Expr>,
+    pub lhs: Deep<Expr>,
     /// Right operand.
-    pub rhs: Box<Expr>,
+    pub rhs: Deep<Expr>,
+    /// A scalar if both operands are, else a vector.
+    pub value_type: ValueType,
     /// Where it stands.
     pub span: Span,
 }
@@ -424,9 +428,9 @@ pub struct Aggregate {
     /// The operator.
     pub op: AggregateOp,
     /// The parameter of `topk`, `bottomk`, `quantile`, `count_values`, `limitk`, `limit_ratio`.
-    pub param: Option<Box<Expr>>,
+    pub param: Option<Deep<Expr>>,
     /// The vector.
-    pub expr: Box<Expr>,
+    pub expr: Deep<Expr>,
     /// The grouping.
     pub grouping: Grouping,
     /// Where it stands.
@@ -439,7 +443,7 @@ pub struct Call {
     /// The function.
     pub function: &'static crate::signature::Signature,
     /// The arguments, type-checked.
-    pub args: Vec<Expr>,
+    pub args: Deep<Vec<Expr>>,
     /// Where it stands.
     pub span: Span,
 }
@@ -470,16 +474,54 @@ impl Expr {
             Self::String(_) => ValueType::String,
             Self::Selector(_) | Self::Aggregate(_) => ValueType::Vector,
             Self::Matrix(_) | Self::Subquery(_) => ValueType::Matrix,
-            Self::Unary(e) => e.expr.value_type(),
-            Self::Paren(e) => e.expr.value_type(),
             Self::Call(e) => e.function.returns,
-            Self::Binary(e) => {
-                if e.lhs.value_type() == ValueType::Scalar && e.rhs.value_type() == ValueType::Scalar {
-                    ValueType::Scalar
-                } else {
-                    ValueType::Vector
-                }
-            }
+            Self::Binary(e) => e.value_type,
+            Self::Unary(_) | Self::Paren(_) => self.inside().value_type(),
         }
+    }
+
+    /// The expression inside of all parentheses and behind all signs.
+    fn inside(&self) -> &Self {
+        let mut expr = self;
+        while let Self::Unary(Unary { expr: inner, .. }) | Self::Paren(Paren { expr: inner, .. }) = expr {
+            expr = inner;
+        }
+        expr
+    }
+}
+
+impl Default for Expr {
+    fn default() -> Self {
+        Self::Number(NumberLiteral { value: 0.0, is_duration: false, span: Span::default() })
+    }
+}
+
+impl Binary {
+    /// An operator between `lhs` and `rhs`.
+    #[must_use]
+    pub fn new(
+        op: BinaryOp,
+        return_bool: bool,
+        matching: Option<VectorMatching>,
+        [lhs, rhs]: [Expr; 2],
+        span: Span,
+    ) -> Self {
+        let are_scalars = lhs.value_type() == ValueType::Scalar && rhs.value_type() == ValueType::Scalar;
+        let value_type = if are_scalars { ValueType::Scalar } else { ValueType::Vector };
+        let (lhs, rhs) = (Deep::new(lhs), Deep::new(rhs));
+        Self { op, return_bool, matching, lhs, rhs, value_type, span }
+    }
+
+    /// The operators of the chain that ends with this one, the first one first, and what that has on its left.
+    /// Those of `a + b + c` are `a + b` and the whole.
+    #[must_use]
+    pub fn chain(&self) -> (&Expr, Vec<&Self>) {
+        let (mut first, mut chain) = (&*self.lhs, vec![self]);
+        while let Expr::Binary(binary) = first {
+            chain.push(binary);
+            first = &binary.lhs;
+        }
+        chain.reverse();
+        (first, chain)
     }
 }

@@ -3,6 +3,7 @@
 //! This crate knows nothing about HTTP and nothing about how the engine stores samples.
 
 pub mod ast;
+mod deep;
 mod error;
 mod exec;
 pub mod explain;
@@ -14,6 +15,7 @@ mod print;
 pub mod signature;
 mod value;
 
+pub use deep::{Deep, on_enough_stack};
 pub use error::{ErrorKind, QueryError, Result};
 pub use exec::{Cancel, Executor, ExecutorOptions, Limits, Query};
 pub use parser::{

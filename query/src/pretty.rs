@@ -1,11 +1,14 @@
 //! An expression over several lines, as Prometheus's `Prettify` breaks it: what fits into a line stays in one.
 
 use crate::ast::{Aggregate, Binary, Call, Expr, Subquery};
-use crate::print::{AggregateHead, Operator, SubquerySuffix, is_infinite_base};
+use crate::deep::on_enough_stack;
+use crate::print::{AggregateHead, Operator, SubquerySuffix, is_infinite_base, short_beginnings, short_text};
 
 /// What is longer, in bytes, is broken.
 const LINE_BYTES_MAX: usize = 100;
 const INDENT: &str = "  ";
+/// What is deeper is indented no further, or a chain of thousands of operators would be all blanks.
+const INDENT_LEVELS_MAX: usize = 100;
 
 impl Expr {
     /// The expression as text for people, broken into lines of at most 100 bytes where operators, arguments and parentheses
@@ -19,12 +22,15 @@ impl Expr {
 }
 
 fn indent(text: &mut String, level: usize) {
-    (0..level).for_each(|_| text.push_str(INDENT));
+    (0..level.min(INDENT_LEVELS_MAX)).for_each(|_| text.push_str(INDENT));
 }
 
 fn write_pretty(text: &mut String, expr: &Expr, level: usize) {
-    let line = expr.to_string();
-    if line.len() <= LINE_BYTES_MAX {
+    on_enough_stack(|| write_lines(text, expr, level));
+}
+
+fn write_lines(text: &mut String, expr: &Expr, level: usize) {
+    if let Some(line) = short_text(expr, LINE_BYTES_MAX) {
         // Prometheus does not indent a subquery that fits.
         if !matches!(expr, Expr::Subquery(_)) {
             indent(text, level);
@@ -35,7 +41,7 @@ fn write_pretty(text: &mut String, expr: &Expr, level: usize) {
     match expr {
         Expr::Number(_) | Expr::String(_) | Expr::Selector(_) | Expr::Matrix(_) => {
             indent(text, level);
-            text.push_str(&line);
+            text.push_str(&expr.to_string());
         }
         Expr::Subquery(subquery) => write_subquery(text, subquery, level),
         Expr::Unary(unary) => {
@@ -72,18 +78,30 @@ fn write_subquery(text: &mut String, subquery: &Subquery, level: usize) {
     text.push_str(&SubquerySuffix(subquery).to_string());
 }
 
+/// Each operator of a chain is a level deeper than the one after it. The longest beginning that fits into a line stays in one.
 fn write_binary(text: &mut String, binary: &Binary, level: usize) {
-    if is_infinite_base(binary) {
-        indent(text, level + 1);
-        text.push_str("Inf");
-    } else {
-        write_pretty(text, &binary.lhs, level + 1);
+    let (first, chain) = binary.chain();
+    let beginnings = short_beginnings(binary, LINE_BYTES_MAX);
+    let level_after = |operators: usize| level + chain.len() - operators;
+    match beginnings.last() {
+        Some(line) => {
+            indent(text, level_after(beginnings.len()));
+            text.push_str(line);
+        }
+        None if chain.first().is_some_and(|link| is_infinite_base(link)) => {
+            indent(text, level_after(0));
+            text.push_str("Inf");
+        }
+        None => write_pretty(text, first, level_after(0)),
     }
-    text.push('\n');
-    indent(text, level);
-    text.push_str(&Operator(binary).to_string());
-    text.push('\n');
-    write_pretty(text, &binary.rhs, level + 1);
+    for (at, link) in chain.iter().enumerate().skip(beginnings.len()) {
+        let level = level_after(at + 1);
+        text.push('\n');
+        indent(text, level);
+        text.push_str(&Operator(link).to_string());
+        text.push('\n');
+        write_pretty(text, &link.rhs, level + 1);
+    }
 }
 
 fn write_aggregate(text: &mut String, aggregate: &Aggregate, level: usize) {

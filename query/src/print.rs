@@ -9,10 +9,17 @@ use crate::ast::{
     FillValues, Grouping, MatrixSelector, NumberLiteral, StringLiteral, Subquery, VectorMatching,
     VectorSelector,
 };
+use crate::deep::on_enough_stack;
 use crate::parser::{format_duration, is_bare_grouping_label, is_bare_matcher_label, is_bare_metric_name};
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        on_enough_stack(|| self.write(f))
+    }
+}
+
+impl Expr {
+    fn write(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write_number(f, number),
             Self::String(string) => f.write_str(&quoted_literal(string)),
@@ -297,18 +304,41 @@ impl Display for SubquerySuffix<'_> {
 }
 
 fn write_binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
-    if is_infinite_base(binary) {
-        f.write_str("Inf")?;
-    } else {
-        write!(f, "{}", binary.lhs)?;
-    }
-    write!(f, " {} {}", Operator(binary), binary.rhs)
+    let (first, chain) = binary.chain();
+    write_first(f, first, chain.first().copied())?;
+    chain.into_iter().try_for_each(|link| write_link(f, link))
 }
 
-/// Whether the left side must be written without its sign, which binds looser than `^`: `+Inf ^ 2` is `+(Inf ^ 2)`.
+/// The first operand of a chain, of which `link` is the first operator. `+Inf ^ 2` is `+(Inf ^ 2)`: a sign binds looser than `^`.
+fn write_first(f: &mut impl Write, first: &Expr, link: Option<&Binary>) -> fmt::Result {
+    if link.is_some_and(is_infinite_base) { f.write_str("Inf") } else { write!(f, "{first}") }
+}
+
+fn write_link(f: &mut impl Write, link: &Binary) -> fmt::Result {
+    write!(f, " {} {}", Operator(link), link.rhs)
+}
+
+/// Whether the left side must be written without its sign.
 pub(crate) fn is_infinite_base(binary: &Binary) -> bool {
     binary.op == BinaryOp::Pow
         && matches!(&*binary.lhs, Expr::Number(number) if number.value == f64::INFINITY)
+}
+
+/// The texts of the chain that ends with `binary` up to its first operator, up to its second and so on, as long as they have at most
+/// `bytes_max` bytes.
+pub(crate) fn short_beginnings(binary: &Binary, bytes_max: usize) -> Vec<String> {
+    let (first, chain) = binary.chain();
+    let mut short = Short { text: String::new(), bytes_max };
+    let mut texts = Vec::new();
+    if write_first(&mut short, first, chain.first().copied()).is_ok() {
+        for link in chain {
+            if write_link(&mut short, link).is_err() {
+                break;
+            }
+            texts.push(short.text.clone());
+        }
+    }
+    texts
 }
 
 /// An operator with its modifiers.
@@ -396,6 +426,28 @@ impl Display for GroupBy<'_> {
         }
         f.write_str(if *without { " without " } else { " by " })?;
         write_labels(f, labels)
+    }
+}
+
+/// The text of `expr`, unless it has more than `bytes_max` bytes.
+pub(crate) fn short_text(expr: &Expr, bytes_max: usize) -> Option<String> {
+    let mut short = Short { text: String::new(), bytes_max };
+    write!(short, "{expr}").is_ok().then_some(short.text)
+}
+
+/// Text that ends with an error when it becomes long.
+struct Short {
+    text: String,
+    bytes_max: usize,
+}
+
+impl Write for Short {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        if self.text.len() + part.len() > self.bytes_max {
+            return Err(fmt::Error);
+        }
+        self.text.push_str(part);
+        Ok(())
     }
 }
 

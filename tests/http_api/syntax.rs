@@ -80,3 +80,33 @@ fn trees_are_those_of_prometheus() {
     );
     assert_eq!(tree("\"x\""), json!({"type": "stringLiteral", "val": "x"}));
 }
+
+/// As programs write them that join what they are asked for.
+#[test]
+fn queries_may_be_thousands_of_operators_long_and_deep() {
+    let server = TestServer::start();
+    let chain = vec!["up"; 5_000].join(" or ");
+    let (open, close) = ("(".repeat(3_000), ")".repeat(3_000));
+    let nested = format!("-{open}{}{close}", vec!["2"; 3_000].join("^"));
+    for text in [&chain, &nested] {
+        let formatted = server.form("/api/v1/format_query", &[("query", text)]);
+        assert_eq!(formatted.status, 200);
+        let written: String = formatted.json()["data"].as_str().unwrap().split_whitespace().collect();
+        assert_eq!(written, text.split_whitespace().collect::<String>());
+        let parsed = server.form("/api/v1/parse_query", &[("query", text)]);
+        assert_eq!(parsed.status, 200);
+        let levels = parsed.body.matches(r#""type":"binaryExpr""#).count();
+        assert!(levels == 4_999 || levels == 2_999, "{levels} levels");
+        let answer = server.form("/api/v1/query", &[("query", text)]);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let explained = server.form("/api/v1/explain", &[("query", text)]);
+        assert_eq!(explained.status, 200);
+    }
+    let deeper = format!("{}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    let refused = server.form("/api/v1/query", &[("query", &deeper)]);
+    assert_eq!(refused.status, 400);
+    let error = refused.json()["error"].to_string();
+    assert!(
+        error.contains("1:10001: parse error: expression is nested too deeply, the limit is 10000 levels")
+    );
+}

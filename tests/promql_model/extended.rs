@@ -36,6 +36,12 @@ fn values_have_gauge(samples: &[(i64, Value)]) -> bool {
     samples.iter().any(|(_, value)| value.native().is_some_and(|native| native.gauge))
 }
 
+/// Whether there are numbers and histograms.
+fn are_mixed(samples: &[(i64, Value)]) -> bool {
+    let histograms = samples.iter().filter(|(_, value)| value.native().is_some()).count();
+    histograms > 0 && histograms < samples.len()
+}
+
 impl Model<'_> {
     /// `selector smoothed`: the sample at the step, or what is between the samples around it, or the last one.
     pub(crate) fn smoothed_samples(&self, selector: &VectorSelector, step: Step) -> Vec<Sample> {
@@ -44,6 +50,9 @@ impl Model<'_> {
         let mut results = Vec::new();
         for series in self.selected(selector) {
             let samples = without_markers(&series.samples, now_ms - LOOKBACK_MS, now_ms + LOOKBACK_MS);
+            if are_mixed(&samples) {
+                continue;
+            }
             let before = samples.iter().rev().find(|(time, _)| *time <= now);
             let after = samples.iter().find(|(time, _)| *time > now);
             let value = match (before, after) {
@@ -74,6 +83,10 @@ impl Model<'_> {
     /// A function of an anchored or smoothed window, of which the samples around it are there too.
     pub(crate) fn extended(&self, name: &str, smoothed: bool, window: &Window<'_, Value>) -> Option<Value> {
         let (start, end) = (window.start, window.end);
+        // Numbers and histograms around the window count, too.
+        if !["changes", "resets"].contains(&name) && are_mixed(window.samples) {
+            return None;
+        }
         // From the newest sample at the start or before, else from the first one inside.
         let first = window.samples.iter().rposition(|(time, _)| *time <= start).unwrap_or(0);
         let mut used = &window.samples[first..];

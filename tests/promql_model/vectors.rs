@@ -102,14 +102,17 @@ impl Model<'_> {
         mut lhs: Vec<Sample>,
         mut rhs: Vec<Sample>,
     ) -> Result<Vec<Sample>> {
-        let left_fills = filled(matching, matching.fill.left, &rhs, &lhs);
-        let right_fills = filled(matching, matching.fill.right, &lhs, &rhs);
+        let swapped = matching.cardinality == Cardinality::OneToMany;
+        // The left modifier is for the many side.
+        let fill = matching.fill;
+        let (left, right) = if swapped { (fill.right, fill.left) } else { (fill.left, fill.right) };
+        let left_fills = filled(matching, left, &rhs, &lhs);
+        let right_fills = filled(matching, right, &lhs, &rhs);
         lhs.extend(left_fills);
         rhs.extend(right_fills);
-        if lhs.is_empty() || rhs.is_empty() {
+        if (lhs.is_empty() || rhs.is_empty()) && !fill.any() {
             return Ok(Vec::new());
         }
-        let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
         for (i, sample) in one.iter().enumerate() {
             let key = match_labels(matching, &sample.labels);
@@ -117,7 +120,8 @@ impl Model<'_> {
                 return Err(Failure::Error);
             }
         }
-        let mut results: Vec<(Labels, Sample)> = Vec::new();
+        let mut results: Vec<Sample> = Vec::new();
+        let mut met: Vec<(Labels, Labels)> = Vec::new();
         for sample in many {
             let key = match_labels(matching, &sample.labels);
             let Some(other) = one.iter().find(|other| match_labels(matching, &other.labels) == key) else {
@@ -125,23 +129,23 @@ impl Model<'_> {
             };
             let (l, r) = if swapped { (&other.value, &sample.value) } else { (&sample.value, &other.value) };
             let value = match self.operate_values(binary.op, l, r) {
-                Some(Operated::Number(value)) => value,
+                Some(Operated::Number(value)) => Some(value),
                 Some(Operated::Holds(holds)) if binary.return_bool => {
-                    Value::Float(f64::from(u8::from(holds)))
+                    Some(Value::Float(f64::from(u8::from(holds))))
                 }
-                Some(Operated::Holds(true)) => l.clone(),
-                Some(Operated::Holds(false)) | None => continue,
+                Some(Operated::Holds(holds)) => holds.then(|| l.clone()),
+                None => continue,
             };
             let labels = result_labels(binary, matching, &sample.labels, &other.labels);
             let one_to_one = matching.cardinality == Cardinality::OneToOne;
-            if results.iter().any(|(known, result)| *known == key && (one_to_one || result.labels == labels))
-            {
+            // Also a pair that a comparison takes away.
+            if met.iter().any(|(known, result)| *known == key && (one_to_one || *result == labels)) {
                 return Err(Failure::Error);
             }
+            met.push((key, labels.clone()));
             let drop_name = binary.return_bool || sample.drop_name;
-            results.push((key, Sample { labels, drop_name, value }));
+            results.extend(value.map(|value| Sample { labels, drop_name, value }));
         }
-        let results: Vec<Sample> = results.into_iter().map(|(_, sample)| sample).collect();
         unique(results)
     }
 

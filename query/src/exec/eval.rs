@@ -10,8 +10,9 @@ use super::row::{ABSENT, Row, is_absent};
 use super::usage::{HeldSamples, node_id};
 use super::{aggregate, binary, finish, functions, histogram, info, select, shared, windowed};
 use crate::ast::Span;
+use crate::deep::on_enough_stack;
 use crate::error::Result;
-use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, Shift, VectorPlan};
+use crate::plan::{MapOp, RangeInput, RangePlan, RollupPlan, ScalarPlan, SetOp, Shift, VectorPlan};
 
 /// The value of a scalar expression: one number per step, none absent.
 pub(super) type Column = Vec<f64>;
@@ -28,7 +29,7 @@ impl<'q> Evaluator<'q> {
     pub(super) fn rows(&self, plan: &'q VectorPlan) -> Result<Vec<Row>> {
         self.context.check()?;
         let mark = self.context.usage.begin();
-        let rows = self.evaluate(plan)?;
+        let rows = on_enough_stack(|| self.evaluate(plan))?;
         self.context.end_node(mark, node_id(plan), &rows)?;
         Ok(rows)
     }
@@ -49,8 +50,12 @@ impl<'q> Evaluator<'q> {
             VectorPlan::Info(plan) => info::evaluate(self, plan),
             VectorPlan::Aggregate(plan) => aggregate::evaluate(self, plan),
             VectorPlan::Binary(plan) => binary::evaluate(self, plan),
+            VectorPlan::Set { op: SetOp::Or, matching, lhs, rhs } => {
+                binary::evaluate_or(self, matching, lhs, rhs)
+            }
             VectorPlan::Set { op, matching, lhs, rhs } => {
-                binary::evaluate_set(self.context.cancel(), *op, matching, self.rows(lhs)?, self.rows(rhs)?)
+                let (lhs, rhs) = (self.rows(lhs)?, self.rows(rhs)?);
+                binary::evaluate_set(self.context.cancel(), *op, matching, lhs, &rhs)
             }
             VectorPlan::Absent { input, labels } => {
                 functions::absent(&self.pipeline_with(input, WantedLabels::Named(&[METRIC_NAME]))?, labels)
@@ -125,6 +130,10 @@ impl<'q> Evaluator<'q> {
 
     /// The numbers of a scalar expression.
     pub(super) fn scalar(&self, plan: &'q ScalarPlan) -> Result<Column> {
+        on_enough_stack(|| self.scalar_inside(plan))
+    }
+
+    fn scalar_inside(&self, plan: &'q ScalarPlan) -> Result<Column> {
         self.context.check()?;
         let steps = self.grid.steps;
         Ok(match plan {
@@ -162,6 +171,10 @@ impl<'q> Evaluator<'q> {
         plan: &'q VectorPlan,
         labels: WantedLabels<'_>,
     ) -> Result<Pipeline<'q>> {
+        on_enough_stack(|| self.pipeline_inside(plan, labels))
+    }
+
+    fn pipeline_inside(&self, plan: &'q VectorPlan, labels: WantedLabels<'_>) -> Result<Pipeline<'q>> {
         let source = match plan {
             VectorPlan::Select { matchers, shift, without_buckets } => {
                 let windows = self.windows(self.context.lookback_ms, *shift);

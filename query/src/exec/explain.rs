@@ -8,6 +8,7 @@ use super::eval::Evaluator;
 use super::grid::{Grid, Windows};
 use super::usage::{Spent, node_id};
 use crate::ast::Edges;
+use crate::deep::{Deep, on_enough_stack};
 use crate::error::Result;
 use crate::explain::{Explanation, MatcherEstimate, Measured, Node, PushDown, Reads, Selection, Steps};
 use crate::plan::{
@@ -54,7 +55,7 @@ fn new_node(kind: &'static str, operation: impl Into<String>) -> Node {
         grid: None,
         measured: None,
         reads: None,
-        inputs: Vec::new(),
+        inputs: Deep::default(),
     }
 }
 
@@ -74,10 +75,12 @@ impl Node {
 
     /// The node of the same pipeline that reads: this one or one that is fused into it.
     fn source(&mut self) -> &mut Self {
-        match self.inputs.iter().position(|input| input.push_downs.contains(&PushDown::Fused)) {
-            Some(at) => self.inputs[at].source(),
-            None => self,
+        let mut node = self;
+        while let Some(at) = node.inputs.iter().position(|input| input.push_downs.contains(&PushDown::Fused))
+        {
+            node = &mut node.inputs[at];
         }
+        node
     }
 }
 
@@ -88,7 +91,7 @@ impl<'q> Explainer<'q> {
 
     /// A node that is evaluated by itself.
     fn vector(&self, plan: &'q VectorPlan) -> Result<Described> {
-        let described = self.describe(plan)?;
+        let described = on_enough_stack(|| self.describe(plan))?;
         Ok(measure(described, self.context().usage.spent(node_id(plan))))
     }
 
@@ -104,7 +107,7 @@ impl<'q> Explainer<'q> {
         if !is_fused {
             return self.vector(plan);
         }
-        let mut described = self.describe(plan)?;
+        let mut described = on_enough_stack(|| self.describe(plan))?;
         described.node.push_downs.insert(0, PushDown::Fused);
         Ok(described)
     }
@@ -353,6 +356,10 @@ impl<'q> Explainer<'q> {
     }
 
     fn scalar(&self, plan: &'q ScalarPlan) -> Result<Described> {
+        on_enough_stack(|| self.describe_scalar(plan))
+    }
+
+    fn describe_scalar(&self, plan: &'q ScalarPlan) -> Result<Described> {
         Ok(match plan {
             ScalarPlan::Constant(value) => constant(value.to_string()).takes([]),
             ScalarPlan::Time => new_node("time", "").takes([]),
@@ -385,10 +392,10 @@ impl Node {
 }
 
 fn node_with_params(mut node: Node, params: impl IntoIterator<Item = Described>) -> Described {
-    let mut inputs = std::mem::take(&mut node.inputs);
+    let mut inputs = std::mem::take(&mut *node.inputs);
     let mut described = node.takes(params);
     inputs.append(&mut described.node.inputs);
-    described.node.inputs = inputs;
+    *described.node.inputs = inputs;
     described
 }
 

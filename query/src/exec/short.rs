@@ -4,6 +4,7 @@
 
 use super::Query;
 use crate::ast::{Expr, MatrixSelector, VectorSelector};
+use crate::deep::on_enough_stack;
 
 /// Longer texts may say much to do, and are not asked often.
 const TEXT_BYTES_MAX: usize = 2048;
@@ -14,6 +15,10 @@ pub(super) fn may_be(query: &Query) -> bool {
 }
 
 fn is_quick(expr: &Expr) -> bool {
+    on_enough_stack(|| is_quick_inside(expr))
+}
+
+fn is_quick_inside(expr: &Expr) -> bool {
     let is_quick_selector = |selector: &VectorSelector| {
         selector.matchers.iter().all(|m| !m.is_regex() || is_quick_pattern(m.value()))
     };

@@ -1,5 +1,6 @@
 //! The executor over small databases: limits, cancellation, threads, and range queries against instant ones.
 
+mod deep;
 mod explain;
 
 use tempfile::TempDir;

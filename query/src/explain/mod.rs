@@ -6,6 +6,7 @@ mod text;
 
 use std::time::Duration;
 
+use crate::deep::Deep;
 use crate::value::{QueryStats, Timings};
 
 /// A query's plan.
@@ -63,7 +64,7 @@ pub struct Node {
     /// What it read itself; `None` before the evaluation, and for a node that reads nothing.
     pub reads: Option<Reads>,
     /// Its inputs.
-    pub inputs: Vec<Node>,
+    pub inputs: Deep<Vec<Node>>,
 }
 
 /// Work that is not done.

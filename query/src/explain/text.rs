@@ -4,9 +4,12 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use super::{Explanation, Measured, Node, PushDown, Reads, Selection, Steps};
+use crate::deep::on_enough_stack;
 use crate::parser::format_duration;
 
 const INDENT: &str = "  ";
+/// What is deeper is indented no further.
+const INDENT_LEVELS_MAX: usize = 100;
 /// Before the other lines of a node than its first.
 const CONTINUED: &str = "    ";
 
@@ -37,7 +40,11 @@ impl Display for Explanation {
 }
 
 fn write_node(f: &mut Formatter<'_>, node: &Node, level: usize) -> fmt::Result {
-    let indent = INDENT.repeat(level);
+    on_enough_stack(|| write_lines(f, node, level))
+}
+
+fn write_lines(f: &mut Formatter<'_>, node: &Node, level: usize) -> fmt::Result {
+    let indent = INDENT.repeat(level.min(INDENT_LEVELS_MAX));
     write!(f, "{indent}{}", node.kind)?;
     if !node.operation.is_empty() {
         write!(f, " {}", node.operation)?;

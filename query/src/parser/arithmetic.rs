@@ -4,7 +4,7 @@ use crate::ast::{AggregateOp, BinaryOp, Duration, DurationExpr, NumberLiteral, S
 use crate::parser::duration::MAX_DURATION_MS;
 use crate::parser::error::{Failure, Result};
 use crate::parser::token::TokenKind;
-use crate::parser::{MAX_HEIGHT, MAX_NESTING, Parser};
+use crate::parser::{MAX_DURATION_HEIGHT, Parser};
 
 /// Where a duration stands, for messages, and how many nodes its tree has so far.
 struct Place<'m> {
@@ -39,9 +39,9 @@ impl Parser<'_> {
 
     /// An expression whose operators outside parentheses all bind at least as tightly as `min_precedence`.
     fn duration_operators(&mut self, min_precedence: u8, place: &mut Place<'_>) -> Result<DurationExpr> {
-        self.nesting += 1;
-        if self.nesting > MAX_NESTING {
-            return Err(self.too_complex("nested too deeply", MAX_NESTING));
+        place.nodes += 1;
+        if place.nodes > MAX_DURATION_HEIGHT {
+            return Err(self.too_complex("too complex a duration", MAX_DURATION_HEIGHT));
         }
         let mut lhs = match self.peek() {
             TokenKind::Operator(BinaryOp::Add | BinaryOp::Sub) => {
@@ -56,7 +56,6 @@ impl Parser<'_> {
         {
             lhs = self.duration_binary(lhs, op, place)?;
         }
-        self.nesting -= 1;
         Ok(lhs)
     }
 
@@ -76,10 +75,6 @@ impl Parser<'_> {
                 BinaryOp::Mod => return Err(Failure::new(at, "modulo by zero")),
                 _ => {}
             }
-        }
-        place.nodes += 1;
-        if place.nodes > MAX_HEIGHT {
-            return Err(self.too_complex("too long a chain of operators", MAX_HEIGHT));
         }
         let span = Span { start: lhs.span().start, end: rhs.span().end };
         Ok(DurationExpr::Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs), span })

@@ -4,12 +4,17 @@ use timberline_engine::METRIC_NAME;
 
 use crate::ast::ValueType::{self, Matrix, Scalar, Vector};
 use crate::ast::{Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, Unary, VectorSelector};
+use crate::deep::on_enough_stack;
 use crate::parser::error::{Failure, Result};
 use crate::parser::lexer::skip_blank;
 use crate::print::Quoted;
 
 /// Checks `expr` and everything below it. Clears the vector matching of operators that have a scalar operand.
 pub(super) fn check(source: &str, expr: &mut Expr) -> Result<()> {
+    on_enough_stack(|| check_inside(source, expr))
+}
+
+fn check_inside(source: &str, expr: &mut Expr) -> Result<()> {
     match expr {
         Expr::Number(_) | Expr::String(_) => Ok(()),
         Expr::Selector(selector) => check_selector(selector),

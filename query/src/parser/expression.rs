@@ -4,9 +4,10 @@ use crate::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, NumberLiteral, Paren, Span,
     StringLiteral, Unary,
 };
+use crate::deep::{Deep, on_enough_stack};
 use crate::parser::error::{Failure, Result};
 use crate::parser::token::TokenKind;
-use crate::parser::{MAX_HEIGHT, MAX_NESTING, Parser};
+use crate::parser::{MAX_HEIGHT, Parser};
 use crate::print::Quoted;
 use crate::signature;
 
@@ -40,9 +41,15 @@ impl Parser<'_> {
     /// An expression whose operators outside parentheses all bind at least as tightly as `min_precedence`.
     fn operators(&mut self, min_precedence: u8) -> Result<Node> {
         self.nesting += 1;
-        if self.nesting > MAX_NESTING {
-            return Err(self.too_complex("nested too deeply", MAX_NESTING));
+        if self.nesting > MAX_HEIGHT {
+            return Err(self.too_complex("nested too deeply", MAX_HEIGHT));
         }
+        let parsed = on_enough_stack(|| self.operators_inside(min_precedence))?;
+        self.nesting -= 1;
+        Ok(parsed)
+    }
+
+    fn operators_inside(&mut self, min_precedence: u8) -> Result<Node> {
         let mut lhs = match self.peek() {
             TokenKind::Operator(BinaryOp::Add | BinaryOp::Sub) => self.unary()?,
             _ => self.operand()?,
@@ -53,7 +60,6 @@ impl Parser<'_> {
             }
             lhs = self.binary(lhs, op)?;
         }
-        self.nesting -= 1;
         Ok(lhs)
     }
 
@@ -67,8 +73,7 @@ impl Parser<'_> {
         }
         let height = lhs.height.max(rhs.height);
         let span = Span { start: lhs.expr.span().start, end: rhs.expr.span().end };
-        let (lhs, rhs) = (Box::new(lhs.expr), Box::new(rhs.expr));
-        let binary = Binary { op, return_bool, matching: Some(matching), lhs, rhs, span };
+        let binary = Binary::new(op, return_bool, Some(matching), [lhs.expr, rhs.expr], span);
         self.node(Expr::Binary(binary), height)
     }
 
@@ -84,7 +89,7 @@ impl Parser<'_> {
             let expr = Expr::Number(NumberLiteral { value, span, ..number });
             return Ok(Node { expr, height: 1 });
         }
-        let expr = Box::new(operand.expr);
+        let expr = Deep::new(operand.expr);
         self.node(Expr::Unary(Unary { negative, expr, span }), operand.height)
     }
 
@@ -140,7 +145,7 @@ impl Parser<'_> {
             return Err(self.unexpected("", ""));
         }
         let span = Span { start, end: self.last_end };
-        self.node(Expr::Paren(Paren { expr: Box::new(inner.expr), span }), inner.height)
+        self.node(Expr::Paren(Paren { expr: Deep::new(inner.expr), span }), inner.height)
     }
 
     fn call(&mut self) -> Result<Node> {
@@ -156,7 +161,7 @@ impl Parser<'_> {
             return Err(Failure::new(start, message));
         };
         let span = Span { start, end: self.last_end };
-        self.node(Expr::Call(Call { function, args, span }), height)
+        self.node(Expr::Call(Call { function, args: Deep::new(args), span }), height)
     }
 
     /// Arguments in parentheses, and the height of the highest.
@@ -210,8 +215,8 @@ impl Parser<'_> {
             return Err(Failure::new(start, message));
         };
         let span = Span { start, end: self.last_end };
-        let param = args.pop().map(Box::new);
-        let aggregate = Aggregate { op, param, expr: Box::new(expr), grouping, span };
+        let param = args.pop().map(Deep::new);
+        let aggregate = Aggregate { op, param, expr: Deep::new(expr), grouping, span };
         self.node(Expr::Aggregate(aggregate), height)
     }
 

@@ -36,12 +36,12 @@ use crate::parser::token::{Token, TokenKind};
 
 pub(crate) use token::{is_bare_grouping_label, is_bare_matcher_label, is_bare_metric_name};
 
-/// How deep parentheses, calls, aggregations, signs and right operands may nest. It bounds the parser's stack.
-pub const MAX_NESTING: usize = 128;
+/// The greatest height of a syntax tree: how deep parentheses, calls, aggregations, signs and right operands may nest, and how many
+/// operators may follow each other, as in `a + b + c + …`. It bounds the stack that walking a tree takes ([`crate::deep`]).
+pub const MAX_HEIGHT: usize = 10_000;
 
-/// The greatest height of a syntax tree. It bounds the stack of everything that walks a tree. Only chains get higher than
-/// they nest: `a + b + c + …` is as high as it has operators.
-pub const MAX_HEIGHT: usize = 256;
+/// The same for the duration in brackets or after `offset`, where operators and parentheses count together.
+const MAX_DURATION_HEIGHT: usize = 256;
 
 /// What an expression may hold that no request asks for: one of a rule, or of a program that embeds this.
 const DEFAULT_BUDGET_BYTES: usize = 256 << 20;

@@ -4,6 +4,7 @@ use crate::ast::{
     At, BinaryOp, Cardinality, Duration, Edges, Expr, FillValues, Grouping, MatrixSelector, Span, Subquery,
     VectorMatching,
 };
+use crate::deep::Deep;
 use crate::parser::Parser;
 use crate::parser::duration::parse_duration;
 use crate::parser::error::{Failure, Result};
@@ -73,7 +74,7 @@ impl Parser<'_> {
         };
         self.close_bracket("subquery selector", "\"]\"")?;
         let span = Span { start: node.expr.span().start, end: self.last_end };
-        let expr = Box::new(node.expr);
+        let expr = Deep::new(node.expr);
         let subquery = Subquery { expr, range, step, offset: Duration::ZERO, at: None, span };
         self.node(Expr::Subquery(subquery), node.height)
     }

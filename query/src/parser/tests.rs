@@ -6,7 +6,7 @@ mod properties;
 use timberline_engine::METRIC_NAME;
 
 use crate::ast::*;
-use crate::parser::{MAX_HEIGHT, MAX_NESTING, format_duration, parse, parse_duration, parse_selector};
+use crate::parser::{MAX_HEIGHT, format_duration, parse, parse_duration, parse_selector};
 
 /// Removes all spans and sorts matchers, so that trees from different texts compare.
 fn strip(expr: &mut Expr) {
@@ -493,9 +493,9 @@ fn spans_cover_what_was_written() {
     let slice = |span: Span| &text[span.start..span.end];
     assert_eq!(slice(binary.span), text.trim());
     assert_eq!(slice(binary.rhs.span()), "(1 + {'bär'})");
-    let Expr::Aggregate(sum) = *binary.lhs else { panic!() };
+    let Expr::Aggregate(sum) = &*binary.lhs else { panic!() };
     assert_eq!(slice(sum.span), "sum( rate(foo[5m] offset 1m) ) by (a)");
-    let Expr::Call(rate) = *sum.expr else { panic!() };
+    let Expr::Call(rate) = &*sum.expr else { panic!() };
     assert_eq!(slice(rate.args[0].span()), "foo[5m] offset 1m");
 }
 
@@ -539,28 +539,34 @@ fn depth_is_bounded() {
         let error = deep(open, core, close, 100_000).unwrap_err();
         assert!(error.message.ends_with("levels"), "{open}{core}{close}: {error}");
     }
-    let error = deep("(", "1", ")", 1_000).unwrap_err();
+    let error = deep("(", "1", ")", 11_000).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "1:129: parse error: expression is nested too deeply, the limit is 128 levels"
+        "1:10001: parse error: expression is nested too deeply, the limit is 10000 levels"
     );
-    let error = deep("", "1", " + 1", 1_000).unwrap_err();
-    assert_eq!(error.message, "expression is too long a chain of operators, the limit is 256 levels");
+    let error = deep("", "1", " + 1", 11_000).unwrap_err();
+    assert_eq!(error.message, "expression is too long a chain of operators, the limit is 10000 levels");
+    let error = parse(&format!("foo[1m{}]", " + 1m".repeat(300))).unwrap_err();
+    assert_eq!(error.message, "expression is too complex a duration, the limit is 256 levels");
 }
 
 #[test]
-fn the_deepest_expressions_need_little_stack() {
+fn the_deepest_expressions_need_no_large_stack() {
     let run = || {
         for (open, core, close, count) in [
-            ("(", "1", ")", MAX_NESTING - 1),
-            ("-", "foo", "", MAX_NESTING - 1),
-            ("abs(", "foo", ")", MAX_NESTING - 1),
-            ("1 + sum by (a) (", "foo", ")", MAX_NESTING / 2 - 1),
+            ("(", "1", ")", MAX_HEIGHT - 1),
+            ("-", "foo", "", MAX_HEIGHT - 1),
+            ("abs(", "foo", ")", MAX_HEIGHT - 1),
+            ("1 + sum by (a) (", "foo", ")", MAX_HEIGHT / 2 - 1),
             ("", "foo", " + 1", MAX_HEIGHT - 1),
+            ("2 ^ ", "foo", "", MAX_HEIGHT - 1),
+            ("", "foo", " or foo", 5_000),
         ] {
             let expr = parse(&format!("{}{core}{}", open.repeat(count), close.repeat(count))).unwrap();
             let text = expr.to_string();
             assert_eq!(parse(&text).unwrap().to_string(), text);
+            assert_eq!(parse(&expr.pretty()).unwrap().to_string(), text);
+            assert!(expr.clone() == expr);
         }
     };
     std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();

@@ -8,6 +8,7 @@ use super::{
     Shift, SmoothedPlan, VectorPlan,
 };
 use crate::ast::{Aggregate, AggregateOp, At, Binary, BinaryOp, Duration, Edges, Expr, ValueType};
+use crate::deep::{Deep, on_enough_stack};
 use crate::error::{QueryError, Result};
 use crate::exec::scalar_binary;
 use crate::print::quoted_literal;
@@ -58,7 +59,7 @@ impl Spread<ScalarPlan> for Built<ScalarPlan> {
     fn spread(self) -> ScalarPlan {
         match self.plan {
             constant @ ScalarPlan::Constant(_) => constant,
-            plan if self.invariant => ScalarPlan::Invariant(Box::new(plan)),
+            plan if self.invariant => ScalarPlan::Invariant(Deep::new(plan)),
             plan => plan,
         }
     }
@@ -66,7 +67,7 @@ impl Spread<ScalarPlan> for Built<ScalarPlan> {
 
 impl Spread<VectorPlan> for Built<VectorPlan> {
     fn spread(self) -> VectorPlan {
-        if self.invariant { VectorPlan::Invariant(Box::new(self.plan)) } else { self.plan }
+        if self.invariant { VectorPlan::Invariant(Deep::new(self.plan)) } else { self.plan }
     }
 }
 
@@ -100,6 +101,10 @@ impl Builder<'_> {
     }
 
     pub(super) fn vector(&self, expr: &Expr) -> Result<Built<VectorPlan>> {
+        on_enough_stack(|| self.vector_inside(expr))
+    }
+
+    fn vector_inside(&self, expr: &Expr) -> Result<Built<VectorPlan>> {
         match self.repeated.number(expr).filter(|_| !self.in_subquery) {
             // Where it stands elsewhere, the buckets may be needed.
             Some(number) => {
@@ -130,7 +135,7 @@ impl Builder<'_> {
                 if !unary.negative {
                     return Ok(input);
                 }
-                let plan = VectorPlan::Map { input: Box::new(input.plan), op: MapOp::Negate };
+                let plan = VectorPlan::Map { input: Deep::new(input.plan), op: MapOp::Negate };
                 Ok(Built::new(plan, input.invariant))
             }
             Expr::Binary(binary) => self.vector_binary(binary),
@@ -143,6 +148,10 @@ impl Builder<'_> {
     }
 
     pub(super) fn scalar(&self, expr: &Expr) -> Result<Built<ScalarPlan>> {
+        on_enough_stack(|| self.scalar_inside(expr))
+    }
+
+    fn scalar_inside(&self, expr: &Expr) -> Result<Built<ScalarPlan>> {
         match expr {
             Expr::Paren(paren) => self.scalar(&paren.expr),
             Expr::Number(number) => Ok(Built::new(ScalarPlan::Constant(number.value), true)),
@@ -151,7 +160,7 @@ impl Builder<'_> {
                 let plan = match input.plan {
                     plan if !unary.negative => plan,
                     ScalarPlan::Constant(value) => ScalarPlan::Constant(-value),
-                    plan => ScalarPlan::Negate(Box::new(plan)),
+                    plan => ScalarPlan::Negate(Deep::new(plan)),
                 };
                 Ok(Built::new(plan, input.invariant))
             }
@@ -161,7 +170,7 @@ impl Builder<'_> {
                     return Ok(Built::new(ScalarPlan::Constant(scalar_binary(binary.op, *l, *r)), true));
                 }
                 let invariant = lhs.invariant && rhs.invariant;
-                let (lhs, rhs) = (Box::new(within(lhs, invariant)), Box::new(within(rhs, invariant)));
+                let (lhs, rhs) = (Deep::new(within(lhs, invariant)), Deep::new(within(rhs, invariant)));
                 Ok(Built::new(ScalarPlan::Binary { op: binary.op, lhs, rhs }, invariant))
             }
             Expr::Call(call) => self.scalar_call(call),
@@ -170,8 +179,7 @@ impl Builder<'_> {
     }
 
     pub(super) fn range(&self, expr: &Expr) -> Result<Built<RangePlan>> {
-        match expr {
-            Expr::Paren(paren) => self.range(&paren.expr),
+        match unparen(expr) {
             Expr::Matrix(matrix) => {
                 let shift = self.shift(&matrix.selector.offset, matrix.selector.at)?;
                 let input = RangeInput::Series(matrix.selector.matchers.clone());
@@ -183,7 +191,7 @@ impl Builder<'_> {
             Expr::Subquery(subquery) => {
                 let shift = self.shift(&subquery.offset, subquery.at)?;
                 let inner = Self { without_buckets: false, in_subquery: true, ..*self };
-                let plan = Box::new(inner.vector(&subquery.expr)?.spread());
+                let plan = Deep::new(inner.vector(&subquery.expr)?.spread());
                 let range_ms = self.bounds.positive(&subquery.range)?;
                 let step = subquery.step.as_ref().map(|step| self.bounds.positive(step)).transpose()?;
                 let step_ms = step.unwrap_or(self.bounds.subquery_step_ms).max(1);
@@ -215,14 +223,14 @@ impl Builder<'_> {
                 if scalar_on_left { (&binary.lhs, &binary.rhs) } else { (&binary.rhs, &binary.lhs) };
             let (scalar, vector) = (self.scalar(scalar)?, self.vector(vector)?);
             let invariant = scalar.invariant && vector.invariant;
-            let (scalar, input) = (within(scalar, invariant), Box::new(within(vector, invariant)));
+            let (scalar, input) = (within(scalar, invariant), Deep::new(within(vector, invariant)));
             let return_bool = binary.return_bool;
             let op = MapOp::Binary { op: binary.op, scalar, scalar_on_left, return_bool, span };
             return Ok(Built::new(VectorPlan::Map { input, op }, invariant));
         }
         let (lhs, rhs) = (self.vector(&binary.lhs)?, self.vector(&binary.rhs)?);
         let invariant = lhs.invariant && rhs.invariant;
-        let (lhs, rhs) = (Box::new(within(lhs, invariant)), Box::new(within(rhs, invariant)));
+        let (lhs, rhs) = (Deep::new(within(lhs, invariant)), Deep::new(within(rhs, invariant)));
         let matching = binary.matching.clone().unwrap_or_default();
         let plan = match set_op(binary.op) {
             Some(op) => VectorPlan::Set { op, matching, lhs, rhs },
@@ -278,7 +286,7 @@ impl Builder<'_> {
                 Ok((AggregateKind::LimitRatio { ratio: within(ratio, invariant), span }, invariant))
             }
         }?;
-        let input = Box::new(within(input, invariant));
+        let input = Deep::new(within(input, invariant));
         let (grouping, input_span) = (aggregate.grouping.clone(), aggregate.expr.span());
         let plan = AggregatePlan { kind, grouping, input, input_span };
         Ok(Built::new(VectorPlan::Aggregate(plan), invariant))

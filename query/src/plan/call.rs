@@ -5,6 +5,7 @@ use timberline_engine::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, an
 use super::build::{Builder, Built, is_no_label_name, mistyped, selector_matchers, string, unparen, within};
 use super::{DatePart, MapOp, Math, Rollup, RollupPlan, ScalarPlan, VectorPlan};
 use crate::ast::{Call, Expr, Span};
+use crate::deep::Deep;
 use crate::error::{QueryError, Result};
 use crate::exec::Statistic;
 
@@ -20,7 +21,7 @@ impl Builder<'_> {
             "min_of" | "max_of" => self.extreme(call),
             "scalar" => {
                 let input = self.vector(argument(call, 0)?)?;
-                Ok(Built::new(ScalarPlan::Of(Box::new(input.plan)), input.invariant))
+                Ok(Built::new(ScalarPlan::Of(Deep::new(input.plan)), input.invariant))
             }
             _ => Err(unsupported(call)),
         }
@@ -57,7 +58,7 @@ impl Builder<'_> {
             "label_replace" => self.label_replace(call),
             "sort" | "sort_desc" => {
                 let input = self.vector(argument(call, 0)?)?;
-                let (input_plan, descending) = (Box::new(input.plan), name == "sort_desc");
+                let (input_plan, descending) = (Deep::new(input.plan), name == "sort_desc");
                 let plan = VectorPlan::Sort { input: input_plan, descending, span: call.span };
                 Ok(Built::new(plan, input.invariant))
             }
@@ -72,7 +73,7 @@ impl Builder<'_> {
 
     fn map(&self, input: &Expr, op: MapOp) -> Result<Built<VectorPlan>> {
         let input = self.vector(input)?;
-        Ok(Built::new(VectorPlan::Map { input: Box::new(input.plan), op }, input.invariant))
+        Ok(Built::new(VectorPlan::Map { input: Deep::new(input.plan), op }, input.invariant))
     }
 
     fn rollup(&self, function: Rollup, call: &Call) -> Result<Built<VectorPlan>> {
@@ -93,7 +94,7 @@ impl Builder<'_> {
             let scalar = self.scalar(expr)?;
             invariant &= scalar.invariant;
             param_span = expr.span();
-            param = Some(Box::new(within(scalar, invariant)));
+            param = Some(Deep::new(within(scalar, invariant)));
         }
         let plan = RollupPlan { function, range: range.plan, param, param_span };
         Ok(Built::new(VectorPlan::Rollup(plan), invariant))
@@ -108,7 +109,7 @@ impl Builder<'_> {
                 within(input, false)
             }
         };
-        Ok(Built::new(VectorPlan::Map { input: Box::new(input), op: MapOp::Date(part) }, false))
+        Ok(Built::new(VectorPlan::Map { input: Deep::new(input), op: MapOp::Date(part) }, false))
     }
 
     fn timestamp(&self, call: &Call) -> Result<Built<VectorPlan>> {
@@ -118,7 +119,7 @@ impl Builder<'_> {
             let plan = VectorPlan::SelectTimestamps { matchers: selector.matchers.clone(), shift };
             return Ok(Built::new(plan, shift.at_ms.is_some()));
         }
-        let input = Box::new(within(self.vector(expr)?, false));
+        let input = Deep::new(within(self.vector(expr)?, false));
         Ok(Built::new(VectorPlan::Map { input, op: MapOp::StepTime }, false))
     }
 
@@ -138,20 +139,20 @@ impl Builder<'_> {
             "clamp_max" => MapOp::ClampMax(next()?),
             _ => MapOp::Round(next().unwrap_or(ScalarPlan::Constant(1.0))),
         };
-        Ok(Built::new(VectorPlan::Map { input: Box::new(within(input, invariant)), op }, invariant))
+        Ok(Built::new(VectorPlan::Map { input: Deep::new(within(input, invariant)), op }, invariant))
     }
 
     fn absent(&self, call: &Call) -> Result<Built<VectorPlan>> {
         let expr = argument(call, 0)?;
         let input = self.vector(expr)?;
         let labels = absent_labels(selector_matchers(expr))?;
-        Ok(Built::new(VectorPlan::Absent { input: Box::new(input.plan), labels }, input.invariant))
+        Ok(Built::new(VectorPlan::Absent { input: Deep::new(input.plan), labels }, input.invariant))
     }
 
     fn absent_over_time(&self, call: &Call) -> Result<Built<VectorPlan>> {
         let labels = absent_labels(selector_matchers(argument(call, 0)?))?;
         let input = self.rollup(Rollup::Present, call)?;
-        Ok(Built::new(VectorPlan::Absent { input: Box::new(input.plan), labels }, input.invariant))
+        Ok(Built::new(VectorPlan::Absent { input: Deep::new(input.plan), labels }, input.invariant))
     }
 
     fn histogram_fraction(&self, call: &Call) -> Result<Built<VectorPlan>> {
@@ -162,7 +163,7 @@ impl Builder<'_> {
         let plan = VectorPlan::HistogramFraction {
             lower: within(lower, invariant),
             upper: within(upper, invariant),
-            input: Box::new(within(input, invariant)),
+            input: Deep::new(within(input, invariant)),
             input_span: input_expr.span(),
         };
         Ok(Built::new(plan, invariant))
@@ -175,7 +176,7 @@ impl Builder<'_> {
         let plan = VectorPlan::HistogramQuantile {
             quantile: within(quantile, invariant),
             quantile_span: quantile_expr.span(),
-            input: Box::new(within(input, invariant)),
+            input: Deep::new(within(input, invariant)),
             input_span: input_expr.span(),
         };
         Ok(Built::new(plan, invariant))
@@ -195,7 +196,7 @@ impl Builder<'_> {
             return Err(QueryError::execution(message));
         }
         let plan =
-            VectorPlan::LabelReplace { input: Box::new(input.plan), target, replacement, source, regex };
+            VectorPlan::LabelReplace { input: Deep::new(input.plan), target, replacement, source, regex };
         Ok(Built::new(plan, input.invariant))
     }
 
@@ -212,7 +213,7 @@ impl Builder<'_> {
         if is_no_label_name(argument(call, 1)?) {
             return wrong("destination", &target);
         }
-        let plan = VectorPlan::LabelJoin { input: Box::new(input.plan), target, separator, sources };
+        let plan = VectorPlan::LabelJoin { input: Deep::new(input.plan), target, separator, sources };
         Ok(Built::new(plan, input.invariant))
     }
 }
@@ -297,8 +298,8 @@ mod tests {
         let Ok(Plan::Vector(VectorPlan::Binary(binary))) = plan("x @ end() + x") else {
             panic!("not a binary")
         };
-        let VectorPlan::Invariant(lhs) = *binary.lhs else { panic!("not invariant") };
-        assert!(matches!(*lhs, VectorPlan::Select { shift, .. } if shift.at_ms == Some(9000)));
+        let VectorPlan::Invariant(lhs) = &*binary.lhs else { panic!("not invariant") };
+        assert!(matches!(**lhs, VectorPlan::Select { shift, .. } if shift.at_ms == Some(9000)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::build::{Builder, Built, label_name, string, unparen, within};
 use super::call::argument;
 use super::{ExtendedPlan, InfoPlan, MapOp, Rollup, ScalarPlan, Shift, Smoothing, SmoothingPlan, VectorPlan};
 use crate::ast::{At, Call, Duration, Edges, Expr, ValueType};
+use crate::deep::{Deep, on_enough_stack};
 use crate::error::{QueryError, Result};
 
 /// The info metric when none is named.
@@ -24,7 +25,7 @@ impl Builder<'_> {
         let (a, b) = (self.scalar(argument(call, 0)?)?, self.scalar(argument(call, 1)?)?);
         let largest = call.function.name == "max_of";
         let invariant = a.invariant && b.invariant;
-        let (lhs, rhs) = (Box::new(within(a, invariant)), Box::new(within(b, invariant)));
+        let (lhs, rhs) = (Deep::new(within(a, invariant)), Deep::new(within(b, invariant)));
         Ok(Built::new(ScalarPlan::Extreme { largest, lhs, rhs }, invariant))
     }
 
@@ -77,7 +78,7 @@ impl Builder<'_> {
         let input = self.vector(argument(call, 0)?)?;
         let labels = call.args[1..].iter().map(string).collect::<Result<Vec<_>>>()?;
         let descending = call.function.name == "sort_by_label_desc";
-        let input_plan = Box::new(input.plan);
+        let input_plan = Deep::new(input.plan);
         let plan = VectorPlan::SortByLabel { input: input_plan, labels, descending, span: call.span };
         Ok(Built::new(plan, input.invariant))
     }
@@ -86,7 +87,7 @@ impl Builder<'_> {
         let expr = argument(call, 0)?;
         let input = self.vector(expr)?;
         let op = MapOp::StartTime { known: matches!(unparen(expr), Expr::Selector(_)) };
-        Ok(Built::new(VectorPlan::Map { input: Box::new(input.plan), op }, input.invariant))
+        Ok(Built::new(VectorPlan::Map { input: Deep::new(input.plan), op }, input.invariant))
     }
 
     pub(super) fn histogram_quantiles(&self, call: &Call) -> Result<Built<VectorPlan>> {
@@ -98,7 +99,7 @@ impl Builder<'_> {
         }
         let invariant = input.invariant && scalars.iter().all(|(scalar, _)| scalar.invariant);
         let quantiles = scalars.into_iter().map(|(scalar, span)| (within(scalar, invariant), span)).collect();
-        let input = Box::new(within(input, invariant));
+        let input = Deep::new(within(input, invariant));
         let plan = VectorPlan::HistogramQuantiles { label, quantiles, input, input_span: input_expr.span() };
         Ok(Built::new(plan, invariant))
     }
@@ -122,12 +123,16 @@ impl Builder<'_> {
             LooksAt::Selector(shift) => shift,
             LooksAt::Nothing | LooksAt::Several => Shift { offset_ms: 0, at_ms: None },
         };
-        let plan = InfoPlan { input: Box::new(within(input, false)), names, data, shift };
+        let plan = InfoPlan { input: Deep::new(within(input, false)), names, data, shift };
         Ok(Built::new(VectorPlan::Info(plan), false))
     }
 
     /// When the selectors that the samples of `expr` come from look at the data. `around` is the shift of the subqueries around it.
     fn looks_at(&self, expr: &Expr, around: Option<Shift>) -> Result<LooksAt> {
+        on_enough_stack(|| self.looks_at_inside(expr, around))
+    }
+
+    fn looks_at_inside(&self, expr: &Expr, around: Option<Shift>) -> Result<LooksAt> {
         let of_selector = |offset: &Duration, at: Option<At>| {
             Ok(LooksAt::Selector(nested(self.shift(offset, at)?, around)))
         };
@@ -143,7 +148,7 @@ impl Builder<'_> {
             Expr::Aggregate(aggregate) => self.looks_at(&aggregate.expr, around),
             Expr::Binary(binary) => self.all_look_at([&*binary.lhs, &*binary.rhs], around),
             Expr::Call(call) if call.function.name == "info" => self.looks_at(&call.args[0], around),
-            Expr::Call(call) => self.all_look_at(&call.args, around),
+            Expr::Call(call) => self.all_look_at(call.args.iter(), around),
             Expr::Number(_) | Expr::String(_) => Ok(LooksAt::Nothing),
         }
     }

@@ -16,6 +16,7 @@ use regex::Regex;
 use timberline_engine::{Labels, Matcher};
 
 use crate::ast::{BinaryOp, Edges, Grouping, Span, VectorMatching};
+use crate::deep::Deep;
 use crate::exec::Statistic;
 
 pub(crate) use build::{Bounds, build};
@@ -38,22 +39,34 @@ pub(crate) enum ScalarPlan {
     /// `time()`: the step's time in seconds.
     Time,
     /// `scalar(v)`.
-    Of(Box<VectorPlan>),
-    Negate(Box<ScalarPlan>),
+    Of(Deep<VectorPlan>),
+    Negate(Deep<ScalarPlan>),
     /// Comparisons give 0 or 1.
     Binary {
         op: BinaryOp,
-        lhs: Box<ScalarPlan>,
-        rhs: Box<ScalarPlan>,
+        lhs: Deep<ScalarPlan>,
+        rhs: Deep<ScalarPlan>,
     },
     /// `min_of(a, b)`, `max_of(a, b)`.
     Extreme {
         largest: bool,
-        lhs: Box<ScalarPlan>,
-        rhs: Box<ScalarPlan>,
+        lhs: Deep<ScalarPlan>,
+        rhs: Deep<ScalarPlan>,
     },
     /// The same at each step: evaluated once.
-    Invariant(Box<ScalarPlan>),
+    Invariant(Deep<ScalarPlan>),
+}
+
+impl Default for ScalarPlan {
+    fn default() -> Self {
+        Self::Constant(0.0)
+    }
+}
+
+impl Default for VectorPlan {
+    fn default() -> Self {
+        Self::FromScalar(ScalarPlan::default())
+    }
 }
 
 /// When a selector looks at the data: at the step, moved by `offset` and `@`.
@@ -91,7 +104,7 @@ pub(crate) enum VectorPlan {
     Info(InfoPlan),
     /// A function of each cell.
     Map {
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         op: MapOp,
     },
     /// `vector(s)`.
@@ -102,35 +115,35 @@ pub(crate) enum VectorPlan {
     Set {
         op: SetOp,
         matching: VectorMatching,
-        lhs: Box<VectorPlan>,
-        rhs: Box<VectorPlan>,
+        lhs: Deep<VectorPlan>,
+        rhs: Deep<VectorPlan>,
     },
     /// One sample with `labels` where `input` has none.
     Absent {
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         labels: Labels,
     },
     LabelReplace {
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         target: String,
         replacement: String,
         source: String,
         regex: Regex,
     },
     LabelJoin {
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         target: String,
         separator: String,
         sources: Vec<String>,
     },
     Sort {
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         descending: bool,
         span: Span,
     },
     /// In the natural order of the values of `labels`.
     SortByLabel {
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         labels: Vec<String>,
         descending: bool,
         span: Span,
@@ -138,13 +151,13 @@ pub(crate) enum VectorPlan {
     HistogramFraction {
         lower: ScalarPlan,
         upper: ScalarPlan,
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         input_span: Span,
     },
     HistogramQuantile {
         quantile: ScalarPlan,
         quantile_span: Span,
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         input_span: Span,
     },
     /// One row per histogram and quantile; `label` says which one.
@@ -152,11 +165,11 @@ pub(crate) enum VectorPlan {
         label: String,
         /// The quantiles and where they stand.
         quantiles: Vec<(ScalarPlan, Span)>,
-        input: Box<VectorPlan>,
+        input: Deep<VectorPlan>,
         input_span: Span,
     },
     /// The same at each step: evaluated once.
-    Invariant(Box<VectorPlan>),
+    Invariant(Deep<VectorPlan>),
     /// Stands in the query more than once: evaluated once.
     Shared(Box<SharedPlan>),
 }
@@ -203,7 +216,7 @@ pub(crate) enum Smoothing {
 /// `info`.
 #[derive(Debug)]
 pub(crate) struct InfoPlan {
-    pub(crate) input: Box<VectorPlan>,
+    pub(crate) input: Deep<VectorPlan>,
     /// Which metrics have the information: matchers of the name.
     pub(crate) names: Vec<Matcher>,
     /// Which labels join, and with which values; all when there are none.
@@ -218,7 +231,7 @@ pub(crate) struct RollupPlan {
     pub(crate) function: Rollup,
     pub(crate) range: RangePlan,
     /// The scalar argument of `quantile_over_time` and `predict_linear`.
-    pub(crate) param: Option<Box<ScalarPlan>>,
+    pub(crate) param: Option<Deep<ScalarPlan>>,
     /// Where that argument stands.
     pub(crate) param_span: Span,
 }
@@ -240,7 +253,7 @@ pub(crate) enum RangeInput {
     Series(Vec<Matcher>),
     /// An expression evaluated at the multiples of `step_ms`.
     Subquery {
-        plan: Box<VectorPlan>,
+        plan: Deep<VectorPlan>,
         step_ms: i64,
     },
 }
@@ -282,7 +295,7 @@ pub(crate) enum MapOp {
 pub(crate) struct AggregatePlan {
     pub(crate) kind: AggregateKind,
     pub(crate) grouping: Grouping,
-    pub(crate) input: Box<VectorPlan>,
+    pub(crate) input: Deep<VectorPlan>,
     pub(crate) input_span: Span,
 }
 
@@ -333,8 +346,8 @@ pub(crate) struct BinaryPlan {
     pub(crate) return_bool: bool,
     pub(crate) span: Span,
     pub(crate) matching: VectorMatching,
-    pub(crate) lhs: Box<VectorPlan>,
-    pub(crate) rhs: Box<VectorPlan>,
+    pub(crate) lhs: Deep<VectorPlan>,
+    pub(crate) rhs: Deep<VectorPlan>,
 }
 
 /// A set operator.

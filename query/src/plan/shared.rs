@@ -1,14 +1,16 @@
 //! Common sub-expressions: vectors that a query names several times are planned as [`SharedPlan`]s, and evaluated once.
 
-use std::fmt::{self, Write};
-
 use hashbrown::HashMap;
 
 use super::VectorPlan;
-use crate::ast::{Expr, ValueType};
+use crate::ast::{Binary, Expr, Span, ValueType};
+use crate::deep::on_enough_stack;
+use crate::print::{short_beginnings, short_text};
 
 /// Longer expressions are not compared, so that the time this takes grows with the query's length only.
 const TEXT_MAX: usize = 1 << 10;
+/// Nor are those whose source is as long as this, which mostly says that their text is long.
+const SOURCE_MAX: usize = 4 << 10;
 
 /// An expression that stands in the query more than once.
 #[derive(Debug)]
@@ -43,24 +45,22 @@ impl Repeated {
 
 /// Counts the vectors in `expr` by their text. Subqueries are evaluated at times of their own, so what is in them is not counted.
 fn count(expr: &Expr, counts: &mut HashMap<String, usize>) {
+    on_enough_stack(|| count_inside(expr, counts));
+}
+
+fn count_inside(expr: &Expr, counts: &mut HashMap<String, usize>) {
     if expr.value_type() == ValueType::Vector
-        && !matches!(expr, Expr::Paren(_))
+        && !matches!(expr, Expr::Paren(_) | Expr::Binary(_))
         && let Some(text) = text(expr)
+        && is_known(text, counts)
     {
-        let count = counts.entry(text).or_default();
-        *count += 1;
-        if *count > 1 {
-            return;
-        }
+        return;
     }
     match expr {
         Expr::Number(_) | Expr::String(_) | Expr::Selector(_) | Expr::Matrix(_) | Expr::Subquery(_) => {}
         Expr::Paren(paren) => count(&paren.expr, counts),
         Expr::Unary(unary) => count(&unary.expr, counts),
-        Expr::Binary(binary) => {
-            count(&binary.lhs, counts);
-            count(&binary.rhs, counts);
-        }
+        Expr::Binary(binary) => count_chain(binary, counts),
         Expr::Aggregate(aggregate) => {
             aggregate.param.iter().for_each(|param| count(param, counts));
             count(&aggregate.expr, counts);
@@ -69,23 +69,34 @@ fn count(expr: &Expr, counts: &mut HashMap<String, usize>) {
     }
 }
 
-/// The canonical text of an expression, unless it is long.
-fn text(expr: &Expr) -> Option<String> {
-    let mut text = Short(String::new());
-    write!(text, "{expr}").is_ok().then_some(text.0)
+/// Counts the beginnings of a chain of operators, the longest one first, and the operands.
+fn count_chain(binary: &Binary, counts: &mut HashMap<String, usize>) {
+    let (first, chain) = binary.chain();
+    let mut texts = short_beginnings(binary, TEXT_MAX);
+    for (at, link) in chain.into_iter().enumerate().rev() {
+        if at < texts.len()
+            && let Some(text) = texts.pop()
+            && link.value_type == ValueType::Vector
+            && is_known(text, counts)
+        {
+            return;
+        }
+        count(&link.rhs, counts);
+    }
+    count(first, counts);
 }
 
-/// Text that ends with an error when it becomes long.
-struct Short(String);
+/// Counts a text; whether it was counted before.
+fn is_known(text: String, counts: &mut HashMap<String, usize>) -> bool {
+    let count = counts.entry(text).or_default();
+    *count += 1;
+    *count > 1
+}
 
-impl Write for Short {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        if self.0.len() + part.len() > TEXT_MAX {
-            return Err(fmt::Error);
-        }
-        self.0.push_str(part);
-        Ok(())
-    }
+/// The canonical text of an expression, unless it is long.
+fn text(expr: &Expr) -> Option<String> {
+    let Span { start, end } = expr.span();
+    if end.saturating_sub(start) > SOURCE_MAX { None } else { short_text(expr, TEXT_MAX) }
 }
 
 #[cfg(test)]

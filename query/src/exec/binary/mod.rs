@@ -10,7 +10,7 @@ use crate::ast::BinaryOp;
 use crate::error::Result;
 use crate::plan::BinaryPlan;
 
-pub(super) use set::evaluate_set;
+pub(super) use set::{evaluate_or, evaluate_set};
 
 /// An arithmetic operator or a comparison.
 #[derive(Clone, Copy)]

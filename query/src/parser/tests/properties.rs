@@ -5,6 +5,7 @@ use timberline_engine::{METRIC_NAME, MatchOp, Matcher};
 
 use super::shape;
 use crate::ast::*;
+use crate::deep::Deep;
 use crate::parser::{parse, parse_selector};
 use crate::signature::{SIGNATURES, Signature};
 
@@ -163,7 +164,7 @@ fn number() -> BoxedStrategy<Expr> {
 }
 
 fn paren(expr: Expr) -> Expr {
-    Expr::Paren(Paren { expr: Box::new(expr), span: NO_SPAN })
+    Expr::Paren(Paren { expr: Deep::new(expr), span: NO_SPAN })
 }
 
 /// How tightly the expression's own operator binds; operands bind tightest.
@@ -184,18 +185,11 @@ fn at_least(expr: Expr, min: u8) -> Expr {
 fn binary(op: BinaryOp, return_bool: bool, matching: Option<VectorMatching>, lhs: Expr, rhs: Expr) -> Expr {
     let own = op.precedence();
     let (left, right) = if op == BinaryOp::Pow { (own + 1, own) } else { (own, own + 1) };
-    let lhs = Box::new(at_least(lhs, left));
+    let lhs = at_least(lhs, left);
     // A sign needs no parentheses on the right.
     let signed = matches!(rhs, Expr::Unary(_) | Expr::Number(_));
-    let rhs = Box::new(if signed { rhs } else { at_least(rhs, right) });
-    Expr::Binary(Binary {
-        op,
-        return_bool: return_bool && op.is_comparison(),
-        matching,
-        lhs,
-        rhs,
-        span: NO_SPAN,
-    })
+    let rhs = if signed { rhs } else { at_least(rhs, right) };
+    Expr::Binary(Binary::new(op, return_bool && op.is_comparison(), matching, [lhs, rhs], NO_SPAN))
 }
 
 fn operator() -> impl Strategy<Value = BinaryOp> {
@@ -233,7 +227,7 @@ fn matching(op: BinaryOp) -> impl Strategy<Value = VectorMatching> {
 
 fn call(name: &str, args: Vec<Expr>) -> Expr {
     let function: &'static Signature = SIGNATURES.iter().find(|signature| signature.name == name).unwrap();
-    Expr::Call(Call { function, args, span: NO_SPAN })
+    Expr::Call(Call { function, args: Deep::new(args), span: NO_SPAN })
 }
 
 fn scalar(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
@@ -258,7 +252,7 @@ fn matrix(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
         })),
         (vector, range(40_000_000_000), prop::option::of(range(100_000)), offset(), at()).prop_map(
             |(expr, range, step, offset, at)| {
-                let expr = Box::new(at_least(expr, 7));
+                let expr = Deep::new(at_least(expr, 7));
                 Expr::Subquery(Subquery { expr, range, step, offset, at, span: NO_SPAN })
             }
         ),
@@ -275,10 +269,10 @@ fn aggregate(vector: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
     (op, any::<bool>(), labels(), scalar(vector.clone()), string(), vector)
         .prop_map(|(op, without, labels, scalar, string, expr)| {
             let param = if op == AggregateOp::CountValues { string } else { scalar };
-            let param = op.has_param().then(|| Box::new(param));
+            let param = op.has_param().then(|| Deep::new(param));
             let grouping = Grouping { without, labels };
             // Without labels, `by ()` is what no grouping means.
-            Expr::Aggregate(Aggregate { op, param, expr: Box::new(expr), grouping, span: NO_SPAN })
+            Expr::Aggregate(Aggregate { op, param, expr: Deep::new(expr), grouping, span: NO_SPAN })
         })
         .boxed()
 }
@@ -303,7 +297,7 @@ fn vector() -> BoxedStrategy<Expr> {
         let unary = (any::<bool>(), inner.clone())
             .prop_map(|(negative, expr)| {
                 let expr = if matches!(expr, Expr::Unary(_)) { expr } else { at_least(expr, 6) };
-                Expr::Unary(Unary { negative, expr: Box::new(expr), span: NO_SPAN })
+                Expr::Unary(Unary { negative, expr: Deep::new(expr), span: NO_SPAN })
             })
             .boxed();
         let replace = (inner.clone(), prop::collection::vec(string(), 4))

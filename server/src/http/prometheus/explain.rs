@@ -7,6 +7,8 @@ use timberline_query::explain::{Analysis, Explanation, Node, Selection, Steps};
 
 use super::ApiError;
 use super::query::{Request, instant_request, range_request};
+use super::tree::Children::{List, One};
+use super::tree::write_node;
 use super::turn::Turn;
 use crate::http::params::Params;
 use crate::http::stream::Writer;
@@ -59,23 +61,21 @@ fn answer(
     if let Some(analysis) = &explanation.analysis {
         state.metrics.queries.samples_read.add(analysis.stats.samples);
     }
-    let text = if as_text {
-        explanation.to_string()
-    } else {
-        json!({"status": "success", "data": data(&explanation)}).to_string()
-    };
+    let text = if as_text { explanation.to_string() } else { json_text(&explanation) };
     writer.buffer.extend_from_slice(text.as_bytes());
     Ok(())
 }
 
-fn data(explanation: &Explanation) -> Value {
+fn json_text(explanation: &Explanation) -> String {
     let mut data = Map::new();
     data.insert("steps".to_owned(), steps(&explanation.grid));
-    data.insert("plan".to_owned(), node(&explanation.root));
     if let Some(analysis) = &explanation.analysis {
         data.insert("analysis".to_owned(), analysis_object(analysis));
     }
-    data.into()
+    let mut text = String::from(r#"{"status":"success","data":"#);
+    write_node(&mut text, &data.into(), &[("plan", One(&explanation.root))], write_plan);
+    text.push('}');
+    text
 }
 
 fn seconds(milliseconds: i64) -> f64 {
@@ -102,7 +102,7 @@ fn analysis_object(analysis: &Analysis) -> Value {
     })
 }
 
-fn node(plan: &Node) -> Value {
+fn write_plan(text: &mut String, plan: &Node) {
     let mut object = Map::new();
     let mut insert = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
     insert("kind", plan.kind.into());
@@ -126,8 +126,7 @@ fn node(plan: &Node) -> Value {
         });
         insert("read", read);
     }
-    insert("inputs", plan.inputs.iter().map(node).collect());
-    object.into()
+    write_node(text, &object.into(), &[("inputs", List(&plan.inputs))], write_plan);
 }
 
 fn selection(selection: &Selection) -> Value {

@@ -10,6 +10,7 @@ pub mod points;
 pub(super) mod query;
 pub(super) mod status;
 pub(super) mod syntax;
+mod tree;
 mod turn;
 
 pub(super) use answer::{ApiError, ErrorType};

@@ -1,6 +1,7 @@
 //! `format_query` and `parse_query`: a query as text and as a tree, without evaluating it.
 
 use axum::Json;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use timberline_engine::Matcher;
@@ -10,6 +11,8 @@ use timberline_query::ast::{
 
 use super::ApiError;
 use super::query::expression;
+use super::tree::{Children, Children::One, write_node};
+use crate::http::JSON;
 use crate::http::params::Params;
 
 /// `GET|POST /api/v1/format_query`
@@ -21,39 +24,55 @@ pub(in crate::http) async fn format(params: Params) -> Result<Response, ApiError
 /// `GET|POST /api/v1/parse_query`
 pub(in crate::http) async fn parse(params: Params) -> Result<Response, ApiError> {
     let (_, expr) = expression(&params)?;
-    Ok(success(&tree(&expr)))
+    let mut text = String::from(r#"{"status":"success","data":"#);
+    write_tree(&mut text, &expr);
+    text.push('}');
+    Ok(([(CONTENT_TYPE, JSON)], text).into_response())
 }
 
 fn success(data: &Value) -> Response {
     Json(json!({"status": "success", "data": data})).into_response()
 }
 
-/// The tree in the form that Prometheus's own user interface reads.
-fn tree(expr: &Expr) -> Value {
-    match expr {
-        Expr::Number(number) => json!({"type": "numberLiteral", "val": number_text(number.value)}),
-        Expr::String(string) => json!({"type": "stringLiteral", "val": string.value}),
+/// Appends the tree in the form that Prometheus's own user interface reads.
+fn write_tree(text: &mut String, expr: &Expr) {
+    let (own, children) = match expr {
+        Expr::Number(number) => {
+            (json!({"type": "numberLiteral", "val": number_text(number.value)}), Vec::new())
+        }
+        Expr::String(string) => (json!({"type": "stringLiteral", "val": string.value}), Vec::new()),
         Expr::Selector(selector) => {
             let mut node = selector_node(selector);
             node.insert("type".to_owned(), "vectorSelector".into());
-            node.into()
+            (node.into(), Vec::new())
         }
         Expr::Matrix(matrix) => {
             let mut node = selector_node(&matrix.selector);
             node.insert("type".to_owned(), "matrixSelector".into());
             insert_duration(&mut node, "range", Some(&matrix.range));
-            node.into()
+            (node.into(), Vec::new())
         }
-        Expr::Subquery(subquery) => subquery_node(subquery),
+        Expr::Subquery(subquery) => (subquery_node(subquery), vec![("expr", One(&*subquery.expr))]),
         Expr::Unary(unary) => {
             let op = if unary.negative { "-" } else { "+" };
-            json!({"type": "unaryExpr", "op": op, "expr": tree(&unary.expr)})
+            (json!({"type": "unaryExpr", "op": op}), vec![("expr", One(&*unary.expr))])
         }
-        Expr::Paren(paren) => json!({"type": "parenExpr", "expr": tree(&paren.expr)}),
-        Expr::Binary(binary) => binary_node(binary),
-        Expr::Aggregate(aggregate) => aggregate_node(aggregate),
-        Expr::Call(call) => call_node(call),
-    }
+        Expr::Paren(paren) => (json!({"type": "parenExpr"}), vec![("expr", One(&*paren.expr))]),
+        Expr::Binary(binary) => {
+            (binary_node(binary), vec![("lhs", One(&*binary.lhs)), ("rhs", One(&*binary.rhs))])
+        }
+        Expr::Aggregate(aggregate) => {
+            let mut node = aggregate_node(aggregate);
+            let mut children = vec![("expr", One(&*aggregate.expr))];
+            match aggregate.param.as_deref() {
+                Some(param) => children.push(("param", One(param))),
+                None => node["param"] = Value::Null,
+            }
+            (node, children)
+        }
+        Expr::Call(call) => (call_node(call), vec![("args", Children::List(&call.args))]),
+    };
+    write_node(text, &own, &children, write_tree);
 }
 
 /// A number as Prometheus writes it here: without an exponent.
@@ -107,7 +126,6 @@ fn matcher_node(matcher: &Matcher) -> Value {
 fn subquery_node(subquery: &Subquery) -> Value {
     let mut node = Map::new();
     node.insert("type".to_owned(), "subquery".into());
-    node.insert("expr".to_owned(), tree(&subquery.expr));
     insert_duration(&mut node, "range", Some(&subquery.range));
     insert_duration(&mut node, "step", subquery.step.as_ref());
     insert_duration(&mut node, "offset", Some(&subquery.offset));
@@ -134,8 +152,6 @@ fn binary_node(binary: &Binary) -> Value {
     json!({
         "type": "binaryExpr",
         "op": binary.op.as_str(),
-        "lhs": tree(&binary.lhs),
-        "rhs": tree(&binary.rhs),
         "matching": matching,
         "bool": binary.return_bool,
     })
@@ -154,8 +170,6 @@ fn aggregate_node(aggregate: &Aggregate) -> Value {
     json!({
         "type": "aggregation",
         "op": aggregate.op.as_str(),
-        "expr": tree(&aggregate.expr),
-        "param": aggregate.param.as_deref().map(tree),
         "grouping": aggregate.grouping.labels,
         "without": aggregate.grouping.without,
     })
@@ -171,7 +185,6 @@ fn call_node(call: &Call) -> Value {
             "variadic": function.variadic,
             "returnType": type_text(function.returns),
         },
-        "args": call.args.iter().map(tree).collect::<Vec<_>>(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ast::{FillValues, Span};
+use crate::deep::Deep;
 use crate::plan::{BinaryPlan, VectorPlan};
 
 fn row(pairs: &[(&str, &str)], values: &[f64]) -> Row {
@@ -16,7 +17,7 @@ fn operation<'a>(plan: &'a BinaryPlan, many: &'a [Row], one: &'a [Row]) -> Opera
 fn plan(op: BinaryOp, matching: VectorMatching) -> BinaryPlan {
     let side = || {
         let shift = crate::plan::Shift { offset_ms: 0, at_ms: None };
-        Box::new(VectorPlan::Select { matchers: Vec::new(), shift, without_buckets: false })
+        Deep::new(VectorPlan::Select { matchers: Vec::new(), shift, without_buckets: false })
     };
     BinaryPlan { op, return_bool: false, span: Span::default(), matching, lhs: side(), rhs: side() }
 }
