@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The engine's modules from the bottom up. A module imports from its own folder and from lower rows, never from its own row.
 const LAYERS: &[&[&str]] = &[
     &["error", "histogram", "options", "time", "value"],
-    &["budget", "labels", "rows", "samples", "watch"],
+    &["budget", "labels", "retention", "rows", "samples", "watch", "windows"],
     &["pattern"],
     &["matcher"],
     &["directory", "encoding"],

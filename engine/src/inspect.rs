@@ -316,6 +316,9 @@ impl Inspector<'_> {
             manifest.wal_first,
             manifest.next_generation
         )?;
+        if let Some(clock_ns) = manifest.clock_ns {
+            writeln!(self.out, "  the retention clock was at {clock_ns} ns")?;
+        }
         for block in manifest.blocks {
             match block.tombstones {
                 Some(tombstones) => writeln!(self.out, "  block {}, tombstones {tombstones}", block.id)?,
@@ -370,7 +373,7 @@ fn check_statistics(
 
 /// Whether another segment follows the one at `path`.
 fn is_closed(path: &Path) -> bool {
-    let next = segment_path(segment_number(path) + 1);
+    let next = segment_path(segment_number(path).saturating_add(1));
     next.file_name().is_some_and(|name| path.with_file_name(name).exists())
 }
 
@@ -418,6 +421,7 @@ mod tests {
         assert_eq!(damaged, 0, "{text}");
         for expected in [
             "manifest",
+            "the retention clock was at 1",
             "index of block",
             "chunk file",
             "label job: 1 values",

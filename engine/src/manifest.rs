@@ -11,7 +11,10 @@ use crate::error::{Error, Result};
 /// The manifest's file name.
 pub const MANIFEST_FILE: &str = "MANIFEST";
 const TEMPORARY_FILE: &str = "MANIFEST.tmp";
-const ENVELOPE: Envelope = Envelope { magic: *b"TMBRMAN\0", version: 1, what: "a manifest" };
+/// The first version whose manifests keep the retention clock.
+const VERSION_WITH_CLOCK: u32 = 2;
+const ENVELOPE: Envelope =
+    Envelope { magic: *b"TMBRMAN\0", oldest: 1, version: VERSION_WITH_CLOCK, what: "a manifest" };
 
 /// What the database consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub struct Manifest {
     pub wal_first: u64,
     /// The generation that the next head gets.
     pub next_generation: u64,
+    /// Where the [retention clock](crate::RetentionClock) was when this was stored, nanoseconds since the epoch; `None` when
+    /// nobody knows: a manifest of version 1 does not say it, nor does one that a repair made.
+    pub clock_ns: Option<i64>,
     /// The blocks.
     pub blocks: Vec<ListedBlock>,
 }
@@ -57,6 +63,8 @@ impl Manifest {
         let mut bytes = ENVELOPE.open();
         write_varint(&mut bytes, self.wal_first);
         write_varint(&mut bytes, self.next_generation);
+        bytes.push(u8::from(self.clock_ns.is_some()));
+        bytes.extend(self.clock_ns.iter().flat_map(|clock| clock.to_le_bytes()));
         write_varint(&mut bytes, self.blocks.len() as u64);
         for block in &self.blocks {
             bytes.extend_from_slice(&block.id.to_bytes());
@@ -71,11 +79,12 @@ impl Manifest {
     /// # Errors
     /// [`Error::Corruption`] or [`Error::NewerVersion`], naming `file`.
     pub fn decode(file: &Path, bytes: &[u8]) -> Result<Self> {
-        ENVELOPE.read(file, bytes, |reader| {
+        ENVELOPE.read(file, bytes, |version, reader| {
             let (wal_first, next_generation) = (reader.varint()?, reader.varint()?);
+            let clock_ns = if version < VERSION_WITH_CLOCK { None } else { read_clock(reader)? };
             let count = reader.varint_at_most(bytes.len(), "more blocks than bytes")?;
             let blocks = (0..count).map(|_| read_block(reader)).collect::<Result<_, _>>()?;
-            Ok(Self { wal_first, next_generation, blocks })
+            Ok(Self { wal_first, next_generation, clock_ns, blocks })
         })
     }
 
@@ -122,6 +131,14 @@ impl Manifest {
     }
 }
 
+fn read_clock(reader: &mut Reader<'_>) -> Result<Option<i64>, DecodeError> {
+    match reader.u8()? {
+        0 => Ok(None),
+        1 => Ok(Some(i64::from_le_bytes(reader.array()?))),
+        _ => Err(reader.error("neither with a clock nor without")),
+    }
+}
+
 fn read_block(reader: &mut Reader<'_>) -> Result<ListedBlock, DecodeError> {
     let id = Ulid::from_bytes(reader.array()?);
     let tombstones = match reader.u8()? {
@@ -141,11 +158,12 @@ mod tests {
         let (plain, deleted) = (Ulid::from_bytes([7; 16]), Ulid::from_bytes([8; 16]));
         let tombstones = Some(Ulid::from_bytes([9; 16]));
         let blocks = vec![ListedBlock::new(plain), ListedBlock { id: deleted, tombstones }];
-        let manifest = Manifest { wal_first: 3, next_generation: 300, blocks };
+        let manifest = Manifest { wal_first: 3, next_generation: 300, clock_ns: Some(-2), blocks };
         let bytes = manifest.encode();
-        assert_eq!(bytes[..16], *b"TMBRMAN\0\x01\0\0\0\x03\xac\x02\x02");
-        assert_eq!(bytes[16..33], *[[7; 16].as_slice(), &[0]].concat());
-        assert_eq!(bytes[33..66], *[[8; 16].as_slice(), &[1], &[9; 16]].concat());
+        assert_eq!(bytes[..16], *b"TMBRMAN\0\x02\0\0\0\x03\xac\x02\x01");
+        assert_eq!(bytes[16..25], *b"\xfe\xff\xff\xff\xff\xff\xff\xff\x02");
+        assert_eq!(bytes[25..42], *[[7; 16].as_slice(), &[0]].concat());
+        assert_eq!(bytes[42..75], *[[8; 16].as_slice(), &[1], &[9; 16]].concat());
         let file = Path::new("MANIFEST");
         assert_eq!(Manifest::decode(file, &bytes).unwrap(), manifest);
         for at in 0..bytes.len() {
@@ -154,5 +172,21 @@ mod tests {
             assert!(Manifest::decode(file, &damaged).is_err(), "damage at {at}");
             assert!(Manifest::decode(file, &bytes[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn a_manifest_of_version_1_has_no_clock() {
+        let mut bytes = b"TMBRMAN\0\x01\0\0\0\x03\xac\x02\x01".to_vec();
+        bytes.extend_from_slice(&[[7; 16].as_slice(), &[0]].concat());
+        let bytes = Envelope::close(bytes);
+        let blocks = vec![ListedBlock::new(Ulid::from_bytes([7; 16]))];
+        let expected = Manifest { wal_first: 3, next_generation: 300, clock_ns: None, blocks };
+        assert_eq!(Manifest::decode(Path::new("MANIFEST"), &bytes).unwrap(), expected);
+        let stored = expected.encode();
+        assert_eq!(
+            Manifest::decode(Path::new("MANIFEST"), &stored).unwrap(),
+            expected,
+            "nor once it is stored"
+        );
     }
 }

@@ -15,51 +15,36 @@ use crate::labels::Labels;
 use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
 use crate::tombstones::Deleted;
+use crate::windows::{Window, Windows};
 
-/// How much wider the windows become with each step away from the newest samples.
-const WINDOW_FACTOR: u64 = 16;
-
-/// Writes a head as blocks, one for each [window] that has samples. `now_ns` is what the clock says.
+/// Writes a head as blocks, one for each of the `windows` that has samples. `now_ns` is what the clock says.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Limit`] of the index. No block stays then.
 pub fn seal(
     directory: &Arc<dyn Directory>,
     head: &Head,
-    span_ns: i64,
+    windows: &Windows,
     now_ns: i64,
 ) -> Result<Vec<FinishedBlock>> {
     // A sample from the far future would have all others count as old.
     let newest = head.range().end.min(now_ns);
-    let mut writers = Windows { directory, span: span_ns.max(1), newest, writers: BTreeMap::new() };
+    let mut writers = Writers { directory, windows, newest, writers: BTreeMap::new() };
     writers.write(head)?;
     let generations = (head.generation(), head.generation());
     let finished = writers.writers.into_values().map(|writer| writer.finish(generations, 0));
     finished.filter_map(Result::transpose).collect()
 }
 
-/// A window of time: its width in spans of a fresh block, and its number among those of that width.
-type Window = (i64, i64);
-
-/// The window of a sample. Windows are aligned to the epoch, one span wide near the newest samples, and further away as
-/// wide as the largest power of 16 spans that is not above the distance: so a stray timestamp of 1970 does not
-/// widen the blocks of today's samples, and no head becomes more than a few hundred blocks.
-fn window(timestamp: i64, newest: i64, span: i64) -> Window {
-    let slot = timestamp.div_euclid(span);
-    let distance = slot.abs_diff(newest.div_euclid(span));
-    let width = WINDOW_FACTOR.pow(distance.max(1).ilog(WINDOW_FACTOR)) as i64;
-    (width, slot.div_euclid(width))
-}
-
 /// The blocks that a head becomes.
-struct Windows<'a> {
+struct Writers<'a> {
     directory: &'a Arc<dyn Directory>,
-    span: i64,
+    windows: &'a Windows,
     newest: i64,
     writers: BTreeMap<Window, BlockWriter>,
 }
 
-impl Windows<'_> {
+impl Writers<'_> {
     fn write(&mut self, head: &Head) -> Result<()> {
         let mut samples = Samples::default();
         for series in head.series_in_order() {
@@ -81,7 +66,7 @@ impl Windows<'_> {
     fn write_series(&mut self, labels: &Labels, samples: &Samples) -> Result<()> {
         let mut start = 0;
         while let Some(first) = samples.timestamps.get(start) {
-            let window_of = |timestamp: i64| window(timestamp, self.newest, self.span);
+            let window_of = |timestamp: i64| self.windows.of(timestamp, self.newest);
             let window = window_of(*first);
             let len = samples.timestamps[start..].partition_point(|t| window_of(*t) == window);
             let writer = match self.writers.entry(window) {
@@ -224,55 +209,4 @@ fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Res
         }
     }
     writer.samples(&pending, 0..pending.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_are_narrow_near_the_newest_samples_and_wide_far_away() {
-        let (span, newest) = (10, 100_005);
-        let cases = [
-            (100_005, (1, 10_000)),
-            (99_999, (1, 9_999)),
-            (99_850, (1, 9_985)),
-            (99_849, (16, 9_984 / 16)),
-            (97_450, (16, 9_745 / 16)),
-            (97_449, (256, 9_744 / 256)),
-            (0, (4_096, 0)),
-            (-1, (4_096, -1)),
-            (100_150, (1, 10_015)),
-            (100_160, (16, 10_016 / 16)),
-        ];
-        for (timestamp, expected) in cases {
-            assert_eq!(window(timestamp, newest, span), expected, "{timestamp}");
-        }
-        for extreme in [i64::MIN, i64::MAX] {
-            for newest in [i64::MIN, 0, i64::MAX] {
-                window(extreme, newest, 1);
-                window(extreme, newest, i64::MAX);
-            }
-        }
-    }
-
-    #[test]
-    fn windows_never_interleave_and_are_few() {
-        for (span, newest) in
-            [(10, 3_i64), (7_200_000_000_000, 1_704_067_200_000_000_000), (60_000_000_000, 0)]
-        {
-            // Times that get ever closer together towards the newest, from both sides.
-            let distances = (0..63).flat_map(|bits| (0..64).map(move |i| (1_i64 << bits) / 64 * (64 + i)));
-            let sides = distances.flat_map(|d| [newest.checked_sub(d), newest.checked_add(d)]);
-            let mut times: Vec<i64> = sides.flatten().collect();
-            times.sort_unstable();
-            let mut windows: Vec<Window> = times.iter().map(|time| window(*time, newest, span)).collect();
-            windows.dedup();
-            let in_order = windows.len();
-            windows.sort_unstable();
-            windows.dedup();
-            assert_eq!(windows.len(), in_order, "each window is one run of times");
-            assert!(in_order < 500, "{in_order}");
-        }
-    }
 }

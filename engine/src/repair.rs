@@ -22,6 +22,7 @@ use crate::samples::{Samples, sort_last_wins};
 use crate::tombstones::{Deleted, TOMBSTONES_DIR, Tombstones, tombstones_path};
 use crate::verify::{disorder, lock, unlisted};
 use crate::wal::{ReplayProgress, read_log, segment_numbers, segment_path};
+use crate::windows::Windows;
 
 /// What a repair saved and what not.
 #[derive(Debug, Default)]
@@ -204,11 +205,11 @@ impl Repair<'_> {
             let lost = format!("{what}: the series of {} samples are not known", report.orphaned_samples);
             self.report.lost.push(lost);
         }
-        let span = i64::try_from(Options::default().block_span.as_nanos()).unwrap_or(i64::MAX);
+        let windows = Windows::new(Options::default().block_span, None);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         for head in heads.into_values().filter(|head| !head.is_empty()) {
             let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-            self.finished.extend(seal(self.into, &head, span, now)?);
+            self.finished.extend(seal(self.into, &head, &windows, now)?);
         }
         Ok(())
     }
@@ -219,6 +220,7 @@ impl Repair<'_> {
         let manifest = Manifest {
             wal_first: 0,
             next_generation: next_generation.max(newest + 1),
+            clock_ns: None,
             blocks: metas().map(|meta| ListedBlock::new(meta.id)).collect(),
         };
         self.report.blocks = self.finished.len() as u64;

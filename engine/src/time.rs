@@ -1,6 +1,7 @@
 //! Timestamps and ranges of them. A timestamp is an `i64`: nanoseconds since the Unix epoch.
 
 use std::ops::Range;
+use std::time::Duration;
 
 /// A range of timestamps, both ends included, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,4 +59,10 @@ impl TimeRange {
     pub const fn is_empty(self) -> bool {
         self.start > self.end
     }
+}
+
+/// A duration in nanoseconds; what is longer than 292 years counts as that.
+#[must_use]
+pub(crate) fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -49,7 +49,7 @@ fn temporary_path(id: Ulid) -> PathBuf {
 /// The id in the name of a block's folder; `None` when it is none, or one that was never finished.
 #[must_use]
 pub fn block_id(folder: &str) -> Option<Ulid> {
-    Ulid::from_string(folder).ok()
+    Ulid::from_string(folder).ok().filter(|id| id.to_string() == folder)
 }
 
 /// Whether this is the folder of a block that was never finished.

@@ -3,10 +3,7 @@
 //! 1. Blocks whose newest sample is older than the retention are dropped.
 //! 2. Blocks that overlap in time are merged, all that hang together at once: so no block is ever merged past one that
 //!    holds later writes to the same time.
-//! 3. Blocks are merged into windows of 4, 16, 64 … times the span of a fresh block, aligned to the epoch, as soon as
-//!    newer samples show that the window is complete. Windows stay narrow against the retention, since a block goes as a
-//!    whole, with its newest sample.
-//!
+//! 3. Blocks are merged into ever wider [windows](Windows), as soon as newer samples show that the window is complete.
 //! 4. A block of whose samples a good share is deleted is written anew without them.
 //!
 //! A merge that failed is not tried again, nor one that would read the same blocks and others: what else there is goes on.
@@ -14,17 +11,10 @@
 use ulid::Ulid;
 
 use crate::index::BlockMeta;
-
-/// A window is this many times as wide as the one of the level below.
-const LEVEL_FACTOR: i64 = 4;
-/// Windows grow up to this many levels above a fresh block: 4⁵ × 2 h is 85 days.
-const LEVELS_MAX: u32 = 5;
+use crate::windows::Windows;
 
 /// A block is written anew when one in so many of its samples is deleted.
 const DELETED_PARTS: u64 = 5;
-
-/// A window is at most the retention divided by this, so that no sample outlives it by more.
-const RETENTION_PARTS: i64 = 10;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +28,17 @@ pub enum Choice {
 }
 
 /// The configuration of the policy.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
-    /// The span of a fresh block, nanoseconds.
-    pub block_span_ns: i64,
-    /// How old samples may get, nanoseconds.
-    pub retention_ns: Option<i64>,
+    /// The windows into which blocks are merged.
+    pub windows: Windows,
 }
 
 impl Policy {
-    /// What to do next with these blocks at the time `now_ns`, when merges of the blocks in `failed` failed. `deleted` says
-    /// how many samples of a block are deleted, for those that have some.
+    /// What to do next with these blocks at the time `now_ns`, when merges of the blocks in `failed` failed, and samples before
+    /// `oldest_ns` are older than the retention. `deleted` says how many samples of a block are deleted, for those that have some.
+    ///
+    /// The two times need not be of one clock: a merge loses nothing, so it may go by a clock that is wrong.
     #[must_use]
     pub fn choose(
         &self,
@@ -56,8 +46,10 @@ impl Policy {
         deleted: &[(Ulid, u64)],
         failed: &[Vec<Ulid>],
         now_ns: i64,
+        oldest_ns: i64,
     ) -> Choice {
-        let expired = self.expired(blocks, now_ns);
+        let expired = blocks.iter().filter(|block| block.range.end < oldest_ns);
+        let expired: Vec<Ulid> = expired.map(|block| block.id).collect();
         if !expired.is_empty() {
             return Choice::Drop(expired);
         }
@@ -81,22 +73,6 @@ impl Policy {
         wasteful.map_or(Choice::DoNothing, |block| merge([block]))
     }
 
-    fn expired(&self, blocks: &[BlockMeta], now_ns: i64) -> Vec<Ulid> {
-        let Some(retention) = self.retention_ns else { return Vec::new() };
-        let oldest = now_ns.saturating_sub(retention);
-        blocks.iter().filter(|block| block.range.end < oldest).map(|block| block.id).collect()
-    }
-
-    /// The widths of windows, ascending.
-    fn widths(&self) -> Vec<i64> {
-        let widest = self.retention_ns.map_or(i64::MAX, |retention| retention / RETENTION_PARTS);
-        let span = self.block_span_ns.max(1);
-        let width = |level| LEVEL_FACTOR.checked_pow(level)?.checked_mul(span);
-        let widths = (1..=LEVELS_MAX).map_while(width).take_while(|width| *width <= widest);
-        let widths: Vec<i64> = widths.collect();
-        if widths.is_empty() { vec![span] } else { widths }
-    }
-
     /// The blocks of the first complete window that holds more than one, without a stuck one among them.
     fn window<'a>(
         &self,
@@ -106,8 +82,8 @@ impl Policy {
     ) -> Option<Vec<&'a BlockMeta>> {
         // A stray sample of the future does not complete the windows of today.
         let newest = sorted.iter().map(|block| block.range.end).max()?.min(now_ns);
-        for width in self.widths() {
-            let window = |time: i64| time.div_euclid(width);
+        for width in self.windows.widths() {
+            let window = |time: i64| time.div_euclid(*width);
             let is_inside = |block: &&&BlockMeta| window(block.range.start) == window(block.range.end);
             for free in sorted.split(|block| stuck.contains(&block.id)) {
                 let inside: Vec<&BlockMeta> = free.iter().filter(is_inside).copied().collect();
@@ -148,7 +124,14 @@ fn overlapping<'a, 'b>(sorted: &'a [&'b BlockMeta]) -> impl Iterator<Item = &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::time::TimeRange;
+
+    /// With fresh blocks of 10 ns.
+    fn policy(retention: Option<Duration>) -> Policy {
+        Policy { windows: Windows::new(Duration::from_nanos(10), retention) }
+    }
 
     fn block(id: u128, start: i64, end: i64) -> BlockMeta {
         BlockMeta {
@@ -196,37 +179,24 @@ mod tests {
             ),
         ];
         for (name, blocks, expected) in cases {
-            let retention_ns = name.contains("expired").then_some(100);
-            let policy = Policy { block_span_ns: 10, retention_ns };
-            assert_eq!(policy.choose(blocks, &[], &[], 200), *expected, "{name}");
+            let oldest = if name.contains("expired") { 100 } else { i64::MIN };
+            assert_eq!(policy(None).choose(blocks, &[], &[], 200, oldest), *expected, "{name}");
         }
     }
 
     #[test]
     fn a_sample_of_the_future_completes_no_window_of_today() {
-        let policy = Policy { block_span_ns: 10, retention_ns: None };
+        let choose = |blocks: &[BlockMeta], now| policy(None).choose(blocks, &[], &[], now, i64::MIN);
         let blocks = [block(1, 160, 169), block(2, 170, 179), block(3, 1 << 40, 1 << 40)];
-        assert_eq!(policy.choose(&blocks, &[], &[], 180), Choice::DoNothing);
-        assert_eq!(policy.choose(&blocks, &[], &[], 200), Choice::Merge(vec![Ulid(1), Ulid(2)]));
+        assert_eq!(choose(&blocks, 180), Choice::DoNothing);
+        assert_eq!(choose(&blocks, 200), Choice::Merge(vec![Ulid(1), Ulid(2)]));
     }
 
     #[test]
     fn windows_stay_narrow_against_the_retention() {
-        let cases: &[(Option<i64>, &[i64])] = &[
-            (None, &[40, 160, 640, 2_560, 10_240]),
-            (Some(6_399), &[40, 160]),
-            (Some(1_600), &[40, 160]),
-            (Some(400), &[40]),
-            (Some(399), &[10]),
-            (Some(1), &[10]),
-        ];
-        for (retention_ns, widths) in cases {
-            let policy = Policy { block_span_ns: 10, retention_ns: *retention_ns };
-            assert_eq!(policy.widths(), *widths, "{retention_ns:?}");
-        }
         let blocks = [block(1, 0, 4), block(2, 5, 9), block(3, 10, 14), block(4, 20, 24)];
-        let policy = Policy { block_span_ns: 10, retention_ns: Some(300) };
-        assert_eq!(policy.choose(&blocks, &[], &[], 24), Choice::Merge(vec![Ulid(1), Ulid(2)]));
+        let policy = policy(Some(Duration::from_nanos(300)));
+        assert_eq!(policy.choose(&blocks, &[], &[], 24, i64::MIN), Choice::Merge(vec![Ulid(1), Ulid(2)]));
     }
 
     #[test]
@@ -248,9 +218,8 @@ mod tests {
             ("around blocks that overlap", &mixed, &[&[1, 2]], Choice::Merge(ids(&[3, 4]))),
         ];
         for (name, blocks, failed, expected) in cases {
-            let policy = Policy { block_span_ns: 10, retention_ns: None };
             let failed: Vec<_> = failed.iter().map(|failed| ids(failed)).collect();
-            assert_eq!(policy.choose(blocks, &[], &failed, 1000), *expected, "{name}");
+            assert_eq!(policy(None).choose(blocks, &[], &failed, 1000, i64::MIN), *expected, "{name}");
         }
     }
 
@@ -274,19 +243,18 @@ mod tests {
             ("numbers that overflow", &blocks, &[(1, u64::MAX)], &[], &[1]),
         ];
         for (name, blocks, deleted, failed, expected) in cases {
-            let policy = Policy { block_span_ns: 10, retention_ns: None };
             let deleted: Vec<_> = deleted.iter().map(|(id, samples)| (Ulid(*id), *samples)).collect();
             let ids = |ids: &[u128]| ids.iter().map(|id| Ulid(*id)).collect::<Vec<_>>();
             let failed: Vec<_> = failed.iter().map(|failed| ids(failed)).collect();
             let expected = if expected.is_empty() { Choice::DoNothing } else { Choice::Merge(ids(expected)) };
-            assert_eq!(policy.choose(blocks, &deleted, &failed, 120), expected, "{name}");
+            assert_eq!(policy(None).choose(blocks, &deleted, &failed, 120, i64::MIN), expected, "{name}");
         }
     }
 
     #[test]
     fn extremes_of_time_do_not_overflow() {
-        let policy = Policy { block_span_ns: i64::MAX / 2, retention_ns: Some(i64::MAX) };
+        let policy = Policy { windows: Windows::new(Duration::MAX, Some(Duration::MAX)) };
         let blocks = [block(1, i64::MIN, i64::MIN), block(2, i64::MAX, i64::MAX)];
-        assert_eq!(policy.choose(&blocks, &[], &[], i64::MIN), Choice::DoNothing);
+        assert_eq!(policy.choose(&blocks, &[], &[], i64::MIN, i64::MIN), Choice::DoNothing);
     }
 }

@@ -96,6 +96,7 @@ fn seal_heads(core: &Core, stop: &Stop) {
     let mut head_since = Instant::now();
     let mut back_off = BackOff::default();
     while !stop.wait(MAINTENANCE_INTERVAL) {
+        log_failure("the retention clock cannot be stored", core.keep_clock());
         // A write tries as well; without one, the server would go on telling that it refuses them.
         log_failure("the WAL cannot go on", core.wal.resume());
         let is_old = head_since.elapsed() > core.options.block_span;

@@ -2,11 +2,13 @@
 //! what it lists is durable and before what it no longer lists is removed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
+use jiff::Timestamp;
 use ulid::Ulid;
 
 use super::Core;
+use super::clock::machine_ns;
 use super::deletes::{TombstoneFiles, carry_over};
 use super::pace::Pace;
 use crate::block::{Block, BlockMeta, FinishedBlock, block_path};
@@ -17,6 +19,7 @@ use crate::manifest::{ListedBlock, Manifest};
 use crate::merge::{merge, seal};
 use crate::querier::SealedHead;
 use crate::wal::{segment_numbers, segment_path};
+use crate::windows::Windows;
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,11 +75,11 @@ impl Core {
     }
 
     fn write_out_sealed(&self, report: &mut FlushReport) -> Result<()> {
-        let span = nanoseconds(self.options.block_span);
+        let windows = self.windows();
         loop {
             let Some(sealed) = self.view.read().sealed.first().cloned() else { return Ok(()) };
             let start = Instant::now();
-            let blocks = seal(&self.directory, &sealed.head, span, now_ns())?;
+            let blocks = seal(&self.directory, &sealed.head, &windows, machine_ns())?;
             let samples: u64 = blocks.iter().map(|block| block.meta().samples).sum();
             let count = blocks.len();
             self.publish_sealed(&sealed, blocks)?;
@@ -128,12 +131,12 @@ impl Core {
     pub(super) fn swap(
         &self,
         manifest: &mut Manifest,
-        next: Manifest,
+        mut next: Manifest,
         added: Vec<FinishedBlock>,
         mut tombstones: TombstoneFiles,
     ) -> Result<()> {
         tombstones.sync()?;
-        let stored = next.store(&*self.directory);
+        let stored = self.store(&mut next);
         // A store that failed late may have put the new manifest in place all the same: then what it names must stay.
         let in_place = match &stored {
             Ok(()) => Some(next.clone()),
@@ -150,6 +153,13 @@ impl Core {
         stored?;
         *manifest = next;
         Ok(())
+    }
+
+    /// Stores a manifest, with the time that the retention clock shows.
+    pub(super) fn store(&self, manifest: &mut Manifest) -> Result<()> {
+        manifest.clock_ns = Some(self.clock.times().kept_ns);
+        self.clock.stored(manifest.clock_ns);
+        manifest.store(&*self.directory)
     }
 
     /// Removes the log segments before `first`. What cannot be removed now is removed when the database is opened.
@@ -171,9 +181,7 @@ impl Core {
             let choice = self.choose(&failed);
             let outcome = match &choice {
                 Choice::DoNothing => return damage.map_or(Ok(report), Err),
-                Choice::Drop(ids) => {
-                    self.replace_blocks(&self.blocks(ids), None).map(|()| report.expired += ids.len())
-                }
+                Choice::Drop(ids) => self.drop_expired(ids).map(|()| report.expired += ids.len()),
                 Choice::Merge(ids) => self.merge_blocks(ids).map(|created| {
                     report.merged += ids.len();
                     report.created += created;
@@ -198,7 +206,8 @@ impl Core {
 
     fn choose(&self, failed: &[Vec<Ulid>]) -> Choice {
         let (metas, deleted) = self.metas_and_deleted();
-        match self.policy().choose(&metas, &deleted, failed, now_ns()) {
+        let policy = Policy { windows: self.windows() };
+        match policy.choose(&metas, &deleted, failed, machine_ns(), self.oldest_ns()) {
             // Nobody knows between which blocks an unreadable one belongs: once it is restored, it must still
             // find the blocks before and after it apart, or an old write would win. A single block stays where it is.
             Choice::Merge(ids) if ids.len() > 1 && !self.view.read().unreadable.is_empty() => {
@@ -208,9 +217,8 @@ impl Core {
         }
     }
 
-    fn policy(&self) -> Policy {
-        let retention_ns = self.options.retention.map(nanoseconds);
-        Policy { block_span_ns: nanoseconds(self.options.block_span), retention_ns }
+    fn windows(&self) -> Windows {
+        Windows::new(self.options.block_span, self.options.retention)
     }
 
     fn metas_and_deleted(&self) -> (Vec<BlockMeta>, Vec<(Ulid, u64)>) {
@@ -224,6 +232,22 @@ impl Core {
     pub(super) fn blocks(&self, ids: &[Ulid]) -> Vec<Arc<Block>> {
         let view = self.view.read();
         view.blocks.iter().filter(|block| ids.contains(&block.meta().id)).cloned().collect()
+    }
+
+    /// Drops blocks that are older than the retention.
+    fn drop_expired(&self, ids: &[Ulid]) -> Result<()> {
+        let blocks = self.blocks(ids);
+        let oldest_ns = self.oldest_ns();
+        self.replace_blocks(&blocks, None)?;
+        for meta in blocks.iter().map(|block| block.meta()) {
+            self.counters.expired(meta.samples);
+            tracing::info!(
+                block = %meta.id, from = %utc(meta.range.start), to = %utc(meta.range.end), samples = meta.samples,
+                oldest = %utc(oldest_ns), retention = ?self.options.retention.unwrap_or_default(),
+                "dropped a block: all its samples are older than the retention, by the retention clock"
+            );
+        }
+        Ok(())
     }
 
     /// Makes one block of some, or writes one anew without what is deleted. The caller holds `compaction`.
@@ -285,16 +309,12 @@ impl Core {
     }
 }
 
+/// A time, nanoseconds since the epoch, as a person reads it.
+fn utc(time_ns: i64) -> Timestamp {
+    Timestamp::from_nanosecond(time_ns.into()).unwrap_or_default()
+}
+
 /// Oldest writes first.
 pub(super) fn sort_blocks(blocks: &mut [Arc<Block>]) {
     blocks.sort_by_key(|block| (block.meta().generation_last, block.meta().range.start));
-}
-
-fn now_ns() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
-}
-
-fn nanoseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -2,16 +2,18 @@
 //!
 //! [`Appender`] writes, [`Snapshot`] reads, [`maintenance`] turns heads into blocks and merges those, [`deletes`] hides
 //! samples, [`snapshots`] copies the whole, [`recovery`] opens what a crash left behind, [`background`] runs maintenance on
-//! its own.
+//! its own, [`clock`] says what has expired.
 //!
 //! Lock order: `compaction` → `flush` → `switch` → `manifest` → `view`. Whoever works under one of the first three looks at
 //! `closed` once the lock is taken; [`Db::close`] sets it and then takes all three, so nothing touches the directory after.
 
 mod appender;
 mod background;
+mod clock;
 mod deletes;
 mod maintenance;
 mod pace;
+mod quiet;
 mod recovery;
 mod snapshots;
 mod stats;
@@ -39,6 +41,7 @@ use crate::querier::Snapshot;
 use crate::time::TimeRange;
 use crate::wal::{ReplayProgress, Wal};
 use background::Background;
+use clock::Clock;
 use pace::Foreground;
 use stats::Counters;
 
@@ -73,6 +76,7 @@ struct Core {
     counters: Counters,
     foreground: Foreground,
     admission: Admission,
+    clock: Clock,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn DirectoryLock>>>,
 }

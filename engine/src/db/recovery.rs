@@ -10,6 +10,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use ulid::Ulid;
 
+use super::clock::{Clock, machine_ns};
 use super::maintenance::sort_blocks;
 use super::pace::Foreground;
 use super::snapshots::remove_unfinished;
@@ -22,9 +23,10 @@ use crate::head::{Admission, Head};
 use crate::manifest::{ListedBlock, Manifest};
 use crate::options::Options;
 use crate::querier::{SealedHead, Snapshot};
-use crate::tombstones::{TOMBSTONES_DIR, Tombstones, tombstones_path};
+use crate::tombstones::{TOMBSTONES_DIR, Tombstones, tombstones_id, tombstones_path};
 use crate::wal::{
-    ReplayProgress, ReplayReport, SegmentHeader, WAL_DIR, Wal, replay, segment_numbers, segment_path,
+    ReplayProgress, ReplayReport, SegmentHeader, WAL_DIR, Wal, replay, segment_names, segment_numbers,
+    segment_path,
 };
 
 pub(super) fn open(
@@ -35,6 +37,7 @@ pub(super) fn open(
     let start = Instant::now();
     let lock = prepare(&*directory)?;
     let mut manifest = load_manifest(&*directory)?;
+    name_foreign_files(&*directory)?;
     let log_begins = manifest.wal_first == 0 || segment_numbers(&*directory)?.contains(&manifest.wal_first);
     remove_leftovers(&*directory, &manifest, log_begins)?;
     let (blocks, unreadable) = open_blocks(&*directory, &manifest)?;
@@ -50,6 +53,9 @@ pub(super) fn open(
         sequence: report.next_sequence,
     };
     let wal = Wal::create(Arc::clone(&directory), options.wal_sync, header)?;
+    let clock_ns =
+        clock_begins(&manifest, &blocks, sealed.iter().map(|sealed| &*sealed.head).chain([&active]));
+    manifest.clock_ns = Some(clock_ns);
     if active.is_empty() && sealed.is_empty() && report.corruptions.is_empty() {
         manifest.wal_first = header.number;
         manifest.store(&*directory)?;
@@ -75,6 +81,7 @@ pub(super) fn open(
         counters,
         foreground: Foreground::default(),
         admission,
+        clock: Clock::new(clock_ns),
         closed: AtomicBool::new(false),
         lock: Mutex::new(Some(lock)),
     })
@@ -101,6 +108,23 @@ fn prepare(directory: &dyn Directory) -> Result<Box<dyn DirectoryLock>> {
     Ok(lock)
 }
 
+/// Where the retention clock begins: where it was, or at the newest sample where nobody knows. One of the future does not count,
+/// and while there is no sample nothing can expire.
+fn clock_begins<'a>(
+    manifest: &Manifest,
+    blocks: &[Arc<Block>],
+    heads: impl Iterator<Item = &'a Head>,
+) -> i64 {
+    let in_heads = heads.filter(|head| !head.is_empty()).map(|head| head.range().end);
+    let newest = blocks.iter().map(|block| block.meta().range.end).chain(in_heads).max();
+    let machine_ns = machine_ns();
+    match (manifest.clock_ns, newest) {
+        (Some(kept), _) if !manifest.blocks.is_empty() || newest.is_some() => kept,
+        (None, Some(newest)) => newest.min(machine_ns),
+        _ => machine_ns,
+    }
+}
+
 /// The manifest; a new database gets an empty one, so that a missing one is known to be lost.
 fn load_manifest(directory: &dyn Directory) -> Result<Manifest> {
     let loaded = Manifest::load(directory).map_err(|error| match error {
@@ -121,7 +145,7 @@ fn load_manifest(directory: &dyn Directory) -> Result<Manifest> {
             format!("it is missing, and there are blocks, {block} for one: restore it from a backup"),
         ));
     }
-    let manifest = Manifest { wal_first: 0, next_generation: 1, blocks: Vec::new() };
+    let manifest = Manifest { next_generation: 1, clock_ns: Some(machine_ns()), ..Manifest::default() };
     manifest.store(directory)?;
     Ok(manifest)
 }
@@ -148,14 +172,7 @@ const UNLISTED_SUFFIX: &str = ".unlisted";
 /// Removes blocks that were not finished or are no longer listed, and log segments that blocks have replaced. What
 /// somebody else put there stays. Where the manifest does not fit the log (`!trusted`), finished blocks are only set aside.
 fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest, trusted: bool) -> Result<()> {
-    let names = list(directory, BLOCKS_DIR)?;
-    let (ours, foreign): (Vec<_>, Vec<_>) =
-        names.into_iter().partition(|name| block_id(name).is_some() || is_temporary(name));
-    if !foreign.is_empty() {
-        let folder = directory.display_path(Path::new(BLOCKS_DIR));
-        tracing::warn!(folder = %folder.display(), names = ?foreign, "what is no block is left alone: move it elsewhere");
-    }
-    for name in ours {
+    for name in list(directory, BLOCKS_DIR)?.into_iter().filter(|name| is_block(name)) {
         let id = block_id(&name);
         if id.is_some_and(|id| manifest.block(id).is_some()) {
             continue;
@@ -177,16 +194,44 @@ fn remove_leftovers(directory: &dyn Directory, manifest: &Manifest, trusted: boo
     remove_segments(directory, manifest.wal_first)
 }
 
+/// Whether this is the folder of a block, finished or not.
+fn is_block(name: &str) -> bool {
+    block_id(name).is_some() || is_temporary(name)
+}
+
+/// Names what is in the folders and not from this program. It is left alone.
+fn name_foreign_files(directory: &dyn Directory) -> Result<()> {
+    let mut blocks = list(directory, BLOCKS_DIR)?;
+    blocks.retain(|name| !is_block(name));
+    let mut tombstones = list_tombstones(directory)?;
+    tombstones.retain(|name| tombstones_id(name).is_none());
+    let segments = segment_names(directory)?.foreign;
+    for (folder, names, what) in [
+        (BLOCKS_DIR, blocks, "what is no block is left alone: move it elsewhere"),
+        (TOMBSTONES_DIR, tombstones, "what is no file of tombstones is left alone: move it elsewhere"),
+        (WAL_DIR, segments, "what is no segment of the write-ahead log is left alone: move it elsewhere"),
+    ] {
+        if !names.is_empty() {
+            let folder = directory.display_path(Path::new(folder));
+            tracing::warn!(folder = %folder.display(), ?names, "{what}");
+        }
+    }
+    Ok(())
+}
+
+fn list_tombstones(directory: &dyn Directory) -> Result<Vec<String>> {
+    let folder = Path::new(TOMBSTONES_DIR);
+    match directory.list(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(|e| Error::io("list", directory.display_path(folder), e)),
+    }
+}
+
 /// Removes the tombstones that the manifest does not name.
 fn remove_tombstones(directory: &dyn Directory, manifest: &Manifest) -> Result<()> {
-    let names = match directory.list(Path::new(TOMBSTONES_DIR)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        names => {
-            names.map_err(|e| Error::io("list", directory.display_path(Path::new(TOMBSTONES_DIR)), e))?
-        }
-    };
     let listed: Vec<Ulid> = manifest.tombstones().collect();
-    for id in names.iter().filter_map(|name| Ulid::from_string(name).ok()).filter(|id| !listed.contains(id)) {
+    let ours = list_tombstones(directory)?.into_iter().filter_map(|name| tombstones_id(&name));
+    for id in ours.filter(|id| !listed.contains(id)) {
         let path = tombstones_path(id);
         directory.remove_file(&path).map_err(|e| Error::io("remove", directory.display_path(&path), e))?;
     }

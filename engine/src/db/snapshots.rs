@@ -75,7 +75,7 @@ impl Core {
             manifest.clone()
         };
         folders.iter().try_for_each(|folder| directory.sync_dir(folder))?;
-        Ok(Manifest { wal_first: 0, ..manifest })
+        Ok(Manifest { wal_first: 0, clock_ns: Some(self.clock.times().kept_ns), ..manifest })
     }
 }
 

@@ -47,6 +47,16 @@ pub struct Stats {
     pub block_deleted_samples: u64,
     /// Deletes.
     pub deletes_total: u64,
+    /// Blocks that were dropped because they were older than the retention.
+    pub expired_blocks_total: u64,
+    /// Samples in them.
+    pub expired_samples_total: u64,
+    /// What the clock shows by which samples expire, nanoseconds since the epoch.
+    pub retention_clock_ns: i64,
+    /// How far the machine's clock is ahead of that, nanoseconds; negative when it is behind.
+    pub retention_clock_behind_ns: i64,
+    /// Whether the two are so far apart that one of them is probably wrong. Without a retention it does not matter.
+    pub retention_clock_doubtful: bool,
     /// Heads that became blocks.
     pub flushes_total: u64,
     /// Steps of compaction.
@@ -65,6 +75,8 @@ pub(super) struct Counters {
     out_of_order: AtomicU64,
     flushes: AtomicU64,
     deletes: AtomicU64,
+    expired_blocks: AtomicU64,
+    expired_samples: AtomicU64,
     compactions: AtomicU64,
     compaction_failures: AtomicU64,
     wal_corruptions: u64,
@@ -92,6 +104,12 @@ impl Counters {
         self.deletes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A block with so many samples was dropped for its age.
+    pub(super) fn expired(&self, samples: u64) {
+        self.expired_blocks.fetch_add(1, Ordering::Relaxed);
+        self.expired_samples.fetch_add(samples, Ordering::Relaxed);
+    }
+
     pub(super) fn compacted(&self, succeeded: bool) {
         self.compactions.fetch_add(1, Ordering::Relaxed);
         self.compaction_failures.fetch_add(u64::from(!succeeded), Ordering::Relaxed);
@@ -105,7 +123,7 @@ impl Core {
             let view = self.view.read();
             (view.clone(), get(&self.counters.out_of_order))
         };
-        let wal = self.wal.stats();
+        let (wal, times) = (self.wal.stats(), self.clock.times());
         let segments = segment_numbers(&*self.directory).unwrap_or_default();
         let segment_bytes = |number: &u64| self.directory.len(&segment_path(*number)).unwrap_or_default();
         let mut stats = Stats {
@@ -122,6 +140,11 @@ impl Core {
             samples_appended_total: get(&self.counters.appended),
             flushes_total: get(&self.counters.flushes),
             deletes_total: get(&self.counters.deletes),
+            expired_blocks_total: get(&self.counters.expired_blocks),
+            expired_samples_total: get(&self.counters.expired_samples),
+            retention_clock_ns: times.kept_ns,
+            retention_clock_behind_ns: times.ahead_ns(),
+            retention_clock_doubtful: self.options.retention.is_some() && times.is_doubtful(),
             compactions_total: get(&self.counters.compactions),
             compaction_failures_total: get(&self.counters.compaction_failures),
             out_of_order_samples_total: out_of_order,

@@ -12,7 +12,9 @@ const CRC_BYTES: usize = 4;
 pub struct Envelope {
     /// The first bytes.
     pub magic: [u8; 8],
-    /// The version that is written, and the only one that is read.
+    /// The oldest version that is read.
+    pub oldest: u32,
+    /// The version that is written, and the newest that is read.
     pub version: u32,
     /// What such a file is, with its article: `a manifest`.
     pub what: &'static str,
@@ -39,7 +41,7 @@ impl Envelope {
         bytes
     }
 
-    /// Checks the frame of `bytes`, and reads the content.
+    /// Checks the frame of `bytes`, and reads the content, which is of the version that `read` is told.
     ///
     /// # Errors
     /// [`Error::Corruption`] or [`Error::NewerVersion`], naming `file`; what `read` returns, with its place in the file.
@@ -47,7 +49,7 @@ impl Envelope {
         &self,
         file: &Path,
         bytes: &[u8],
-        read: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+        read: impl FnOnce(u32, &mut Reader<'_>) -> Result<T, DecodeError>,
     ) -> Result<T> {
         let corrupt = |offset: usize, reason: &str| Error::corruption(file, offset as u64, reason);
         if bytes.len() < Self::HEADER_BYTES + CRC_BYTES || bytes[..8] != self.magic {
@@ -63,11 +65,11 @@ impl Envelope {
         if found > self.version {
             return Err(Error::NewerVersion { file: file.to_owned(), found, supported: self.version });
         }
-        if found < self.version {
+        if found < self.oldest {
             return Err(corrupt(8, "the version is unknown"));
         }
         let mut reader = Reader::new(content);
-        let value = read(&mut reader).map_err(located)?;
+        let value = read(found, &mut reader).map_err(located)?;
         if reader.is_empty() {
             Ok(value)
         } else {

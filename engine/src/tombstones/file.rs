@@ -15,7 +15,7 @@ use crate::time::TimeRange;
 /// The folder of the tombstones below the data directory.
 pub const TOMBSTONES_DIR: &str = "tombstones";
 
-const ENVELOPE: Envelope = Envelope { magic: *b"TMBRTMB\0", version: 1, what: "a tombstone file" };
+const ENVELOPE: Envelope = Envelope { magic: *b"TMBRTMB\0", oldest: 1, version: 1, what: "a tombstone file" };
 /// Where the entries begin, behind the block's id.
 const ENTRIES_AT: usize = Envelope::HEADER_BYTES + 16;
 
@@ -23,6 +23,12 @@ const ENTRIES_AT: usize = Envelope::HEADER_BYTES + 16;
 #[must_use]
 pub fn tombstones_path(id: Ulid) -> PathBuf {
     Path::new(TOMBSTONES_DIR).join(id.to_string())
+}
+
+/// The id in the name of a file of tombstones; `None` when it is none.
+#[must_use]
+pub fn tombstones_id(name: &str) -> Option<Ulid> {
+    Ulid::from_string(name).ok().filter(|id| id.to_string() == name)
 }
 
 impl Tombstones {
@@ -50,7 +56,7 @@ impl Tombstones {
     /// # Errors
     /// [`Error::Corruption`] or [`Error::NewerVersion`], naming `file`.
     pub fn decode(file: &Path, bytes: &[u8]) -> Result<(Ulid, Self)> {
-        ENVELOPE.read(file, bytes, |reader| Ok((Ulid::from_bytes(reader.array()?), read_entries(reader)?)))
+        ENVELOPE.read(file, bytes, |_, reader| Ok((Ulid::from_bytes(reader.array()?), read_entries(reader)?)))
     }
 
     /// Reads the file `id`, which must be one for `block`, a block with this many series.

@@ -13,7 +13,7 @@ use croaring::Bitmap;
 use crate::time::TimeRange;
 
 pub use deleted::Deleted;
-pub use file::{TOMBSTONES_DIR, tombstones_path};
+pub use file::{TOMBSTONES_DIR, tombstones_id, tombstones_path};
 
 /// What was deleted from one block.
 #[derive(Clone, Debug, Default, PartialEq)]

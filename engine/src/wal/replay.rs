@@ -8,11 +8,12 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::WAL_DIR;
+use super::names::{segment_numbers, segment_path};
 use super::progress::ReplayProgress;
 use super::record::{GroupDefinition, Rows};
 use super::segment::{Item, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader, VERSION};
 use super::workers::Workers;
-use super::{WAL_DIR, segment_path};
 use crate::directory::{Directory, Mapped};
 use crate::error::{Error, Result};
 
@@ -67,21 +68,6 @@ pub struct ReplayReport {
     pub generations: Vec<(u64, u64)>,
     /// The number that the next record gets.
     pub next_sequence: u64,
-}
-
-/// The numbers of the segments in the directory, ascending; none when there is no folder for them.
-///
-/// # Errors
-/// When the folder cannot be listed.
-pub fn segment_numbers(directory: &dyn Directory) -> Result<Vec<u64>> {
-    let names = match directory.list(Path::new(WAL_DIR)) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-        names => names.map_err(|e| Error::io("list", directory.display_path(Path::new(WAL_DIR)), e))?,
-    };
-    let mut numbers: Vec<u64> =
-        names.iter().filter_map(|name| name.strip_suffix(".wal")?.parse().ok()).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
 }
 
 /// Reads all segments from number `first` on, cuts the torn tail off the last one, and makes durable what is kept of it.

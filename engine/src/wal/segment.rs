@@ -15,6 +15,10 @@ pub(super) const FRAME_MAGIC: [u8; 3] = [0xd7, 0x1b, 0xe5];
 /// A payload is at most this long: the writer refuses a longer one, and a reader takes a larger length for damage.
 pub const PAYLOAD_BYTES_MAX: usize = 512 << 20;
 
+/// Numbers of segments, heads and records are at most this, so that others can follow: at a million a second that takes
+/// 146,000 years.
+pub(super) const NUMBER_MAX: u64 = 1 << 62;
+
 const LENGTH_OUT_OF_RANGE: &str = "the payload's length is out of range";
 
 /// The record is a [`GroupDefinition`](super::GroupDefinition).
@@ -63,8 +67,11 @@ impl SegmentHeader {
         if version > VERSION {
             return Err(SegmentError::NewerVersion(version));
         }
-        let (number, generation) = (reader.u64_le()?, reader.u64_le()?);
-        Ok(Self { number, generation, sequence: reader.u64_le()? })
+        let (number, generation, sequence) = (reader.u64_le()?, reader.u64_le()?, reader.u64_le()?);
+        if number.max(generation).max(sequence) > NUMBER_MAX {
+            return Err(DecodeError { offset: 12, reason: "no other number can follow" }.into());
+        }
+        Ok(Self { number, generation, sequence })
     }
 }
 
@@ -238,6 +245,9 @@ impl<'a> SegmentReader<'a> {
         };
         if len as usize > PAYLOAD_BYTES_MAX {
             return Err(LENGTH_OUT_OF_RANGE);
+        }
+        if sequence.max(generation) > NUMBER_MAX {
+            return Err("no other number can follow");
         }
         let payload = reader.bytes(len as usize).map_err(|_| "the payload is cut off")?;
         if crc32c::crc32c(payload) != payload_crc {

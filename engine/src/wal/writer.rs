@@ -13,13 +13,14 @@
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::WAL_DIR;
+use super::names::segment_path;
 use super::record::GroupDefinition;
 use super::segment::{
     FRAME_HEADER_BYTES, KIND_GROUP, KIND_ROWS, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader,
@@ -39,12 +40,6 @@ const PREALLOCATE_BYTES_MAX: u64 = 16 << 20;
 const RESUME_BYTES_MIN: u64 = 64 << 10;
 /// Less is not worth the call.
 const PREALLOCATE_BYTES_MIN: u64 = 4 << 10;
-
-/// The file name of a segment.
-#[must_use]
-pub fn segment_path(number: u64) -> PathBuf {
-    Path::new(WAL_DIR).join(format!("{number:010}.wal"))
-}
 
 /// What the log has done since it was opened.
 #[derive(Clone, Copy, Debug, Default)]
