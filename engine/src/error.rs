@@ -64,6 +64,14 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A sample is older than the retention; it is not stored. InfluxDB's words, which its clients look for.
+    #[error("points beyond retention policy: {} is older than {}", utc(*timestamp), utc(*oldest))]
+    BeyondRetention {
+        /// Its time, nanoseconds since the epoch.
+        timestamp: i64,
+        /// The oldest time that is kept, by the retention clock.
+        oldest: i64,
+    },
     /// A configured bound was reached.
     #[error("limit {name} reached: {got} is more than {limit}")]
     Limit {
@@ -95,6 +103,11 @@ impl Error {
     pub fn corruption(file: impl AsRef<Path>, offset: u64, reason: impl Into<String>) -> Self {
         Self::Corruption { file: file.as_ref().to_owned(), offset, reason: reason.into() }
     }
+}
+
+/// A time, nanoseconds since the epoch, as a person reads it.
+fn utc(time_ns: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(time_ns.into()).unwrap_or_default()
 }
 
 /// What a person can do about it; empty when the operating system's reason has to be enough.

@@ -57,26 +57,26 @@ impl SeriesSink for Memory {
         &mut self,
         _: &Labels,
         samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         for (_, histogram) in samples {
             histogram.check().map_err(|reason| Error::InvalidHistogram { reason })?;
             self.1 += 1;
         }
-        Ok(())
+        Ok(0)
     }
 
     fn series(
         &mut self,
         labels: &Labels,
         samples: impl IntoIterator<Item = (i64, f64)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         self.0.extend(samples.into_iter().map(|(timestamp, value)| Sample {
             labels: labels.clone(),
             field: Vec::new(),
             timestamp,
             bits: value.to_bits(),
         }));
-        Ok(())
+        Ok(0)
     }
 }
 

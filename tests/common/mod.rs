@@ -146,9 +146,9 @@ impl Write {
                 let row = Row { key: bytes.as_bytes(), timestamp: *timestamp, fields: &fields };
                 appender.row(row, |name| Ok(key.labels(std::str::from_utf8(name).unwrap())))
             }
-            Self::Series { labels, samples } => appender.series(labels, samples.iter().copied()),
+            Self::Series { labels, samples } => appender.series(labels, samples.iter().copied()).map(drop),
             Self::Histograms { labels, samples } => {
-                appender.histogram_series(labels, samples.iter().cloned())
+                appender.histogram_series(labels, samples.iter().cloned()).map(drop)
             }
         }
     }

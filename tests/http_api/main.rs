@@ -9,6 +9,7 @@ mod explain;
 mod operations;
 mod reads;
 mod remote_write;
+mod retention;
 mod server;
 mod syntax;
 mod writes;

@@ -67,10 +67,15 @@ pub(crate) const REMOTE_WRITE: [(&str, &str); 2] =
 
 /// A body with one sample, 1.5 at 1 s, for each label set.
 fn remote_write(label_sets: &[&[(&str, &str)]]) -> Vec<u8> {
+    remote_write_at(label_sets, &[1000])
+}
+
+/// A body with the sample 1.5 at each of the times, in milliseconds, for each label set.
+pub(crate) fn remote_write_at(label_sets: &[&[(&str, &str)]], times: &[i64]) -> Vec<u8> {
     let label = |(name, value): &(&str, &str)| Label { name: (*name).to_owned(), value: (*value).to_owned() };
     let series = |labels: &&[(&str, &str)]| TimeSeries {
         labels: labels.iter().map(label).collect(),
-        samples: vec![Sample { value: 1.5, timestamp: 1000 }],
+        samples: times.iter().map(|timestamp| Sample { value: 1.5, timestamp: *timestamp }).collect(),
         histograms: Vec::new(),
     };
     let request = WriteRequest { timeseries: label_sets.iter().map(series).collect() };

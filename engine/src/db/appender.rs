@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 
 use super::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::head::{Batch, Head};
 use crate::histogram::Histogram;
 use crate::labels::Labels;
@@ -22,6 +22,8 @@ pub struct Appender<'db> {
     core: &'db Core,
     head: Arc<Head>,
     batch: Batch,
+    /// Samples before this are older than the retention.
+    oldest: i64,
     _switch: RwLockReadGuard<'db, ()>,
 }
 
@@ -33,33 +35,41 @@ impl<'db> Appender<'db> {
         core.wal.resume()?;
         core.check_room()?;
         let head = Arc::clone(&core.view.read().active);
-        Ok(Self { core, head, batch: Batch::default(), _switch: switch })
+        let oldest = core.oldest_ns();
+        Ok(Self { core, head, batch: Batch::default(), oldest, _switch: switch })
     }
 
     /// Adds a row. `resolve` is asked for the labels of each (key, field name) that the head does not know yet.
     /// Keys must not start with a zero byte.
     ///
     /// # Errors
-    /// What `resolve` returns, and [`Limit`](crate::Error::Limit) for a series too many or a batch too large: then nothing of
-    /// the row is added, and the batch goes on. [`WritesRefused`](crate::Error::WritesRefused).
+    /// What `resolve` returns, [`BeyondRetention`](crate::Error::BeyondRetention) for a row that is too old, and
+    /// [`Limit`](crate::Error::Limit) for a series too many or a batch too large: then nothing of the row is added, and the batch
+    /// goes on. [`WritesRefused`](crate::Error::WritesRefused).
     #[inline]
     pub fn row(&mut self, row: Row<'_>, resolve: impl FnMut(&[u8]) -> Result<Labels>) -> Result<()> {
         debug_assert_ne!(row.key.first(), Some(&SERIES_KEY), "the key is reserved");
+        self.check_age(row.timestamp)?;
         self.head.place(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)
     }
 
-    /// Adds samples of one series.
+    /// Adds samples of one series, without those that are older than the retention; says how many those are.
     ///
     /// # Errors
-    /// As [`row`](Self::row).
-    pub fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>) -> Result<()> {
+    /// As [`row`](Self::row), but for the samples that are too old.
+    pub fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>) -> Result<u64> {
         let key = series_key(labels);
+        let mut beyond = 0;
         for (timestamp, value) in samples {
+            if self.check_age(timestamp).is_err() {
+                beyond += 1;
+                continue;
+            }
             let row = Row { key: &key, timestamp, fields: &[Field { name: b"", value }] };
             let resolve = |_: &[u8]| Ok(labels.clone());
             self.head.place(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)?;
         }
-        Ok(())
+        Ok(beyond)
     }
 
     /// As [`row`](Self::row), for a histogram.
@@ -72,25 +82,37 @@ impl<'db> Appender<'db> {
         resolve: impl FnMut(&[u8]) -> Result<Labels>,
     ) -> Result<()> {
         debug_assert_ne!(row.key.first(), Some(&SERIES_KEY), "the key is reserved");
+        self.check_age(row.timestamp)?;
         self.head.place_histogram(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)
     }
 
     /// As [`series`](Self::series), for histograms. A series may have both.
     ///
     /// # Errors
-    /// As [`histogram`](Self::histogram).
+    /// As [`histogram`](Self::histogram), but for the samples that are too old.
     pub fn histogram_series(
         &mut self,
         labels: &Labels,
         samples: impl IntoIterator<Item = (i64, impl Into<Arc<Histogram>>)>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let key = series_key(labels);
+        let mut beyond = 0;
         for (timestamp, histogram) in samples {
+            if self.check_age(timestamp).is_err() {
+                beyond += 1;
+                continue;
+            }
             let row = HistogramRow { key: &key, name: b"", timestamp, histogram: histogram.into() };
             let resolve = |_: &[u8]| Ok(labels.clone());
             self.head.place_histogram(&self.core.wal, &self.core.admission, row, resolve, &mut self.batch)?;
         }
-        Ok(())
+        Ok(beyond)
+    }
+
+    #[inline]
+    fn check_age(&self, timestamp: i64) -> Result<()> {
+        let oldest = self.oldest;
+        if timestamp < oldest { Err(Error::BeyondRetention { timestamp, oldest }) } else { Ok(()) }
     }
 
     /// How many samples the batch holds so far.

@@ -34,9 +34,25 @@ impl Times {
         self.machine_ns.saturating_sub(self.kept_ns)
     }
 
-    /// Whether one of them is probably wrong.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.ahead_ns().unsigned_abs() > nanoseconds(DIFFERENCE_MAX).unsigned_abs()
+    /// What to say when they are so far apart that one of them is probably wrong.
+    fn warning(&self) -> Option<String> {
+        let ahead_ns = self.ahead_ns();
+        if ahead_ns.unsigned_abs() <= nanoseconds(DIFFERENCE_MAX).unsigned_abs() {
+            return None;
+        }
+        let days = ahead_ns.unsigned_abs() as f64 / nanoseconds(DIFFERENCE_MAX) as f64;
+        Some(if ahead_ns > 0 {
+            format!(
+                "the machine's clock is {days:.1} days ahead of the retention clock, by which samples expire: if the machine's clock is \
+                 wrong, set it right before they do; if it is right, the retention clock gets there 100 times as fast as time passes, \
+                 and what is due expires then"
+            )
+        } else {
+            format!(
+                "the machine's clock is {days:.1} days behind the retention clock, by which samples expire: if it is wrong, set it \
+                 right, since nothing expires meanwhile; if it is right, nothing needs to be done"
+            )
+        })
     }
 }
 
@@ -97,14 +113,21 @@ impl Core {
         self.clock.times().retention_ns.saturating_sub(nanoseconds(retention))
     }
 
+    /// What to say while the clocks are far apart. Without a retention that does not matter.
+    pub(super) fn clock_warning(&self, times: Times) -> Option<String> {
+        self.options.retention.and(times.warning())
+    }
+
     /// Moves the retention clock, stores it when that is due, and warns when it is far from the machine's.
     pub(super) fn keep_clock(&self) -> Result<()> {
         if self.options.retention.is_none() {
             return Ok(());
         }
         let times = self.clock.times();
-        if times.is_doubtful() && self.clock.warning.is_due() {
-            warn(times);
+        if let Some(warning) = self.clock_warning(times)
+            && self.clock.warning.is_due()
+        {
+            tracing::warn!("{warning}");
         }
         if !self.clock.is_to_be_stored(times) {
             return Ok(());
@@ -115,20 +138,6 @@ impl Core {
         *manifest = next;
         Ok(())
     }
-}
-
-fn warn(times: Times) {
-    let days = times.ahead_ns().unsigned_abs() as f64 / 86_400e9;
-    let what_to_do = if times.ahead_ns() > 0 {
-        "if the machine's clock is wrong, set it right before samples expire; if it is right, the retention clock gets there 100 \
-         times as fast as time passes, and what is due expires then"
-    } else {
-        "set the machine's clock right: while it is behind, nothing expires"
-    };
-    let behind_or_ahead = if times.ahead_ns() > 0 { "ahead of" } else { "behind" };
-    tracing::warn!(
-        "the machine's clock is {days:.1} days {behind_or_ahead} the retention clock, by which samples expire: {what_to_do}"
-    );
 }
 
 /// What the machine's clock shows, nanoseconds since the epoch.

@@ -55,8 +55,8 @@ pub struct Stats {
     pub retention_clock_ns: i64,
     /// How far the machine's clock is ahead of that, nanoseconds; negative when it is behind.
     pub retention_clock_behind_ns: i64,
-    /// Whether the two are so far apart that one of them is probably wrong. Without a retention it does not matter.
-    pub retention_clock_doubtful: bool,
+    /// What to say of that: when samples expire, and the two are so far apart that one of them is probably wrong.
+    pub retention_clock_warning: Option<String>,
     /// Heads that became blocks.
     pub flushes_total: u64,
     /// Steps of compaction.
@@ -144,7 +144,7 @@ impl Core {
             expired_samples_total: get(&self.counters.expired_samples),
             retention_clock_ns: times.kept_ns,
             retention_clock_behind_ns: times.ahead_ns(),
-            retention_clock_doubtful: self.options.retention.is_some() && times.is_doubtful(),
+            retention_clock_warning: self.clock_warning(times),
             compactions_total: get(&self.counters.compactions),
             compaction_failures_total: get(&self.counters.compaction_failures),
             out_of_order_samples_total: out_of_order,

@@ -1,6 +1,9 @@
 //! The database as its users see it, on a real directory; and what it does when maintenance fails, on a simulated one.
 
 mod cardinality;
+mod foreign;
+mod late;
+mod retention;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;

@@ -99,29 +99,34 @@ impl SeriesSink for Batches<'_> {
         &mut self,
         labels: &Labels,
         samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
+        let mut beyond = 0;
         for (timestamp, histogram) in samples {
             let parts = histogram.parts();
-            self.batch()?.histogram_series(labels, [(timestamp, histogram)])?;
-            self.added_histogram(parts)?;
+            match self.batch()?.histogram_series(labels, [(timestamp, histogram)])? {
+                0 => self.added_histogram(parts)?,
+                left_out => beyond += left_out,
+            }
         }
-        Ok(())
+        Ok(beyond)
     }
 
     fn series(
         &mut self,
         labels: &Labels,
         samples: impl IntoIterator<Item = (i64, f64)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let mut samples = samples.into_iter();
+        let mut beyond = 0;
         loop {
             let room = self.samples_max - self.samples - self.buckets;
             let mut taken = 0;
             let part = samples.by_ref().take(room).inspect(|_| taken += 1);
-            self.batch()?.series(labels, part)?;
-            self.added(taken)?;
+            let left_out = self.batch()?.series(labels, part)?;
+            beyond += left_out;
+            self.added(taken - left_out as usize)?;
             if taken < room {
-                return Ok(());
+                return Ok(beyond);
             }
         }
     }

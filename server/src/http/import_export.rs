@@ -44,7 +44,8 @@ pub(super) async fn import(State(state): State<SharedState>, request: Request) -
             Ok(Counts {
                 rows,
                 samples: report.samples,
-                refused: RefusedRows::lines(rows, &report.errors),
+                beyond_retention: report.beyond_retention,
+                refused: RefusedRows::lines(rows, report.beyond_retention, &report.errors),
                 ..Counts::default()
             })
         },

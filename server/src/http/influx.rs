@@ -66,7 +66,8 @@ async fn write_lines(
             samples: report.samples,
             strings_skipped: report.strings_skipped,
             integers_rounded: report.integers_rounded,
-            refused: RefusedRows::lines(report.rows, &report.errors),
+            beyond_retention: report.errors.beyond_retention(),
+            refused: RefusedRows::lines(report.rows, report.errors.beyond_retention(), &report.errors),
         })
     })
     .await

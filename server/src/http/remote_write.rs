@@ -65,6 +65,7 @@ fn counts(report: &WriteReport) -> Counts {
     Counts {
         rows: report.series - refused.min(report.series),
         samples: report.samples + report.histograms,
+        beyond_retention: report.beyond_retention,
         refused: report.refusal().map(|message| RefusedRows { refused, message, line: None, reasons }),
         ..Counts::default()
     }

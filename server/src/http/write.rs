@@ -10,7 +10,7 @@ use timberline_engine::Error;
 use super::batches::Batches;
 use super::body::{self, BodyError, Received};
 use super::open_db;
-use crate::ingest::{ErrorList, MALFORMED, Refused};
+use crate::ingest::{BEYOND_RETENTION, BEYOND_RETENTION_WORDS, ErrorList, MALFORMED, Refused};
 use crate::metrics::Protocol;
 use crate::state::{AppState, SharedState};
 
@@ -63,10 +63,17 @@ pub(super) struct RefusedRows {
 }
 
 impl RefusedRows {
-    /// Lines, in InfluxDB's words, which its clients look for. `None` when all lines were good.
-    pub(super) fn lines(stored: u64, errors: &ErrorList) -> Option<Self> {
-        let what = if stored > 0 { "partial write" } else { "unable to parse" };
-        let message = format!("{what}: {errors} dropped={}", errors.total);
+    /// Lines, in InfluxDB's words, which its clients look for. `None` when all lines were good. Points that are older than the
+    /// retention are lines here, or samples of them.
+    pub(super) fn lines(stored: u64, beyond_retention: u64, errors: &ErrorList) -> Option<Self> {
+        let message = match errors.beyond_retention() {
+            0 if stored > 0 => format!("partial write: {errors} dropped={}", errors.total),
+            0 => format!("unable to parse: {errors} dropped={}", errors.total),
+            lines if lines == errors.total => {
+                format!("partial write: {BEYOND_RETENTION_WORDS} dropped={beyond_retention}")
+            }
+            _ => format!("partial write: {BEYOND_RETENTION_WORDS}; {errors} dropped={}", errors.total),
+        };
         let line = errors.first.first()?.line;
         Some(Self { refused: errors.total, message, line: Some(line), reasons: errors.reasons.clone() })
     }
@@ -141,6 +148,7 @@ fn reason_of(error: &Error) -> &'static str {
     match error {
         Error::Limit { name, .. } => name,
         Error::InvalidSeries { .. } | Error::InvalidHistogram { .. } => MALFORMED,
+        Error::BeyondRetention { .. } => BEYOND_RETENTION,
         Error::WritesRefused { .. } | Error::Io { .. } => "disk",
         Error::Closed => "closed",
         _ => "internal",
@@ -178,6 +186,8 @@ pub(super) struct Counts {
     pub(super) samples: u64,
     pub(super) strings_skipped: u64,
     pub(super) integers_rounded: u64,
+    /// Points, of whatever the protocol has, that are older than the retention.
+    pub(super) beyond_retention: u64,
     pub(super) refused: Option<RefusedRows>,
 }
 
@@ -264,6 +274,7 @@ fn count(state: &AppState, protocol: Protocol, counts: &Counts) {
     ingested.samples.add(counts.samples);
     ingested.strings_skipped.add(counts.strings_skipped);
     ingested.integers_rounded.add(counts.integers_rounded);
+    ingested.beyond_retention.add(counts.beyond_retention);
     if let Some(RefusedRows { refused, reasons, .. }) = &counts.refused {
         ingested.rows_refused.add(*refused);
         for (reason, Refused { count, first }) in reasons {

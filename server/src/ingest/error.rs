@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::limits::reason_of;
+use super::limits::{BEYOND_RETENTION, reason_of};
 
 /// How many errors of one body are kept in full.
 pub const ERRORS_KEPT: usize = 10;
@@ -59,6 +59,12 @@ impl<E> ErrorList<E> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.total == 0
+    }
+
+    /// How many of them were for samples that are older than the retention.
+    #[must_use]
+    pub fn beyond_retention(&self) -> u64 {
+        self.reasons.get(BEYOND_RETENTION).map_or(0, |refused| refused.count)
     }
 
     /// Counts an error that has this reason, and keeps it when it is among the first.

@@ -45,7 +45,7 @@ use timberline_engine::histogram::cell;
 use timberline_engine::{Error, Histogram, Labels, STALE_NAN, Samples, is_stale};
 
 use super::error::{ErrorList, Fault, Locator, quote};
-use super::limits::Limits;
+use super::limits::{BEYOND_RETENTION_WORDS, Limits};
 use super::precision::Precision;
 use super::series_key::LabelSet;
 use super::sink::{SeriesSink, is_about_one_series};
@@ -70,7 +70,9 @@ pub struct WriteReport {
     pub lines: u64,
     /// Samples stored.
     pub samples: u64,
-    /// The lines that were left out.
+    /// Samples left out because they are older than the retention.
+    pub beyond_retention: u64,
+    /// The lines that were left out, wholly or in part.
     pub errors: ErrorList,
 }
 
@@ -95,9 +97,7 @@ pub fn write_lines(
         if !line.trim_ascii().is_empty() {
             report.lines += 1;
             let written = match parse(line, precision, limits) {
-                Ok(series) => {
-                    write_series(&series, sink)?.map(|()| report.samples += series.samples.len() as u64)
-                }
+                Ok(series) => write_series(&series, &mut report, sink)?,
                 Err(fault) => Err(fault),
             };
             if let Err(fault) = written {
@@ -109,9 +109,14 @@ pub fn write_lines(
     Ok(report)
 }
 
-fn write_series(series: &SeriesLine, sink: &mut impl SeriesSink) -> Result<Result<(), Fault>, Error> {
+/// Writes the samples of one line. The inner error says what was left out of it, and why.
+fn write_series(
+    series: &SeriesLine,
+    report: &mut WriteReport,
+    sink: &mut impl SeriesSink,
+) -> Result<Result<(), Fault>, Error> {
     let SeriesLine { labels, samples } = series;
-    let mut start = 0;
+    let (mut start, mut beyond) = (0, 0);
     for run in samples.values.chunk_by(|a, b| cell::is_histogram(*a) == cell::is_histogram(*b)) {
         let positions = start..start + run.len();
         start = positions.end;
@@ -123,14 +128,22 @@ fn write_series(series: &SeriesLine, sink: &mut impl SeriesSink) -> Result<Resul
             sink.histograms(labels, timestamps.zip(histograms))
         };
         match written {
-            Ok(()) => {}
+            Ok(left_out) => {
+                beyond += left_out;
+                report.beyond_retention += left_out;
+                report.samples += run.len() as u64 - left_out;
+            }
             Err(error) if is_about_one_series(&error) => {
                 return Ok(Err(Fault::new(0, error.to_string())));
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(Ok(()))
+    if beyond == 0 {
+        return Ok(Ok(()));
+    }
+    let all = samples.len();
+    Ok(Err(Fault::new(0, format!("{BEYOND_RETENTION_WORDS}: {beyond} of {all} samples are older"))))
 }
 
 /// Parses one line.

@@ -49,13 +49,22 @@ pub const LIMIT_NAMES: [&str; 8] = [
 ];
 
 /// What a row is refused for where it is no limit.
-pub const OTHER_REASONS: [&str; 1] = [MALFORMED];
+pub const OTHER_REASONS: [&str; 2] = [MALFORMED, BEYOND_RETENTION];
 
 /// It is not what its protocol says, or contradicts itself.
 pub(crate) const MALFORMED: &str = "malformed";
 
+/// It is older than the retention.
+pub(crate) const BEYOND_RETENTION: &str = "beyond_retention";
+
+/// How that is said: InfluxDB's words, which its clients look for. The engine says it so, too.
+pub(crate) const BEYOND_RETENTION_WORDS: &str = "points beyond retention policy";
+
 /// The kind of a refusal's reason: the limit's name, or one of [`OTHER_REASONS`]. The engine words its limits as [`past_limit`] does.
 pub(super) fn reason_of(reason: &str) -> &'static str {
+    if reason.starts_with(BEYOND_RETENTION_WORDS) {
+        return BEYOND_RETENTION;
+    }
     let name = reason.strip_prefix("limit ").and_then(|rest| rest.split(' ').next());
     LIMIT_NAMES.into_iter().find(|limit| Some(*limit) == name).unwrap_or(MALFORMED)
 }
@@ -76,6 +85,11 @@ mod tests {
             let error = timberline_engine::Error::Limit { name, limit: 1, got: 2 };
             assert_eq!(error.to_string(), past_limit(name, 1, 2));
         }
+        let old =
+            timberline_engine::Error::BeyondRetention { timestamp: 1, oldest: 2_000_000_000 }.to_string();
+        assert_eq!(reason_of(&old), BEYOND_RETENTION);
+        let words = "points beyond retention policy: 1970-01-01T00:00:00.000000001Z is older than 1970-01-01T00:00:02Z";
+        assert_eq!(old, words);
         assert_eq!(reason_of("limit of another kind"), MALFORMED);
         assert_eq!(reason_of("a label has an empty name"), MALFORMED);
     }

@@ -22,7 +22,7 @@ mod series_key;
 mod sink;
 
 pub use error::{ERRORS_KEPT, ErrorList, LineError, Refused};
-pub(crate) use limits::MALFORMED;
+pub(crate) use limits::{BEYOND_RETENTION, BEYOND_RETENTION_WORDS, MALFORMED};
 pub use limits::{LIMIT_NAMES, Limits, OTHER_REASONS};
 pub use precision::{Precision, UnknownPrecision};
 pub use sink::{HistogramSink, RowSink, SeriesSink};

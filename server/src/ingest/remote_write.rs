@@ -19,7 +19,7 @@ use std::sync::Arc;
 use timberline_engine::{Error, Field, HistogramRow, Row, is_stale};
 
 use super::error::ErrorList;
-use super::limits::{Limits, past_limit};
+use super::limits::{BEYOND_RETENTION_WORDS, Limits, past_limit};
 use super::precision::Precision;
 use super::series_key::LabelSet;
 use super::sink::{HistogramSink, is_about_one_series};
@@ -71,6 +71,8 @@ pub struct WriteReport {
     pub samples: u64,
     /// Native histograms stored.
     pub histograms: u64,
+    /// Samples and histograms left out because they are older than the retention.
+    pub beyond_retention: u64,
     /// Exemplars dropped.
     pub exemplars_ignored: u64,
     /// Metadata entries dropped.
@@ -87,8 +89,12 @@ impl WriteReport {
             return None;
         }
         let (stored, series) = (self.samples + self.histograms, self.errors.total);
+        let beyond = match self.beyond_retention {
+            0 => String::new(),
+            samples => format!("{BEYOND_RETENTION_WORDS} dropped={samples}; "),
+        };
         Some(format!(
-            "partial write: {stored} samples stored, {series} series not or not in full: {}",
+            "partial write: {beyond}{stored} samples stored, {series} series not or not in full: {}",
             self.errors
         ))
     }
@@ -199,12 +205,17 @@ struct SeriesWriter<'s, S> {
 #[derive(Debug, Default)]
 struct LeftOut {
     out_of_range: Option<(u64, i64)>,
+    beyond_retention: Option<(u64, String)>,
     histograms: Option<(u64, String)>,
 }
 
 impl LeftOut {
     fn out_of_range(&mut self, timestamp_ms: i64) {
         self.out_of_range.get_or_insert((0, timestamp_ms)).0 += 1;
+    }
+
+    fn beyond_retention(&mut self, error: &Error) {
+        self.beyond_retention.get_or_insert_with(|| (0, error.to_string())).0 += 1;
     }
 
     fn histogram(&mut self, timestamp_ms: i64, reason: &str) {
@@ -219,7 +230,12 @@ impl LeftOut {
             .map(|(count, first)| format!("{count} samples left out: out of range timestamp {first} ms"));
         let histograms =
             self.histograms.as_ref().map(|(count, first)| format!("{count} histograms left out: {first}"));
-        let reasons: Vec<String> = out_of_range.into_iter().chain(histograms).collect();
+        let beyond = self
+            .beyond_retention
+            .as_ref()
+            .map(|(count, first)| format!("{first} ({count} samples left out)"));
+        // First, since a reason is counted by how it begins.
+        let reasons: Vec<String> = beyond.into_iter().chain(out_of_range).chain(histograms).collect();
         if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
     }
 }
@@ -267,8 +283,14 @@ impl<S: HistogramSink> SeriesWriter<'_, S> {
             return Ok(());
         };
         let fields = [Field { name: b"", value }];
-        self.sink.row(Row { key: &self.key, timestamp, fields: &fields }, |_| labels.labels())?;
-        report.samples += 1;
+        match self.sink.row(Row { key: &self.key, timestamp, fields: &fields }, |_| labels.labels()) {
+            Ok(()) => report.samples += 1,
+            Err(error @ Error::BeyondRetention { .. }) => {
+                report.beyond_retention += 1;
+                left_out.beyond_retention(&error);
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -299,6 +321,10 @@ impl<S: HistogramSink> SeriesWriter<'_, S> {
         match self.sink.histogram(row, |_| labels.labels()) {
             Ok(()) => report.histograms += 1,
             Err(Error::InvalidHistogram { reason }) => left_out.histogram(timestamp_ms, &reason),
+            Err(error @ Error::BeyondRetention { .. }) => {
+                report.beyond_retention += 1;
+                left_out.beyond_retention(&error);
+            }
             Err(error) => return Err(error),
         }
         Ok(())

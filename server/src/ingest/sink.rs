@@ -29,14 +29,18 @@ pub trait HistogramSink: RowSink {
 
 /// Takes many samples of one series at once.
 pub trait SeriesSink {
-    /// Adds samples (nanoseconds, value) to the series that has these labels.
+    /// Adds samples (nanoseconds, value) to the series that has these labels; says how many were left out because they are
+    /// older than the retention.
     ///
     /// # Errors
     /// Why the sink does not take them.
-    fn series(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>)
-    -> Result<(), Error>;
+    fn series(
+        &mut self,
+        labels: &Labels,
+        samples: impl IntoIterator<Item = (i64, f64)>,
+    ) -> Result<u64, Error>;
 
-    /// Adds histograms to the series.
+    /// Adds histograms to the series; says how many were left out.
     ///
     /// # Errors
     /// As [`series`](Self::series); [`Error::InvalidHistogram`].
@@ -44,7 +48,7 @@ pub trait SeriesSink {
         &mut self,
         labels: &Labels,
         samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
-    ) -> Result<(), Error>;
+    ) -> Result<u64, Error>;
 }
 
 impl RowSink for Appender<'_> {
@@ -72,7 +76,7 @@ impl SeriesSink for Appender<'_> {
         &mut self,
         labels: &Labels,
         samples: impl IntoIterator<Item = (i64, f64)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         Appender::series(self, labels, samples)
     }
 
@@ -80,12 +84,18 @@ impl SeriesSink for Appender<'_> {
         &mut self,
         labels: &Labels,
         samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         self.histogram_series(labels, samples)
     }
 }
 
 /// Whether an error of a sink is about the one row or series it was given; any other error ends the batch.
 pub(super) fn is_about_one_series(error: &Error) -> bool {
-    matches!(error, Error::InvalidSeries { .. } | Error::InvalidHistogram { .. } | Error::Limit { .. })
+    matches!(
+        error,
+        Error::InvalidSeries { .. }
+            | Error::InvalidHistogram { .. }
+            | Error::BeyondRetention { .. }
+            | Error::Limit { .. }
+    )
 }

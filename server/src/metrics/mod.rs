@@ -74,6 +74,8 @@ pub struct Ingested {
     pub strings_skipped: Counter,
     /// Integers stored rounded, because a float cannot hold them.
     pub integers_rounded: Counter,
+    /// Lines or samples refused because they are older than the retention.
+    pub beyond_retention: Counter,
 }
 
 /// What is counted for queries.
@@ -185,12 +187,19 @@ mod tests {
         metrics.request("/write", 204, Duration::from_millis(3));
         metrics.request("/write", 400, Duration::from_secs(40));
         metrics.ingested(Protocol::Line).samples.add(10);
+        metrics.ingested(Protocol::JsonLines).beyond_retention.add(3);
         metrics.queries.fail("bad_data", None);
         metrics.queries.fail("execution", Some("query_samples_max"));
         metrics.refusals.rows("line", "labels_max", 4, &"");
         metrics.refusals.request("remote_write", "body_bytes_max", &"");
         let replay = timberline_engine::ReplayState { bytes: 7, bytes_total: 9, ..Default::default() };
-        let stats = timberline_engine::Stats { head_series: 5, ..Default::default() };
+        let stats = timberline_engine::Stats {
+            head_series: 5,
+            expired_samples_total: 6,
+            retention_clock_ns: 7_500_000_000,
+            retention_clock_warning: Some("it is behind".to_owned()),
+            ..Default::default()
+        };
         let text = metrics.render(Some(&stats), replay, Gauges { queries_running: 2, ..Gauges::default() });
         for line in [
             "timberline_http_requests_total{path=\"/write\",code=\"204\"} 1",
@@ -206,6 +215,10 @@ mod tests {
             "timberline_refused_requests_total{protocol=\"remote_write\",reason=\"body_bytes_max\"} 1",
             "timberline_queries_running 2",
             "timberline_head_series 5",
+            "timberline_points_beyond_retention_total{protocol=\"json_lines\"} 3",
+            "timberline_expired_samples_total 6",
+            "timberline_retention_clock_seconds 7.5",
+            "timberline_retention_clock_doubtful 1",
             "timberline_ready 1",
             "timberline_replay_bytes 7",
             "timberline_replay_bytes_expected 9",

@@ -87,13 +87,16 @@ impl Metrics {
 
     fn render_ingest(&self, out: &mut Exposition) {
         type Read = fn(&Ingested) -> u64;
-        let families: [(&str, &str, Read); 5] = [
+        let families: [(&str, &str, Read); 6] = [
             ("timberline_ingested_rows_total", "Lines or series stored.", |i| i.rows.get()),
             ("timberline_ingested_samples_total", "Samples stored.", |i| i.samples.get()),
             ("timberline_refused_rows_total", "Lines or series refused.", |i| i.rows_refused.get()),
             ("timberline_skipped_strings_total", "String fields left out.", |i| i.strings_skipped.get()),
             ("timberline_rounded_integers_total", "Integers stored rounded to a float.", |i| {
                 i.integers_rounded.get()
+            }),
+            ("timberline_points_beyond_retention_total", "Lines or samples older than the retention.", |i| {
+                i.beyond_retention.get()
             }),
         ];
         for (name, help, read) in families {
@@ -206,6 +209,7 @@ fn render_engine(out: &mut Exposition, stats: &Stats) {
     let deleted = stats.block_deleted_samples;
     out.gauge("timberline_block_deleted_samples", "Deleted samples still in blocks, estimated.", deleted);
     out.counter("timberline_deletes_total", "Deletes.", stats.deletes_total);
+    render_expiry(out, stats);
     out.counter("timberline_compactions_total", "Compactions.", stats.compactions_total);
     let failures = stats.compaction_failures_total;
     out.counter("timberline_compaction_failures_total", "Compactions that failed.", failures);
@@ -214,6 +218,26 @@ fn render_engine(out: &mut Exposition, stats: &Stats) {
         "timberline_writes_refused",
         "Whether writes are refused: the log failed, or sealing cannot keep up.",
         refused,
+    );
+}
+
+fn render_expiry(out: &mut Exposition, stats: &Stats) {
+    let (blocks, samples) = (stats.expired_blocks_total, stats.expired_samples_total);
+    out.counter("timberline_expired_blocks_total", "Blocks dropped for their age.", blocks);
+    out.counter("timberline_expired_samples_total", "Samples dropped for their age.", samples);
+    let seconds = |nanoseconds: i64| nanoseconds as f64 / 1e9;
+    let (shows, behind) = (seconds(stats.retention_clock_ns), seconds(stats.retention_clock_behind_ns));
+    out.gauge("timberline_retention_clock_seconds", "What the clock shows by which samples expire.", shows);
+    out.gauge(
+        "timberline_retention_clock_behind_seconds",
+        "How far the machine's clock is ahead of it.",
+        behind,
+    );
+    let doubtful = u8::from(stats.retention_clock_warning.is_some());
+    out.gauge(
+        "timberline_retention_clock_doubtful",
+        "Whether the two are a day apart, so that one is wrong.",
+        doubtful,
     );
 }
 

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use timberline_engine::{Cardinality, Count};
+use timberline_engine::{Cardinality, Count, Stats};
 
 use super::params::to_ms;
 use super::{ApiError, ErrorType};
@@ -28,9 +28,15 @@ pub(in crate::http) async fn tsdb(
         Some("true" | "1") => true,
         Some(other) => return Err(ApiError::parameter("blocks", format!("{other:?} is not true or false"))),
     };
-    let count = move || open_db(&state)?.snapshot().cardinality(top, with_blocks);
+    let count = move || {
+        let db = open_db(&state)?;
+        db.snapshot().cardinality(top, with_blocks).map(|found| (found, db.stats()))
+    };
     match tokio::task::spawn_blocking(count).await {
-        Ok(found) => Ok(Json(json!({"status": "success", "data": data(&found?)})).into_response()),
+        Ok(found) => {
+            let (found, stats) = found?;
+            Ok(Json(answer(&found, &stats)).into_response())
+        }
         // The thread panicked; the panic's text is on stderr.
         Err(_) => Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
     }
@@ -44,6 +50,20 @@ fn limit(params: &Params) -> Result<usize, ApiError> {
         Some(Ok(1..)) => bad("limit must not exceed 10000"),
         Some(_) => bad("limit must be a positive number"),
     }
+}
+
+/// What Prometheus answers, and the clock by which samples expire; a warning when it is far from the machine's.
+fn answer(found: &Cardinality, stats: &Stats) -> Value {
+    let mut data = data(found);
+    data["retentionClock"] = json!({
+        "time": stats.retention_clock_ns as f64 / 1e9,
+        "behindSeconds": stats.retention_clock_behind_ns as f64 / 1e9,
+    });
+    let mut answer = json!({"status": "success", "data": data});
+    if let Some(warning) = &stats.retention_clock_warning {
+        answer["warnings"] = json!([warning]);
+    }
+    answer
 }
 
 fn data(found: &Cardinality) -> Value {

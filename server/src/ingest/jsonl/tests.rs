@@ -13,18 +13,18 @@ impl SeriesSink for Recorder {
         &mut self,
         _: &Labels,
         samples: impl IntoIterator<Item = (i64, Arc<Histogram>)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         self.1.extend(samples);
-        Ok(())
+        Ok(0)
     }
 
     fn series(
         &mut self,
         labels: &Labels,
         samples: impl IntoIterator<Item = (i64, f64)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         self.0.extend(samples.into_iter().map(|(time, value)| (labels.to_string(), time, value.to_bits())));
-        Ok(())
+        Ok(0)
     }
 }
 
