@@ -57,10 +57,9 @@ fn the_labels_with_the_most_series_are_listed_as_prometheus_does() {
         "memoryInBytesByLabelName": [{"name": "__name__", "value": 28}, {"name": "host", "value": 5}],
         "seriesCountByLabelValuePair": [{"name": "host=a", "value": 3}, {"name": "__name__=cpu_s", "value": 2}],
     });
-    assert_eq!(
-        server.get("/api/v1/status/tsdb?limit=2").json(),
-        json!({"status": "success", "data": expected})
-    );
+    let mut answer = server.get("/api/v1/status/tsdb?limit=2").json();
+    assert!(answer["data"].as_object_mut().unwrap().remove("retentionClock").is_some());
+    assert_eq!(answer, json!({"status": "success", "data": expected}));
     let all = server.get("/api/v1/status/tsdb").json();
     assert_eq!(all["data"]["seriesCountByLabelValuePair"].as_array().unwrap().len(), 5);
 

@@ -41,7 +41,10 @@ pub struct SegmentNames {
 /// When the directory cannot be listed, or a file whose name does not tell cannot be read.
 pub fn segment_names(directory: &dyn Directory) -> Result<SegmentNames> {
     let folder = Path::new(WAL_DIR);
-    let names = directory.list(folder).map_err(|e| Error::io("list", directory.display_path(folder), e))?;
+    let names = match directory.list(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(|e| Error::io("list", directory.display_path(folder), e))?,
+    };
     let (mut found, mut candidates) = (SegmentNames::default(), Vec::new());
     for name in names {
         match segment_number(&name) {

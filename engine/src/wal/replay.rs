@@ -5,7 +5,6 @@
 //! order. What waits between the two are references into the mapped segment, so a replay takes little memory besides
 //! what it fills.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::WAL_DIR;
