@@ -22,6 +22,17 @@ use crate::tombstones::{TOMBSTONES_DIR, Tombstones, tombstones_path};
 pub struct DeleteReport {
     /// Blocks in which something is hidden that was not before.
     pub blocks: usize,
+    /// Series that matched, each counted once a block.
+    pub series: u64,
+    /// Samples that are hidden and were not before, estimated from the times of chunks.
+    pub samples: u64,
+}
+
+/// A block's tombstones after a delete.
+struct AfterDelete {
+    tombstones: Tombstones,
+    series: u64,
+    samples: u64,
 }
 
 impl Core {
@@ -67,13 +78,18 @@ impl Core {
     fn hide(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<DeleteReport> {
         let mut replaced: Vec<Ulid> = Vec::new();
         let mut hidden: Vec<Arc<Block>> = Vec::new();
+        let mut report = DeleteReport::default();
         {
             let mut manifest = self.manifest.lock();
             let mut next = manifest.clone();
             let mut files = TombstoneFiles::new(Arc::clone(&self.directory));
             let blocks = self.view.read().blocks.clone();
             for block in &blocks {
-                let Some(tombstones) = with_deleted(block, selectors, range)? else { continue };
+                let Some(after) = with_deleted(block, selectors, range)? else { continue };
+                let AfterDelete { tombstones, series, samples } = after;
+                report.blocks += 1;
+                report.series += series;
+                report.samples += samples;
                 let id = block.meta().id;
                 let file = files.write(&tombstones, id)?;
                 let listed = next.blocks.iter_mut().filter(|listed| listed.id == id);
@@ -81,7 +97,7 @@ impl Core {
                 hidden.push(Arc::new(block.with_tombstones(tombstones)));
             }
             if hidden.is_empty() {
-                return Ok(DeleteReport::default());
+                return Ok(report);
             }
             self.swap(&mut manifest, next, Vec::new(), files)?;
             let mut view = self.view.write();
@@ -92,7 +108,7 @@ impl Core {
             }
         }
         replaced.into_iter().for_each(|file| self.forget_tombstones(file));
-        Ok(DeleteReport { blocks: hidden.len() })
+        Ok(report)
     }
 
     /// Writes each block that has tombstones anew without what they hide.
@@ -126,7 +142,7 @@ impl Core {
 }
 
 /// The tombstones of a block after a delete; `None` when it has nothing of what is deleted.
-fn with_deleted(block: &Block, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<Option<Tombstones>> {
+fn with_deleted(block: &Block, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<Option<AfterDelete>> {
     let mut series = Bitmap::new();
     for selector in selectors {
         series.or_inplace(&block.series_ids(selector, range)?);
@@ -139,7 +155,7 @@ fn with_deleted(block: &Block, selectors: &[Vec<Matcher>], range: TimeRange) -> 
     }
     let gained = hidden_samples(block, &tombstones, &series)?.saturating_sub(before);
     tombstones.set_samples(tombstones.samples() + gained);
-    Ok(Some(tombstones))
+    Ok(Some(AfterDelete { tombstones, series: series.cardinality(), samples: gained }))
 }
 
 /// How many samples of these series are hidden, estimated.
