@@ -2,7 +2,8 @@
 //!
 //! A body is collected before any of it is parsed, so one that is cut off in the middle stores nothing. Three bounds
 //! keep a client from taking the memory: the size of one body as sent, its size once decompressed, and
-//! the bytes of all bodies held at once, as sent and as decompressed.
+//! the bytes of all bodies held at once, as sent and as decompressed. What counts is what has arrived: who announces much and
+//! sends nothing takes nothing. Two bounds keep it from holding what it took: a time for the whole body, and a rate.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use parking_lot::Mutex;
 use timberline_engine::{Error, Held};
+use tokio::time::Instant;
 
 use crate::state::AppState;
 
@@ -23,6 +25,11 @@ use crate::state::AppState;
 const KEPT_BUFFER_BYTES_MAX: usize = 16 << 20;
 /// Decompressed in steps of this.
 const INFLATE_STEP_BYTES: usize = 64 << 10;
+/// A body must bring so many bytes in each window of so long: 1 KiB a second, half of what the slowest mobile networks carry.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+const RATE_WINDOW_BYTES_MIN: usize = 10 << 10;
+/// Memory for so many announced bytes is taken at once; for more, as they arrive.
+const RESERVED_BYTES_MAX: usize = 1 << 20;
 /// How much of a refused body is still read, and for how long.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
@@ -56,6 +63,11 @@ pub enum BodyError {
         /// The limit.
         limit: Duration,
     },
+    /// 408.
+    #[error(
+        "the body came slower than {RATE_WINDOW_BYTES_MIN} bytes in {RATE_WINDOW:?}: send smaller bodies, or compressed ones"
+    )]
+    Trickle,
     /// 503.
     #[error("too many requests are waiting, try again: {0}")]
     Busy(#[from] Error),
@@ -69,7 +81,7 @@ impl BodyError {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Cut { .. } => StatusCode::BAD_REQUEST,
-            Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Slow { .. } | Self::Trickle => StatusCode::REQUEST_TIMEOUT,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -132,18 +144,49 @@ async fn collect(state: &AppState, headers: &HeaderMap, body: &mut Body) -> Resu
     }
     let mut held = state.write_budget.hold();
     let mut bytes = Buffers::take(&state.buffers);
-    held.grow(length.unwrap_or(0))?;
-    bytes.0.reserve(length.unwrap_or(0));
-    while let Some(part) = next(body).await {
+    bytes.0.reserve(length.unwrap_or(0).min(RESERVED_BYTES_MAX));
+    let mut rate = Rate::new();
+    while let Some(part) = rate.watch(next(body)).await? {
         let part = part.map_err(|error| BodyError::Cut { reason: error.to_string() })?;
         let total = bytes.0.len() + part.len();
         if total > limit {
             return Err(BodyError::TooLarge { limit });
         }
         held.grow(total)?;
+        rate.add(part.len());
         bytes.0.extend_from_slice(&part);
     }
     Ok(Received { bytes, held })
+}
+
+/// Whether a body comes fast enough.
+struct Rate {
+    window_end: Instant,
+    window_bytes: usize,
+}
+
+impl Rate {
+    fn new() -> Self {
+        Self { window_end: Instant::now() + RATE_WINDOW, window_bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.window_bytes += bytes;
+    }
+
+    /// Waits for the next part, unless too few have come in a window.
+    async fn watch<T>(&mut self, part: impl Future<Output = T>) -> Result<T, BodyError> {
+        let mut part = std::pin::pin!(part);
+        loop {
+            if let Ok(part) = tokio::time::timeout_at(self.window_end, &mut part).await {
+                return Ok(part);
+            }
+            if std::mem::take(&mut self.window_bytes) < RATE_WINDOW_BYTES_MIN {
+                return Err(BodyError::Trickle);
+            }
+            self.window_end = Instant::now() + RATE_WINDOW;
+        }
+    }
 }
 
 async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
@@ -328,5 +371,63 @@ mod tests {
         let error = inflate(&compressed, &mut out, 2 << 20, |bytes| Ok(held.grow(bytes)?)).unwrap_err();
         assert!(matches!(error, BodyError::Busy(Error::Limit { limit: 200_000, .. })));
         assert!(out.len() <= 200_000, "{}", out.len());
+    }
+
+    /// A body that brings so many bytes every so often, and never ends.
+    struct Drip(std::pin::Pin<Box<tokio::time::Sleep>>, Duration, usize);
+
+    impl Drip {
+        fn body(bytes: usize, every: Duration) -> Body {
+            Body::new(Self(Box::pin(tokio::time::sleep(every)), every, bytes))
+        }
+    }
+
+    impl HttpBody for Drip {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+            let Self(sleep, every, bytes) = &mut *self;
+            std::task::ready!(sleep.as_mut().poll(context));
+            sleep.as_mut().reset(Instant::now() + *every);
+            std::task::Poll::Ready(Some(Ok(http_body::Frame::data(vec![b'x'; *bytes].into()))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_below_the_rate_is_cut_and_one_above_it_has_until_the_timeout() {
+        let config = crate::config::Config { body_timeout: Duration::from_secs(60), ..Default::default() };
+        let state = AppState::new(config, true).unwrap();
+        let started = Instant::now();
+        let second = Duration::from_secs(1);
+        let error = receive(&state, &HeaderMap::new(), Drip::body(1_000, second)).await.unwrap_err();
+        assert!(matches!(error, BodyError::Trickle), "{error}");
+        assert_eq!((error.status(), started.elapsed()), (StatusCode::REQUEST_TIMEOUT, RATE_WINDOW));
+        let started = Instant::now();
+        let silent = receive(&state, &HeaderMap::new(), Drip::body(1, second * 3600)).await.unwrap_err();
+        assert!(matches!(silent, BodyError::Trickle) && started.elapsed() == RATE_WINDOW, "{silent}");
+        let started = Instant::now();
+        let error = receive(&state, &HeaderMap::new(), Drip::body(1_200, second)).await.unwrap_err();
+        assert!(matches!(error, BodyError::Slow { .. }), "{error}");
+        assert_eq!(started.elapsed(), Duration::from_secs(60));
+        assert_eq!(state.write_budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_is_not_held_until_it_comes() {
+        let state = AppState::new(crate::config::Config::default(), true).unwrap();
+        let headers = HeaderMap::from_iter([(CONTENT_LENGTH, (64 << 20).into())]);
+        let body = Drip::body(1, Duration::from_secs(3600));
+        let mut receiving = std::pin::pin!(receive(&state, &headers, body));
+        assert!(
+            std::future::poll_fn(|context| std::task::Poll::Ready(
+                receiving.as_mut().poll(context).is_pending()
+            ))
+            .await
+        );
+        assert_eq!(state.write_budget.held(), 0);
     }
 }
