@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line |
 //! | [`config`] | settings: flags, environment, file |
 //! | [`server`] | opens the database, listens, stops |
+//! | [`net`] | connections and their limits |
 //! | [`http`] | routes and handlers |
 //! | [`ingest`] | line protocol, remote write, JSON lines: bytes in, rows out |
 //! | [`metrics`] | what the server counts |
@@ -17,6 +18,7 @@ pub mod demo;
 pub mod http;
 pub mod ingest;
 pub mod metrics;
+pub mod net;
 pub mod refusals;
 pub mod server;
 pub mod state;

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::serve::ListenerExt;
 use timberline_engine::Db;
 use timberline_engine::directory::RealDirectory;
 use timberline_query::QueryError;
@@ -15,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::http;
+use crate::net::{self, Limits};
 use crate::state::{AppState, SharedState};
 
 /// How often the log tells what was refused since.
@@ -58,6 +58,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     state: SharedState,
+    limits: Limits,
 }
 
 /// What to do about an address that cannot be listened on.
@@ -82,8 +83,9 @@ impl Server {
         let refused = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let limits = Limits::new(connections_max(config.connections_max), config.memory_bytes_max);
         let state = Arc::new(AppState::new(config, address.ip().is_loopback())?);
-        Ok(Self { listener, address, state })
+        Ok(Self { listener, address, state, limits })
     }
 
     /// The address, with the port that was taken when port 0 was configured.
@@ -98,31 +100,31 @@ impl Server {
         &self.state
     }
 
+    /// What connections may take.
+    pub fn limits_mut(&mut self) -> &mut Limits {
+        &mut self.limits
+    }
+
     /// Serves until `shutdown` is ready, then finishes the requests that run (for 2 seconds at most) and closes the
     /// database. While the database is being opened, requests that need it get 503.
     ///
     /// # Errors
     /// [`Error::Open`], [`Error::Close`], [`Error::Panicked`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { listener, address, state } = self;
+        let Self { listener, address, state, limits } = self;
         tracing::info!(%address, data_dir = %state.config.data_dir.display(), "listening, opening the database");
         tracing::info!("{}", state.config.memory_line());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let listener = listener.tap_io(|stream| {
-            // Without it small answers wait for the client's acknowledgement of the last one.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
-            }
-        });
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "whoever reaches this address can write and read: there is no authentication yet");
         }
-        let router = http::router(SharedState::clone(&state));
-        let serve = axum::serve(listener, router).with_graceful_shutdown(async {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
             // An error means that `stop` was dropped: stop as well.
             let _ = stopped.await;
-        });
-        let serve = tokio::spawn(serve.into_future());
+        };
+        let router = http::router(SharedState::clone(&state));
+        let serving = net::serve(listener, router, SharedState::clone(&state), limits, stopped);
+        let mut serving = tokio::spawn(serving);
 
         let telling = tokio::spawn(tell_refusals(SharedState::clone(&state)));
 
@@ -135,8 +137,9 @@ impl Server {
             Err(error) => Err(error),
         };
         drop(stop);
-        if tokio::time::timeout(DRAIN_TIME_MAX, serve).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIME_MAX, &mut serving).await.is_err() {
             tracing::warn!("some requests did not finish within {DRAIN_TIME_MAX:?}");
+            serving.abort();
         }
         telling.abort();
         state.metrics.refusals.tell();
@@ -149,6 +152,23 @@ async fn tell_refusals(state: SharedState) {
         tokio::time::sleep(REFUSALS_INTERVAL).await;
         state.metrics.refusals.tell();
     }
+}
+
+/// How many connections there may be when `wanted` are, so that the engine keeps its share of file descriptors.
+fn connections_max(wanted: usize) -> usize {
+    let limit = net::raise_descriptor_limit();
+    let connections_max = net::connections_within(wanted, limit);
+    if let Some(limit) = limit
+        && connections_max < wanted
+    {
+        tracing::warn!(
+            connections_max,
+            wanted,
+            file_descriptors = limit,
+            "fewer connections than connections-max: the engine needs the other file descriptors (ulimit -n)"
+        );
+    }
+    connections_max
 }
 
 /// Opens the database on a thread of its own and hands it to the requests. It cannot be interrupted: a replay that was

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod cardinality;
+mod connections;
 mod damage;
 mod deletes;
+mod door;
 mod explain;
 mod operations;
 mod reads;

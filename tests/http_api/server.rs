@@ -1,7 +1,7 @@
 //! A server in this process on a free port, and what a test asks of it.
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use tempfile::TempDir;
 use timberline::config::Config;
+use timberline::net::Limits;
 use timberline::server::Server;
 use tokio::sync::oneshot;
 use ureq::Agent;
@@ -41,7 +42,26 @@ impl TestServer {
         server
     }
 
+    /// With other limits for its connections.
+    pub(crate) fn start_limited(
+        change: impl FnOnce(&mut Config),
+        limit: impl FnOnce(&mut Limits) + Send + 'static,
+    ) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Self::launch(directory.path(), change, limit);
+        server.directory = Some(directory);
+        server
+    }
+
     pub(crate) fn start_in(directory: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        Self::launch(directory, change, |_| {})
+    }
+
+    fn launch(
+        directory: &Path,
+        change: impl FnOnce(&mut Config),
+        limit: impl FnOnce(&mut Limits) + Send + 'static,
+    ) -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut config = Config { data_dir: directory.to_owned(), listen, ..Config::default() };
         change(&mut config);
@@ -51,7 +71,8 @@ impl TestServer {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                let server = Server::bind(config).await.unwrap();
+                let mut server = Server::bind(config).await.unwrap();
+                limit(server.limits_mut());
                 address_sender.send(server.address()).unwrap();
                 let stopped = async { drop(stopped.await) };
                 server.run(stopped).await.unwrap();
@@ -65,6 +86,19 @@ impl TestServer {
             thread::yield_now();
         }
         server
+    }
+
+    /// A connection on which these bytes were sent.
+    pub(crate) fn send(&self, bytes: &[u8]) -> TcpStream {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        connection.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        connection.write_all(bytes).unwrap();
+        connection
+    }
+
+    /// All that a connection answers to these bytes, until the server closes it.
+    pub(crate) fn answer_to(&self, bytes: &[u8]) -> String {
+        rest_of(&mut self.send(bytes))
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -126,6 +160,20 @@ impl Drop for TestServer {
             self.stop_and_join();
         }
     }
+}
+
+/// What comes on a connection until the server closes it.
+pub(crate) fn rest_of(connection: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The JSON of an answer that was read as it came, with its status.
+pub(crate) fn status_and_json(answer: &str) -> (&str, Value) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.lines().next().unwrap().split(' ').nth(1).unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
 }
 
 pub(crate) struct Answer {

@@ -36,6 +36,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Names that a loopback listener may be called by, beside those of this machine.
+    pub allowed_hosts: Vec<String>,
     /// Age at which data is dropped; `None` keeps everything.
     pub retention: Option<Duration>,
     /// When a write is answered.
@@ -97,6 +101,8 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("timberline-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8086)),
+            connections_max: 10_000,
+            allowed_hosts: Vec::new(),
             retention: None,
             wal_sync: WalSync::Always,
             block_span: Duration::from_secs(2 * 3600),

@@ -70,6 +70,22 @@ pub static SETTINGS: &[Setting] = &[
         apply: |config, text| units::address(text).map(|value| config.listen = value),
     },
     Setting {
+        name: "connections-max",
+        value_name: "N",
+        default: "10000",
+        help: "Connections at a time, and at most half of the process's file descriptors; beyond that those make room that do \
+               nothing, and if all are busy a new one gets 503",
+        apply: |config, text| units::count(text).map(|value| config.connections_max = value),
+    },
+    Setting {
+        name: "allowed-hosts",
+        value_name: "NAMES",
+        default: "none",
+        help: "Names beside localhost, separated by commas, by which a server on a loopback address may be called, such as \
+               that of a proxy; pages of these names may write",
+        apply: |config, text| units::host_names(text).map(|value| config.allowed_hosts = value),
+    },
+    Setting {
         name: "retention",
         value_name: "AGE",
         default: "none",

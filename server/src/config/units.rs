@@ -32,6 +32,25 @@ pub(super) fn wal_sync(text: &str) -> Result<WalSync, String> {
     }
 }
 
+/// Names of hosts without ports, separated by commas, in lower case; or `none`.
+pub(super) fn host_names(text: &str) -> Result<Vec<String>, String> {
+    if text == "none" {
+        return Ok(Vec::new());
+    }
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.[:]".contains(&byte))
+    };
+    let has_port = |name: &str| !name.starts_with('[') && name.contains(':');
+    text.split(',')
+        .map(|name| match name.trim().to_ascii_lowercase() {
+            name if is_name(&name) && !has_port(&name) => Ok(name),
+            name => Err(format!(
+                "{name:?} is not the name of a host, such as tsdb.example.org, without scheme and port; several are separated by commas"
+            )),
+        })
+        .collect()
+}
+
 /// A size: a number of bytes, or a number with KiB, MiB, GiB (or KB, MB, GB), not zero.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, usize); 8] = [

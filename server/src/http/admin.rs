@@ -1,29 +1,38 @@
-//! Admin endpoints. Until there is authentication they answer only when the server listens on a loopback address.
+//! Admin endpoints. Until there is authentication they answer clients on this machine only, which [`door`](super::door) sees to.
+//! What they did is in the log.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use timberline_engine::{Db, Result};
+use timberline_engine::{CompactionReport, Db, DeleteReport, Result};
 
 use super::open_db;
 use super::params::Params;
 use super::prometheus::{ApiError, ErrorType};
 use crate::state::{SharedState, now_ns};
 
+/// How many selectors of a delete are logged, and how much of each.
+const LOGGED_SELECTORS_MAX: usize = 10;
+const LOGGED_SELECTOR_CHARS_MAX: usize = 1_000;
+
 /// `POST|PUT /api/v1/admin/tsdb/flush`: seals the head into blocks.
 pub(super) async fn flush(State(state): State<SharedState>) -> Response {
-    run(state, |db| db.flush().map(|report| json!({"blocks": report.blocks, "samples": report.samples})))
-        .await
+    run(state, |db| {
+        let report = db.flush()?;
+        tracing::info!(blocks = report.blocks, samples = report.samples, "flush asked for");
+        Ok(json!({"blocks": report.blocks, "samples": report.samples}))
+    })
+    .await
 }
 
 /// `POST|PUT /api/v1/admin/tsdb/compact`: compacts until nothing is left to do.
 pub(super) async fn compact(State(state): State<SharedState>) -> Response {
     run(state, |db| {
-        db.compact().map(
-            |report| json!({"merged": report.merged, "created": report.created, "expired": report.expired}),
-        )
+        let CompactionReport { merged, created, expired, .. } = db.compact()?;
+        tracing::info!(merged, created, expired, "compaction asked for");
+        Ok(json!({"merged": merged, "created": created, "expired": expired}))
     })
     .await
 }
@@ -35,12 +44,27 @@ pub(super) async fn delete_series(State(state): State<SharedState>, params: Para
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };
-    no_content(run(state, move |db| db.delete(&selectors, range).map(|_| Value::Null)).await)
+    let matched: Vec<String> = params.all("match[]").take(LOGGED_SELECTORS_MAX).map(shortened).collect();
+    let count = selectors.len();
+    let deleted = run(state, move |db| {
+        let (start_ns, end_ns) = (range.start, range.end);
+        // Said before as well: should the process end meanwhile, somebody may ask what was going on.
+        tracing::info!(?matched, selectors = count, start_ns, end_ns, "delete asked for");
+        let DeleteReport { blocks, series, samples } = db.delete(&selectors, range)?;
+        tracing::info!(?matched, selectors = count, start_ns, end_ns, blocks, series, samples, "deleted");
+        Ok(Value::Null)
+    });
+    no_content(deleted.await)
 }
 
 /// `POST|PUT /api/v1/admin/tsdb/clean_tombstones`: frees the space of what is deleted; 204 when done.
 pub(super) async fn clean_tombstones(State(state): State<SharedState>) -> Response {
-    no_content(run(state, |db| db.clean_tombstones().map(|_| Value::Null)).await)
+    let cleaned = run(state, |db| {
+        let report = db.clean_tombstones()?;
+        tracing::info!(?report, "cleaning of tombstones asked for");
+        Ok(Value::Null)
+    });
+    no_content(cleaned.await)
 }
 
 /// `POST|PUT /api/v1/admin/tsdb/snapshot?skip_head=`: makes a copy below `snapshots/` of the data directory.
@@ -54,7 +78,20 @@ pub(super) async fn snapshot(State(state): State<SharedState>, params: Params) -
         }
     };
     let name = snapshot_name(now_ns(), std::process::id(), state.request_number());
-    run(state, move |db| db.create_snapshot(&name, skip_head).map(|()| json!({"name": name}))).await
+    run(state, move |db| {
+        db.create_snapshot(&name, skip_head)?;
+        tracing::info!(name, skip_head, "snapshot made");
+        Ok(json!({"name": name}))
+    })
+    .await
+}
+
+/// The text of a selector for the log.
+fn shortened(selector: &str) -> String {
+    match selector.char_indices().nth(LOGGED_SELECTOR_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &selector[..end]),
+        None => selector.to_owned(),
+    }
 }
 
 /// As Prometheus names them: the time, and a number that makes it unique.
@@ -70,12 +107,6 @@ fn no_content(response: Response) -> Response {
 
 /// Answers once `work` is done.
 async fn run(state: SharedState, work: impl FnOnce(&Db) -> Result<Value> + Send + 'static) -> Response {
-    if !state.is_loopback {
-        let message = "admin endpoints answer only when the server listens on a loopback address, because anybody \
-                       who can reach it could call them: listen on 127.0.0.1";
-        let body = json!({"status": "error", "errorType": "forbidden", "error": message});
-        return (StatusCode::FORBIDDEN, Json(body)).into_response();
-    }
     let done = tokio::task::spawn_blocking(move || open_db(&state).and_then(|db| work(db))).await;
     match done {
         Ok(Ok(data)) => Json(json!({"status": "success", "data": data})).into_response(),

@@ -1,14 +1,15 @@
 //! The Influx endpoints: line protocol in versions 1 and 2 of the API, and what their clients ask besides.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 use timberline_engine::TimeRange;
 
+use super::door::MayWrite;
 use super::observe::INFLUX_VERSION;
 use super::params::Params;
 use super::write::{self, Counts, RefusedRows, Stored, WriteError};
@@ -111,7 +112,11 @@ fn with_retry_after(error: &WriteError, body: Json<Value>) -> Response {
 }
 
 /// `GET|POST /query`: the two InfluxQL statements that clients send before their first write.
-pub(super) async fn query(State(state): State<SharedState>, params: Params) -> Response {
+pub(super) async fn query(
+    State(state): State<SharedState>,
+    Extension(may_write): Extension<MayWrite>,
+    params: Params,
+) -> Response {
     let Some(text) = params.get("q") else {
         return error_v1(&WriteError::Request("missing required parameter \"q\"".to_owned()));
     };
@@ -119,7 +124,7 @@ pub(super) async fn query(State(state): State<SharedState>, params: Params) -> R
     for (id, statement) in
         text.split(';').map(str::trim).filter(|statement| !statement.is_empty()).enumerate()
     {
-        match answer_statement(&state, statement) {
+        match answer_statement(&state, &may_write, statement) {
             Ok(Some(series)) => results.push(json!({"statement_id": id, "series": [series]})),
             Ok(None) => results.push(json!({"statement_id": id})),
             Err(error) => return error_v1(&error),
@@ -129,11 +134,17 @@ pub(super) async fn query(State(state): State<SharedState>, params: Params) -> R
 }
 
 /// The series that a statement answers, if any.
-fn answer_statement(state: &SharedState, statement: &str) -> Result<Option<Value>, WriteError> {
+fn answer_statement(
+    state: &SharedState,
+    may_write: &MayWrite,
+    statement: &str,
+) -> Result<Option<Value>, WriteError> {
     let mut words = statement.split_whitespace().map(str::to_ascii_uppercase);
     match (words.next().as_deref(), words.next().as_deref(), words.next()) {
         // A database is a label; it is there with its first write.
-        (Some("CREATE"), Some("DATABASE"), Some(_)) => Ok(None),
+        (Some("CREATE"), Some("DATABASE"), Some(_)) => {
+            may_write.0.clone().map(|()| None).map_err(|refusal| WriteError::Forbidden(refusal.message))
+        }
         (Some("SHOW"), Some("DATABASES"), None) => {
             let values: Vec<[String; 1]> = databases(state)?.into_iter().map(|name| [name]).collect();
             Ok(Some(json!({"name": "databases", "columns": ["name"], "values": values})))

@@ -1,22 +1,23 @@
-//! What happens to every request: its id and the version headers, its count and duration, and 503 for
-//! whatever needs a database that is not open yet.
+//! What happens to every request: its id and the version headers, its count and duration.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{HeaderName, RETRY_AFTER};
+use axum::http::header::HeaderName;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::body;
-use crate::state::SharedState;
+use crate::state::{AppState, SharedState};
 
 /// The InfluxDB version whose write API this is. Clients insist on the header and read features from the number.
 pub(super) const INFLUX_VERSION: &str = "1.8.10";
 const INFLUX_BUILD: &str = concat!("timberline-", env!("CARGO_PKG_VERSION"));
+
+/// The path in metrics of what is none of our paths.
+const OTHER: &str = "other";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,9 +30,15 @@ pub(super) async fn observe(State(state): State<SharedState>, request: Request, 
     let path = request.extensions().get::<MatchedPath>().cloned();
     let given = request.headers().get(X_REQUEST_ID).or_else(|| request.headers().get(REQUEST_ID)).cloned();
     let mut response = next.run(request).await;
-    let path = path.as_ref().map_or("other", MatchedPath::as_str);
+    let path = path.as_ref().map_or(OTHER, MatchedPath::as_str);
     state.metrics.request(path, response.status().as_u16(), started.elapsed());
-    let id = given.or_else(|| HeaderValue::from_str(&state.request_id()).ok());
+    sign(&state, given, &mut response);
+    response
+}
+
+/// Puts the headers of every answer on one.
+fn sign(state: &AppState, given_id: Option<HeaderValue>, response: &mut Response) {
+    let id = given_id.or_else(|| HeaderValue::from_str(&state.request_id()).ok());
     let headers = response.headers_mut();
     if let Some(id) = id {
         headers.insert(REQUEST_ID, id.clone());
@@ -39,23 +46,19 @@ pub(super) async fn observe(State(state): State<SharedState>, request: Request, 
     }
     headers.insert(X_INFLUXDB_VERSION, HeaderValue::from_static(INFLUX_VERSION));
     headers.insert(X_INFLUXDB_BUILD, HeaderValue::from_static(INFLUX_BUILD));
-    response
 }
 
-/// Answers 503 until the database is open, except where a request needs none.
-pub(super) async fn gate_until_open(
-    State(state): State<SharedState>,
-    request: Request,
-    next: Next,
-) -> Response {
-    const ALWAYS: [&str; 7] = ["/", "/metrics", "/-/healthy", "/-/ready", "/ping", "/health", "/ready"];
-    if state.db().is_some() || ALWAYS.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    body::discard(&mut request.into_body()).await;
-    let message = format!("{}; try again in a moment", state.opening_message());
-    let mut response = all_dialects(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+/// The answer to what is no request, and so never came to the router.
+pub(crate) fn refused(state: &AppState, status: StatusCode, message: &str) -> Response {
+    let kind = match status {
+        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+        StatusCode::REQUEST_TIMEOUT => "timeout",
+        _ => "bad_data",
+    };
+    let mut response = all_dialects(status, kind, message);
+    state.metrics.refusals.request("http", kind, &message);
+    state.metrics.request(OTHER, status.as_u16(), Duration::ZERO);
+    sign(state, None, &mut response);
     response
 }
 

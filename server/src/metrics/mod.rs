@@ -120,6 +120,27 @@ impl Queries {
     }
 }
 
+/// What is counted of connections.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: AtomicU64,
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections closed while they did nothing, because others needed their places.
+    pub displaced: Counter,
+    /// Connections refused because all others were busy.
+    pub refused: Counter,
+    /// Times that no connection could be accepted, most likely for want of descriptors.
+    pub accept_failures: Counter,
+}
+
+impl Connections {
+    /// Says how many are open now.
+    pub fn set_open(&self, open: usize) {
+        self.open.store(open as u64, Ordering::Relaxed);
+    }
+}
+
 /// What is counted for one route.
 #[derive(Debug, Default)]
 struct Route {
@@ -135,6 +156,8 @@ pub struct Metrics {
     ingested: [Ingested; Protocol::ALL.len()],
     /// What was refused, and why.
     pub refusals: Refusals,
+    /// Connections.
+    pub connections: Connections,
     /// Queries.
     pub queries: Queries,
     /// Writes answered with 503 because too many bodies were waiting.
@@ -148,6 +171,7 @@ impl Default for Metrics {
             routes: RwLock::default(),
             ingested: Default::default(),
             refusals: Refusals::default(),
+            connections: Connections::default(),
             queries: Queries::default(),
             writes_rejected: Counter::default(),
         }

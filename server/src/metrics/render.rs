@@ -1,12 +1,13 @@
 //! `/metrics`: every counter in the text exposition format.
 
 use std::fmt::Display;
+use std::sync::atomic::Ordering;
 
 use timberline_engine::{ReplayState, Stats};
 
 use super::exposition::Exposition;
 use super::histogram::BOUNDS_SECONDS;
-use super::{Ingested, Metrics, Protocol, QUERY_LIMIT_NAMES, process};
+use super::{Connections, Ingested, Metrics, Protocol, QUERY_LIMIT_NAMES, process};
 use crate::ingest::{LIMIT_NAMES, OTHER_REASONS};
 use crate::refusals::Unit;
 
@@ -50,6 +51,7 @@ impl Metrics {
         out.gauge("timberline_ready", "Whether the database is open.", u8::from(stats.is_some()));
         out.gauge("timberline_uptime_seconds", "Time since start.", self.uptime().as_secs_f64());
         render_replay(&mut out, replay);
+        self.render_connections(&mut out);
         self.render_http(&mut out);
         self.render_ingest(&mut out);
         self.render_refusals(&mut out);
@@ -60,6 +62,18 @@ impl Metrics {
         }
         render_process(&mut out);
         out.finish()
+    }
+
+    fn render_connections(&self, out: &mut Exposition) {
+        let Connections { open, accepted, displaced, refused, accept_failures } = &self.connections;
+        out.gauge("timberline_connections", "Connections open.", open.load(Ordering::Relaxed));
+        out.counter("timberline_connections_accepted_total", "Connections accepted.", accepted.get());
+        let help = "Connections closed while they did nothing, for others to have their places.";
+        out.counter("timberline_connections_displaced_total", help, displaced.get());
+        let help = "Connections answered 503 because all others were busy.";
+        out.counter("timberline_connections_refused_total", help, refused.get());
+        let help = "Times that no connection could be accepted.";
+        out.counter("timberline_accept_failures_total", help, accept_failures.get());
     }
 
     fn render_http(&self, out: &mut Exposition) {
