@@ -8,7 +8,7 @@ use timberline_engine::directory::Mapped;
 use timberline_engine::index::{
     BlockMeta, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
 };
-use timberline_engine::{Labels, MatchOp, Matcher, TimeRange};
+use timberline_engine::{Labels, MatchOp, Matcher, TimeRange, Watch};
 
 /// How many series, and values of the label.
 const SIZES: [u32; 2] = [100_000, 1_000_000];
@@ -57,10 +57,12 @@ fn bench(criterion: &mut Criterion) {
         for (name, pattern) in PATTERNS {
             let Ok(matcher) = Matcher::new("host", MatchOp::Regex, pattern) else { return };
             let matchers = [matcher];
-            let found = matching(&index, &matchers).map(|found| found.cardinality()).unwrap_or_default();
+            let found = matching(&index, &matchers, Watch::default())
+                .map(|found| found.cardinality())
+                .unwrap_or_default();
             println!("{pattern}: {found} series");
             group.bench_function(BenchmarkId::new(name, size), |bencher| {
-                bencher.iter(|| matching(black_box(&index), &matchers).is_ok());
+                bencher.iter(|| matching(black_box(&index), &matchers, Watch::default()).is_ok());
             });
         }
         group.bench_function(BenchmarkId::new("series by value", size), |bencher| {

@@ -71,7 +71,7 @@ pub use histogram::{BucketSpan, Buckets, Histogram, ResetHint};
 pub use labels::{Iter as LabelsIter, Labels, LabelsBuilder, METRIC_NAME, WantedLabels};
 pub use matcher::{MatchOp, Matcher};
 pub use options::{Options, WalSync};
-pub use pattern::{PatternError, anchored_regex};
+pub use pattern::{Groups, Pattern, PatternError};
 pub use querier::{Cardinality, Count, Estimate, KnownTimes, Part, Series, Snapshot};
 pub use retention::RetentionClock;
 pub use rows::{Field, HistogramRow, Row};

@@ -1,14 +1,9 @@
 //! Label matchers: `=`, `!=`, `=~`, `!~`. A label that a series lacks has the empty value.
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use regex::Regex;
-use regex_automata::hybrid::dfa::DFA;
-use regex_automata::{MatchKind, util::syntax};
-
-use crate::budget::{Budget, Held};
-use crate::pattern::{NEST_LIMIT, PatternError, anchored_regex};
+use crate::budget::Budget;
+use crate::pattern::{Pattern, PatternError};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,20 +37,7 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Arc<Expression>>,
-}
-
-/// A compiled regular expression, and its automaton once an index asked for that.
-struct Expression {
-    regex: Regex,
-    automaton: OnceLock<Option<DFA>>,
-    _held: Held,
-}
-
-impl fmt::Debug for Expression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.regex.fmt(f)
-    }
+    pattern: Option<Arc<Pattern>>,
 }
 
 impl Matcher {
@@ -79,21 +61,16 @@ impl Matcher {
         budget: &Arc<Budget>,
     ) -> Result<Self, PatternError> {
         let value = value.into();
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => {
-                let held =
-                    budget.take(2 * value.len()).map_err(|error| PatternError::of_budget(&error, &value))?;
-                let regex = anchored_regex(&value)?;
-                Some(Arc::new(Expression { regex, automaton: OnceLock::new(), _held: held }))
-            }
+            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(Pattern::new(&value, budget)?)),
         };
-        Ok(Self { name: name.into(), op, value, regex })
+        Ok(Self { name: name.into(), op, value, pattern })
     }
 
     /// `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
     /// The label's name.
@@ -117,15 +94,17 @@ impl Matcher {
     /// Whether it is `=~` or `!~`.
     #[must_use]
     pub fn is_regex(&self) -> bool {
-        self.regex.is_some()
+        self.pattern.is_some()
     }
 
-    /// The values that the regular expression matches, when it lists them: `a|b|c`.
-    #[must_use]
-    pub fn literals(&self) -> Option<impl Iterator<Item = &str>> {
-        let is_meta = |c: char| r"\.+*?()[]{}^$".contains(c);
-        let lists = self.is_regex() && !self.value.contains(is_meta);
-        lists.then(|| self.value.split('|'))
+    /// The compiled regular expression of `=~` and `!~`.
+    pub(crate) fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_deref()
+    }
+
+    /// Whether it wants every value, or every one that is not empty.
+    pub(crate) fn wants_any(&self) -> bool {
+        self.is_regex() && matches!(&*self.value, ".*" | ".+")
     }
 
     /// Whether a label with this value satisfies the matcher; an absent label has the value `""`.
@@ -137,21 +116,10 @@ impl Matcher {
     /// Whether the value equals the matcher's, or its regular expression matches it, whatever the operator makes of that.
     #[must_use]
     pub fn pattern_matches(&self, value: &str) -> bool {
-        match &self.regex {
-            Some(expression) => expression.regex.is_match(value),
+        match &self.pattern {
+            Some(pattern) => pattern.is_match(value),
             None => self.value == value,
         }
-    }
-
-    /// The regular expression as an automaton for whole values; `None` when it cannot be one, or is too large.
-    pub(crate) fn automaton(&self) -> Option<&DFA> {
-        let expression = self.regex.as_ref()?;
-        let build = || {
-            let config = DFA::config().match_kind(MatchKind::All);
-            let syntax = syntax::Config::new().nest_limit(NEST_LIMIT);
-            DFA::builder().configure(config).syntax(syntax).build(expression.regex.as_str()).ok()
-        };
-        expression.automaton.get_or_init(build).as_ref()
     }
 
     /// Whether a series without this label satisfies the matcher.
@@ -181,15 +149,5 @@ mod tests {
         assert!(Matcher::new("a", MatchOp::NotRegex, "b+").unwrap().matches_empty());
         assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
         assert!(Matcher::new("a", MatchOp::Regex, "b)|(?:c").is_err());
-    }
-
-    #[test]
-    fn an_alternation_of_plain_words_is_a_list() {
-        let list =
-            |op, value| Some(Matcher::new("a", op, value).unwrap().literals()?.collect::<Vec<_>>().join(","));
-        assert_eq!(list(MatchOp::Regex, "b|c d").as_deref(), Some("b,c d"));
-        assert_eq!(list(MatchOp::Regex, "b.|c"), None);
-        assert_eq!(list(MatchOp::NotRegex, "b").as_deref(), Some("b"));
-        assert_eq!(list(MatchOp::Equal, "b"), None);
     }
 }

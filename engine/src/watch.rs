@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// So many series are found in less than a millisecond.
 const SERIES_BETWEEN: usize = 1024;
+/// So many values are looked at between two looks at the time.
+pub(crate) const VALUES_BETWEEN: usize = 64;
 /// So many values are looked at, and so many series selected, in a few tenths of a millisecond.
 const VALUES_MAX: u64 = 4096;
 const CANDIDATES_MAX: u64 = 512;
@@ -63,6 +65,12 @@ impl<'a> Watch<'a> {
     /// To be called for each series: asks now and then, or each time if the selection is to be short.
     pub(crate) fn look(self, found: usize) -> Result<()> {
         if found.is_multiple_of(SERIES_BETWEEN) || self.is_short { self.ask(found) } else { Ok(()) }
+    }
+
+    /// To be called for each label value that is looked at: asks now and then. A value takes a few dozen nanoseconds; with a large
+    /// expression thousands of times as long.
+    pub(crate) fn look_value(self, at: usize) -> Result<()> {
+        if at.is_multiple_of(VALUES_BETWEEN) { self.ask(0) } else { Ok(()) }
     }
 
     pub(crate) fn ask(self, found: usize) -> Result<()> {

@@ -10,7 +10,7 @@ use timberline_engine::directory::Mapped;
 use timberline_engine::index::{
     BlockMeta, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
 };
-use timberline_engine::{Labels, MatchOp, Matcher, TimeRange};
+use timberline_engine::{Labels, MatchOp, Matcher, TimeRange, Watch};
 use timberline_fuzz::damage;
 use ulid::Ulid;
 
@@ -48,7 +48,7 @@ fuzz_target!(|input: Input| {
     for (id, labels) in (0..).zip(&series) {
         assert_eq!(&index.labels(id).unwrap(), labels);
         for (name, value) in labels.iter() {
-            assert!(matching(&index, &[Matcher::equal(name, value)]).unwrap().contains(id));
+            assert!(matching(&index, &[Matcher::equal(name, value)], Watch::default()).unwrap().contains(id));
         }
     }
     let content = bytes.len() - FOOTER_BYTES;
@@ -132,13 +132,13 @@ fn read(bytes: Vec<u8>) {
     let names: Vec<String> = index.names().map(|(name, _)| name.to_owned()).collect();
     for name in names.iter().map(String::as_str).chain(["absent"]) {
         for value in index.values(name).take(100).flatten() {
-            let _ = matching(&index, &[Matcher::equal(name, value)]);
+            let _ = matching(&index, &[Matcher::equal(name, value)], Watch::default());
         }
     }
     for name in &names {
         index.series_by_value(name).take(100).for_each(drop);
     }
     for matcher in &*MATCHERS {
-        let _ = matching(&index, std::slice::from_ref(matcher));
+        let _ = matching(&index, std::slice::from_ref(matcher), Watch::default());
     }
 }

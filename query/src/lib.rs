@@ -13,6 +13,7 @@ mod plan;
 mod pretty;
 mod print;
 pub mod signature;
+mod template;
 mod value;
 
 pub use deep::{Deep, on_enough_stack};

@@ -189,7 +189,7 @@ impl Block {
         if !self.meta().range.overlaps(range) {
             return Ok(0);
         }
-        Ok(matching(&*self.index, matchers)?.cardinality())
+        Ok(matching(&*self.index, matchers, Watch::default())?.cardinality())
     }
 
     /// As [`touching`](Self::touching), the ids without the series of which nothing is left inside `range`.
@@ -247,7 +247,7 @@ impl Block {
         let mut chunks = Vec::new();
         let mut looked_at = 0;
         watch.expect_values(|| values_to_look_at(&*self.index, matchers))?;
-        let ids = matching(&*self.index, matchers)?;
+        let ids = matching(&*self.index, matchers, watch)?;
         watch.expect_series(ids.cardinality())?;
         for id in ids.iter() {
             chunks.clear();

@@ -15,6 +15,7 @@ mod order;
 mod pages;
 mod pairs;
 mod postings;
+mod scan;
 mod shard;
 mod turnstile;
 
@@ -45,6 +46,7 @@ use crate::wal::{
 };
 use crate::watch::Watch;
 use keys::{KeyTable, Places, Slot};
+use scan::Scan;
 use shard::{Place, Shard};
 use turnstile::Turnstile;
 
@@ -376,9 +378,10 @@ impl Head {
         watch: Watch<'_>,
     ) -> Result<Vec<HeadSeries>> {
         let mut found = Vec::new();
-        self.shards
-            .iter()
-            .try_for_each(|shard| watch.read(shard)?.select(matchers, range, watch, &mut found))?;
+        for shard in &self.shards {
+            let (shard, scan) = Scan::begin(shard, matchers, watch)?;
+            shard.select(&scan, range, watch, &mut found)?;
+        }
         Ok(found)
     }
 
@@ -387,7 +390,11 @@ impl Head {
     /// # Errors
     /// As [`select`](Self::select).
     pub fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
-        self.shards.iter().map(|shard| shard.read().count_series(matchers, range)).sum()
+        let count = |shard| {
+            let (shard, scan) = Scan::begin(shard, matchers, Watch::default())?;
+            shard.count_series(&scan, range)
+        };
+        self.shards.iter().map(count).sum()
     }
 
     /// The labels of these series; in no order.
@@ -396,7 +403,10 @@ impl Head {
     /// As [`select`](Self::select).
     pub fn labels(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
         let mut found = Vec::new();
-        self.shards.iter().try_for_each(|shard| shard.read().labels(matchers, range, &mut found))?;
+        self.shards.iter().try_for_each(|shard| {
+            let (shard, scan) = Scan::begin(shard, matchers, Watch::default())?;
+            shard.labels(&scan, range, &mut found)
+        })?;
         Ok(found)
     }
 
@@ -410,7 +420,10 @@ impl Head {
         range: TimeRange,
         out: &mut BTreeSet<String>,
     ) -> Result<()> {
-        self.shards.iter().try_for_each(|shard| shard.read().label_names(matchers, range, out))
+        self.shards.iter().try_for_each(|shard| {
+            let (shard, scan) = Scan::begin(shard, matchers, Watch::default())?;
+            shard.label_names(&scan, range, out)
+        })
     }
 
     /// Adds the values of a label among these series.
@@ -424,7 +437,10 @@ impl Head {
         range: TimeRange,
         out: &mut BTreeSet<String>,
     ) -> Result<()> {
-        self.shards.iter().try_for_each(|shard| shard.read().label_values(name, matchers, range, out))
+        self.shards.iter().try_for_each(|shard| {
+            let (shard, scan) = Scan::begin(shard, matchers, Watch::default())?;
+            shard.label_values(name, &scan, range, out)
+        })
     }
 
     /// Adds the names of all labels.

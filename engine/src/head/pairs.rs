@@ -137,10 +137,14 @@ impl Pairs {
         self.names.iter().map(|name| &*name.text)
     }
 
+    /// The pairs of a name in order of appearance.
+    pub(super) fn ids(&self, name: &str) -> &[PairId] {
+        self.name(name).map_or(&[], |name| &self.names[name as usize].pairs)
+    }
+
     /// The values of a name in order of appearance, with the series that carry them.
     pub(super) fn values(&self, name: &str) -> impl ExactSizeIterator<Item = (&str, &Postings)> {
-        let pairs = self.name(name).map_or(&[][..], |name| &self.names[name as usize].pairs);
-        pairs.iter().map(|id| (self.text(*id).1, self.postings(*id)))
+        self.ids(name).iter().map(|id| (self.text(*id).1, self.postings(*id)))
     }
 
     /// The position of each pair in the order of names and values.

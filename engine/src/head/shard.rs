@@ -11,10 +11,10 @@ use super::group::{Group, GroupChunk};
 use super::pages::Pages;
 use super::pairs::{PairId, Pairs};
 use super::postings::Postings;
+use super::scan::Scan;
 use crate::error::Result;
-use crate::index::{LabelIndex, matching, values_to_look_at};
+use crate::index::LabelIndex;
 use crate::labels::Labels;
-use crate::matcher::Matcher;
 use crate::time::TimeRange;
 use crate::wal::RowRef;
 use crate::watch::Watch;
@@ -223,9 +223,8 @@ impl Shard {
         applied
     }
 
-    fn series_ids(&self, matchers: &[Matcher], range: TimeRange) -> Result<impl Iterator<Item = u32>> {
-        let ids = matching(self, matchers)?;
-        let ids: Vec<u32> = ids.to_vec();
+    fn series_ids(&self, scan: &Scan<'_>, range: TimeRange) -> Result<impl Iterator<Item = u32>> {
+        let ids: Vec<u32> = scan.series(self)?.to_vec();
         Ok(ids.into_iter().filter(move |id| {
             let group = self.series[*id as usize] as usize;
             self.groups[group].touches(range)
@@ -233,13 +232,13 @@ impl Shard {
     }
 
     /// How many series satisfy the matchers and are in a group with a sample near `range`.
-    pub(super) fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
-        Ok(self.series_ids(matchers, range)?.count() as u64)
+    pub(super) fn count_series(&self, scan: &Scan<'_>, range: TimeRange) -> Result<u64> {
+        Ok(self.series_ids(scan, range)?.count() as u64)
     }
 
     /// The labels of the series that satisfy the matchers and have a sample near `range`.
-    pub(super) fn labels(&self, matchers: &[Matcher], range: TimeRange, out: &mut Vec<Labels>) -> Result<()> {
-        out.extend(self.series_ids(matchers, range)?.map(|id| self.labels_of(id)));
+    pub(super) fn labels(&self, scan: &Scan<'_>, range: TimeRange, out: &mut Vec<Labels>) -> Result<()> {
+        out.extend(self.series_ids(scan, range)?.map(|id| self.labels_of(id)));
         Ok(())
     }
 
@@ -297,13 +296,12 @@ impl Shard {
     /// The series that satisfy the matchers, with what they have inside `range`.
     pub(super) fn select(
         &self,
-        matchers: &[Matcher],
+        scan: &Scan<'_>,
         range: TimeRange,
         watch: Watch<'_>,
         out: &mut Vec<HeadSeries>,
     ) -> Result<()> {
-        watch.expect_values(|| values_to_look_at(self, matchers))?;
-        let ids = self.series_ids(matchers, range)?;
+        let ids = self.series_ids(scan, range)?;
         // All that satisfy the matchers, near the range or not.
         watch.expect_series(ids.size_hint().1.unwrap_or(usize::MAX) as u64)?;
         for id in ids {
@@ -322,12 +320,12 @@ impl Shard {
     /// The names of the labels that some series near `range` carries.
     pub(super) fn label_names(
         &self,
-        matchers: &[Matcher],
+        scan: &Scan<'_>,
         range: TimeRange,
         out: &mut BTreeSet<String>,
     ) -> Result<()> {
         let mut carried: Vec<bool> = Vec::new();
-        for id in self.series_ids(matchers, range)? {
+        for id in self.series_ids(scan, range)? {
             let (labels, column) = self.labels_and_column(id);
             for pair in labels.all(column) {
                 let name = self.pairs.name_of(pair);
@@ -344,11 +342,11 @@ impl Shard {
     pub(super) fn label_values(
         &self,
         name: &str,
-        matchers: &[Matcher],
+        scan: &Scan<'_>,
         range: TimeRange,
         out: &mut BTreeSet<String>,
     ) -> Result<()> {
-        let ids: Bitmap = self.series_ids(matchers, range)?.collect();
+        let ids: Bitmap = self.series_ids(scan, range)?.collect();
         let values = self.pairs.values(name).filter(|(_, postings)| postings.intersects(&ids));
         out.extend(values.map(|(value, _)| value.to_owned()));
         Ok(())
@@ -388,9 +386,29 @@ impl LabelIndex for Shard {
         Ok(pair.map(|pair| self.pairs.postings(pair).to_bitmap()).unwrap_or_default())
     }
 
-    fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Result<Bitmap> {
-        let kept = self.pairs.values(name).filter(|(value, _)| keep(value));
-        Ok(Postings::union(kept.map(|(_, postings)| postings)))
+    fn with_any(
+        &self,
+        name: &str,
+        values: &mut dyn Iterator<Item = &str>,
+        watch: Watch<'_>,
+    ) -> Result<Bitmap> {
+        let mut found = Vec::new();
+        for (at, value) in values.enumerate() {
+            watch.look_value(at)?;
+            found.extend(self.pairs.get(name, value));
+        }
+        Ok(Postings::union(found.into_iter().map(|pair| self.pairs.postings(pair))))
+    }
+
+    fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool, watch: Watch<'_>) -> Result<Bitmap> {
+        let mut kept = Vec::new();
+        for (at, (value, postings)) in self.pairs.values(name).enumerate() {
+            watch.look_value(at)?;
+            if keep(value) {
+                kept.push(postings);
+            }
+        }
+        Ok(Postings::union(kept.into_iter()))
     }
 
     fn count_values(&self, name: &str) -> u64 {
@@ -426,8 +444,8 @@ mod tests {
         assert!(shard.find(&labels(&[("host", "h")])).is_none(), "a subset of a series is another series");
         let ids = |name, value| shard.with_value(name, value).unwrap().to_vec();
         assert_eq!((ids("host", "h"), ids("mount", "/")), (vec![1, 2, 3, 4], vec![3]));
-        assert_eq!(shard.with_values("zone", &|_| true).unwrap().cardinality(), 5);
-        assert_eq!(shard.with_values("none", &|_| true).unwrap().cardinality(), 0);
+        assert_eq!(shard.with_label("zone").unwrap().cardinality(), 5);
+        assert_eq!(shard.with_label("none").unwrap().cardinality(), 0);
     }
 
     #[test]

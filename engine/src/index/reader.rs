@@ -1,6 +1,7 @@
 //! Answers from the mapped bytes of an index file. Everything is verified when the file is opened; what is parsed later
 //! is still checked for bounds, so a file that was damaged before its checksum was made is an error, not a panic.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,8 @@ use crate::directory::Mapped;
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
 use crate::labels::{Labels, METRIC_NAME, Packer, WantedLabels};
-use crate::matcher::Matcher;
+use crate::pattern::Pattern;
+use crate::watch::Watch;
 
 /// With fewer values of a label, a regular expression is asked for each.
 const WALK_VALUES_MIN: usize = 64;
@@ -297,6 +299,20 @@ impl Index {
         found.map_or(0..0, |at| self.names[at].pairs.clone())
     }
 
+    /// The pair among `pairs`, which are those of one name, that has this value.
+    fn find(&self, pairs: &Range<u32>, value: &str) -> Result<Option<usize>> {
+        let (mut low, mut high) = (pairs.start, pairs.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.value(middle)?.cmp(value) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Ok(Some(middle as usize)),
+            }
+        }
+        Ok(None)
+    }
+
     /// The series of all these postings: positions are those of pairs, and behind them those of names.
     fn union(&self, all: impl IntoIterator<Item = usize>) -> Result<Bitmap> {
         let mut union = postings::Union::default();
@@ -324,22 +340,28 @@ impl LabelIndex for Index {
     }
 
     fn with_value(&self, name: &str, value: &str) -> Result<Bitmap> {
-        let pairs = self.pairs_of(name);
-        let (mut low, mut high) = (pairs.start, pairs.end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.value(middle)?.cmp(value) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return self.union([middle as usize]),
-            }
-        }
-        Ok(Bitmap::new())
+        self.union(self.find(&self.pairs_of(name), value)?)
     }
 
-    fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Result<Bitmap> {
+    fn with_any(
+        &self,
+        name: &str,
+        values: &mut dyn Iterator<Item = &str>,
+        watch: Watch<'_>,
+    ) -> Result<Bitmap> {
+        let pairs = self.pairs_of(name);
+        let mut found = Vec::new();
+        for (at, value) in values.enumerate() {
+            watch.look_value(at)?;
+            found.extend(self.find(&pairs, value)?);
+        }
+        self.union(found)
+    }
+
+    fn with_values(&self, name: &str, keep: &dyn Fn(&str) -> bool, watch: Watch<'_>) -> Result<Bitmap> {
         let mut kept = Vec::new();
-        for pair in self.pairs_of(name) {
+        for (at, pair) in self.pairs_of(name).enumerate() {
+            watch.look_value(at)?;
             if keep(self.value(pair)?) {
                 kept.push(pair as usize);
             }
@@ -357,21 +379,26 @@ impl LabelIndex for Index {
         self.pairs_of(name).len() as u64
     }
 
-    fn with_regex(&self, name: &str, matcher: &Matcher) -> Result<Bitmap> {
+    fn with_pattern(&self, name: &str, pattern: &Pattern, watch: Watch<'_>) -> Result<Bitmap> {
         let pairs = self.pairs_of(name);
         let mut kept = Vec::new();
         let mut rest = pairs.start;
         if pairs.len() >= WALK_VALUES_MIN
-            && let Some(automaton) = matcher.automaton()
+            && let Some(automaton) = pattern.walker()
         {
-            let value = |pair: u32| self.item(Section::ValueEnds, Section::ValueText, pair as usize);
+            let looks = Cell::new(0);
+            let value = |pair: u32| {
+                watch.look_value(looks.replace(looks.get() + 1))?;
+                self.item(Section::ValueEnds, Section::ValueText, pair as usize)
+            };
             rest = automaton::walk(automaton, pairs.clone(), value, |pair| {
                 kept.push(pair as usize);
                 Ok(())
             })?;
         }
         for pair in rest..pairs.end {
-            if matcher.pattern_matches(self.value(pair)?) {
+            watch.look_value((pair - rest) as usize)?;
+            if pattern.rest_matches(self.value(pair)?) {
                 kept.push(pair as usize);
             }
         }

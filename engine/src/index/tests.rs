@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::labels::Labels;
 use crate::matcher::{MatchOp, Matcher};
 use crate::time::TimeRange;
+use crate::watch::Watch;
 use ulid::Ulid;
 
 fn example() -> Vec<u8> {
@@ -78,8 +79,9 @@ fn answers_fit_what_was_built() {
     index.chunks(1, &mut chunks).unwrap();
     assert_eq!((chunks[0].0.times, chunks[0].0.values), (0, 29));
     assert_eq!(index.statistics(chunks[0].0.statistics).unwrap(), [0x77]);
-    let find =
-        |op, value| matching(&index, &[Matcher::new("__name__", op, value).unwrap()]).unwrap().to_vec();
+    let find = |op, value| {
+        matching(&index, &[Matcher::new("__name__", op, value).unwrap()], Watch::default()).unwrap().to_vec()
+    };
     assert_eq!(find(MatchOp::Equal, "cpu_user"), [1]);
     assert_eq!(find(MatchOp::Regex, "cpu_.*"), [0, 1]);
     assert_eq!(find(MatchOp::NotEqual, "cpu_user"), [0]);
@@ -148,7 +150,7 @@ fn matchers_find_what_they_match() {
                 let expected: Vec<u32> = (0..1000)
                     .filter(|id| matcher.matches(labels[*id as usize].get(name).unwrap_or_default()))
                     .collect();
-                let found = matching(&index, &[matcher]).unwrap().to_vec();
+                let found = matching(&index, &[matcher], Watch::default()).unwrap().to_vec();
                 assert_eq!(found, expected, "{name} {op:?} {pattern:?}");
             }
         }

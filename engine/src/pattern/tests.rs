@@ -2,19 +2,24 @@
 
 use proptest::prelude::*;
 
+use super::translate::DEPTH_MAX;
 use super::*;
+
+fn compiled(pattern: &str) -> Result<Pattern, PatternError> {
+    Pattern::with_groups(pattern, &Budget::unlimited())
+}
 
 /// Patterns, the texts that they match, and texts that they do not match.
 type Cases<'a> = &'a [(&'a str, &'a [&'a str], &'a [&'a str])];
 
 fn check(cases: Cases<'_>) {
     for (pattern, matching, other) in cases {
-        let regex = anchored_regex(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        let regex = compiled(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
         for text in *matching {
-            assert!(regex.is_match(text), "{pattern} should match {text:?}, is {regex}");
+            assert!(regex.is_match(text), "{pattern} should match {text:?}, is {regex:?}");
         }
         for text in *other {
-            assert!(!regex.is_match(text), "{pattern} should not match {text:?}, is {regex}");
+            assert!(!regex.is_match(text), "{pattern} should not match {text:?}, is {regex:?}");
         }
     }
 }
@@ -22,7 +27,7 @@ fn check(cases: Cases<'_>) {
 /// Patterns, and what the error says about them up to what was expected.
 fn check_refused(cases: &[(&str, &str)]) {
     for (pattern, message) in cases {
-        let error = anchored_regex(pattern).expect_err(pattern).to_string();
+        let error = compiled(pattern).expect_err(pattern).to_string();
         let expected = format!("error parsing regexp: {message}, expected ");
         assert!(error.starts_with(&expected), "{pattern}: {error}");
     }
@@ -183,16 +188,16 @@ fn flags_and_groups() {
         ("(a|(?i))b", &["ab", "b"], &["B"]),
     ]);
     let first = |pattern: &str, text: &str| {
-        let regex = anchored_regex(pattern).unwrap();
-        regex.captures(text).unwrap()[1].to_owned()
+        let regex = compiled(pattern).unwrap();
+        text[regex.groups(text).unwrap().get(1).unwrap()].to_owned()
     };
     assert_eq!(first("(a*)a*", "aaa"), "aaa");
     assert_eq!(first("(a*?)a*", "aaa"), "");
     assert_eq!(first("(?U)(a*)a*", "aaa"), "");
     assert_eq!(first("(?U)(a*?)a*", "aaa"), "aaa");
     assert_eq!(first("(?U:(a{1,}))a*", "aaa"), "a");
-    let regex = anchored_regex("(?P<n>a)(?:b)(?<m>c)").unwrap();
-    assert_eq!(regex.capture_names().collect::<Vec<_>>(), [None, Some("n"), Some("m")]);
+    let regex = compiled("(?P<n>a)(?:b)(?<m>c)").unwrap();
+    assert_eq!(regex.group_names(), [Some("n".to_owned()), Some("m".to_owned())]);
 }
 
 #[test]
@@ -293,11 +298,183 @@ fn repetitions() {
 #[test]
 fn bounds_of_depth_and_size() {
     let deep = |depth| format!("{}a{}", "(b|c".repeat(depth), "d|e)*".repeat(depth));
-    assert!(anchored_regex(&deep(DEPTH_MAX)).is_ok_and(|regex| regex.is_match("be")));
-    let error = anchored_regex(&deep(DEPTH_MAX + 1)).unwrap_err().to_string();
+    assert!(compiled(&deep(DEPTH_MAX)).is_ok_and(|regex| regex.is_match("be")));
+    let error = compiled(&deep(DEPTH_MAX + 1)).unwrap_err().to_string();
     assert!(error.contains("expression nests too deeply: `(` at character 801"), "{error}");
-    let error = anchored_regex(r"\pL{1000}\pL{1000}").unwrap_err();
-    assert!(matches!(error, PatternError::TooLarge { .. }), "{error}");
+}
+
+/// The crate's own reading of a pattern's translation.
+fn reference(pattern: &str) -> Option<regex::Regex> {
+    let translation = Translator::new(pattern, false, &Budget::unlimited()).ok()?.translate().ok()?;
+    Some(regex::Regex::new(&format!("^(?s:{})$", translation.whole)).unwrap())
+}
+
+/// Whether a pattern lists all that it matches, and how many texts it lists.
+fn listed(pattern: &str) -> (bool, usize) {
+    let pattern = Pattern::new(pattern, &Budget::unlimited()).unwrap();
+    (pattern.is_list(), pattern.words().len())
+}
+
+#[test]
+fn lists_are_looked_up_however_they_are_written() {
+    let names: Vec<String> = (0..10_000).map(|i| format!("web-{i:05}/example")).collect();
+    let (plain, escaped) = (names.join("|"), names.join("|").replace('/', r"\/"));
+    for pattern in [
+        plain.clone(),
+        escaped.clone(),
+        escaped.replace(r"\/", "[/]"),
+        format!("({plain})"),
+        format!("^(?:{escaped})$"),
+        format!("(?P<all>(?:{})|(?:{}))", names[..5000].join("|"), names[5000..].join("|")),
+        format!("web-({})", escaped.replace("web-", "")),
+        format!("(({plain}))"),
+    ] {
+        assert_eq!(listed(&pattern), (true, 10_000), "{pattern:.60}");
+    }
+    for pattern in [format!("{plain}|x.*"), format!("(x.*|{plain})"), format!("^({escaped}|x.*|y+)$")] {
+        assert_eq!(listed(&pattern), (false, 10_000), "{pattern:.60}");
+        let pattern = Pattern::new(&pattern, &Budget::unlimited()).unwrap();
+        assert!(
+            pattern.is_match("web-00017/example") && pattern.is_match("xyz") && !pattern.is_match("web-x")
+        );
+        assert!(pattern.walker().is_some());
+    }
+    for (pattern, expected) in [
+        ("a(b|c)?d", (true, 3)),
+        ("(a|b)(c|d)", (true, 4)),
+        ("a|a", (true, 1)),
+        ("", (true, 1)),
+        ("(?i)a-1", (false, 0)),
+        ("(?i)-1", (true, 1)),
+        ("a{1}b{0}", (true, 1)),
+        ("a+|b", (false, 1)),
+        ("a$b|c", (false, 1)),
+        ("(a|x.*)b", (false, 0)),
+        ("(?:a|b){20}", (false, 0)),
+    ] {
+        assert_eq!(listed(pattern), expected, "{pattern}");
+    }
+    // What multiplies to more than is written stays an expression.
+    assert_eq!(listed(&"(a|b)".repeat(20)), (false, 0));
+}
+
+#[test]
+fn what_go_takes_fits_into_little_memory() {
+    let dots = r"[\p{L}\p{N}_-]{1,255}(\.[\p{L}\p{N}_-]{1,255})?";
+    for (pattern, text, other) in [
+        (dots, "web-号.example", "a..b"),
+        (r"\pL{1,200}", "é", ""),
+        (r"\pL{1000}", "é", ""),
+        (r"(?:\pL{1,30}\b.){1,30}", "abc-", "1"),
+        (r"[^\x{100}-\x{ffff}]{1,900}(?i:straße){1,90}", "xSTRASSE", "\u{100}"),
+        ("(?m)(?:^.{1,300}$\n?){1,3}", "a\nb", ""),
+    ] {
+        let budget = Budget::new("request", 16 << 20);
+        let compiled =
+            Pattern::with_groups(pattern, &budget).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        let reference =
+            regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(1 << 30).build().unwrap();
+        for text in [text, other] {
+            assert_eq!(compiled.is_match(text), reference.is_match(text), "{pattern} {text:?}");
+        }
+        assert!(budget.held() > 0);
+        drop(compiled);
+        assert_eq!(budget.held(), 0, "{pattern}");
+    }
+    let compiled = Pattern::with_groups(dots, &Budget::unlimited()).unwrap();
+    let groups = compiled.groups("号号.é").unwrap();
+    assert_eq!((groups.get(0), groups.get(1), groups.get(2)), (Some(0..9), Some(6..9), None));
+}
+
+#[test]
+fn a_budget_without_room_refuses_with_its_name() {
+    let budget = Budget::new("query_memory_bytes_max", 1 << 20);
+    for pattern in [
+        "x|".repeat(20_000),
+        r"(?i:\pL[^a])".repeat(500),
+        "((a{1,30}){1,30}|b{1,900}c){1}".repeat(30),
+        format!("({})x(a|b)", "abcdefgh|".repeat(20_000)),
+        "é".repeat(300_000),
+    ] {
+        let error = Pattern::new(&pattern, &budget).expect_err(&pattern[..20]);
+        assert_eq!(error.limit(), Some("query_memory_bytes_max"), "{error}");
+        assert!(error.to_string().len() < 400, "{error}");
+        assert_eq!(budget.held(), 0);
+    }
+    // What was refused does not stand in the way of what fits.
+    assert!(Pattern::new("a.*", &budget).is_ok());
+}
+
+/// Patterns of lists, groups, flags and wildcards.
+fn patterns() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        "[abx]{1,2}",
+        Just(r"\.".to_owned()),
+        Just("[.]".to_owned()),
+        Just("é".to_owned()),
+        Just(".".to_owned()),
+        Just("x.*".to_owned()),
+        Just("[^a]".to_owned()),
+        Just(r"\pL".to_owned()),
+        Just(String::new()),
+        Just("^".to_owned()),
+        Just("$".to_owned()),
+        Just(r"\b".to_owned()),
+        Just("(?i)".to_owned()),
+        Just("(?m)".to_owned()),
+    ];
+    leaf.prop_recursive(5, 40, 4, |inner| {
+        prop_oneof![
+            3 => prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
+            3 => prop::collection::vec(inner.clone(), 1..5).prop_map(|parts| format!("({})", parts.join("|"))),
+            2 => prop::collection::vec(inner.clone(), 1..5).prop_map(|parts| parts.join("|")),
+            1 => inner.clone().prop_map(|part| format!("(?:{part})")),
+            1 => (inner.clone(), "[?*]|[?][?]|[{][012][}]").prop_map(|(part, times)| format!("({part}){times}")),
+            1 => (inner, "[?*+]").prop_map(|(part, times)| format!("{part}b{times}")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn lists_and_automata_match_as_the_crate_does(
+        pattern in patterns(),
+        mut texts in prop::collection::vec("[abxAé.\n-]{0,5}", 1..12),
+    ) {
+        let Some(reference) = reference(&pattern) else { return Ok(()) };
+        let plain = Pattern::new(&pattern, &Budget::unlimited()).unwrap();
+        let with_groups = compiled(&pattern).unwrap();
+        texts.extend(plain.words().map(str::to_owned).take(20));
+        for text in &texts {
+            let expected = reference.captures(text);
+            prop_assert_eq!(plain.is_match(text), expected.is_some(), "{} {:?}", &pattern, text);
+            let groups = with_groups.groups(text);
+            prop_assert_eq!(groups.is_some(), expected.is_some(), "{} {:?}", &pattern, text);
+            let (Some(groups), Some(expected)) = (groups, expected) else { continue };
+            for group in 0..=expected.len() {
+                let expected = expected.get(group).map(|found| found.range());
+                prop_assert_eq!(groups.get(group), expected, "{} {:?} {}", &pattern, text, group);
+            }
+        }
+    }
+
+    #[test]
+    fn letters_match_as_characters_do(
+        pattern in patterns(),
+        texts in prop::collection::vec("[abxAé.\n\u{100}1_-]{0,5}", 1..12),
+    ) {
+        let Some(reference) = reference(&pattern) else { return Ok(()) };
+        let hir = automaton::parse(reference.as_str()).unwrap();
+        let (alphabet, hir) = alphabet::Alphabet::of(&hir).unwrap();
+        let config = regex_automata::meta::Config::new().utf8_empty(false);
+        let regex = regex_automata::meta::Builder::new().configure(config).build_from_hir(&hir).unwrap();
+        for text in &texts {
+            let letters: Vec<u8> = text.chars().map(|c| alphabet.letter(c)).collect();
+            prop_assert_eq!(regex.is_match(&letters), reference.is_match(text), "{} {:?}", &pattern, text);
+        }
+    }
 }
 
 proptest! {
@@ -305,13 +482,13 @@ proptest! {
     fn whatever_is_written_is_translated_or_refused_here(
         pattern in r"([a-zA-Z0-9é{}()\[\]|*+?^$.,:<>&~\- ]|\\.|\(\?[imsUP<:\-]|\[:[a-z]*:\]|[{][0-9]{1,2}[}]){0,24}",
     ) {
-        let result = anchored_regex(&pattern);
+        let result = compiled(&pattern);
         prop_assert!(!matches!(result, Err(PatternError::Unsupported(_))), "{result:?}");
     }
 
     #[test]
     fn arbitrary_text_never_panics(pattern in any::<String>()) {
-        let result = anchored_regex(&pattern);
+        let result = compiled(&pattern);
         prop_assert!(!matches!(result, Err(PatternError::Unsupported(_))), "{result:?}");
     }
 
@@ -321,7 +498,7 @@ proptest! {
             if pattern.starts_with(r"\Q") && text.contains('\\') {
                 continue;
             }
-            let regex = anchored_regex(&pattern).unwrap();
+            let regex = compiled(&pattern).unwrap();
             prop_assert!(regex.is_match(&text));
             let longer = format!("{around}{text}");
             prop_assert!(!regex.is_match(&longer));

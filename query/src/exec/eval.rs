@@ -60,8 +60,15 @@ impl<'q> Evaluator<'q> {
             VectorPlan::Absent { input, labels } => {
                 functions::absent(&self.pipeline_with(input, WantedLabels::Named(&[METRIC_NAME]))?, labels)
             }
-            VectorPlan::LabelReplace { input, target, replacement, source, regex } => {
-                functions::label_replace(self.context, self.rows(input)?, target, replacement, source, regex)
+            VectorPlan::LabelReplace { input, target, replacement, source, pattern } => {
+                functions::label_replace(
+                    self.context,
+                    self.rows(input)?,
+                    target,
+                    replacement,
+                    source,
+                    pattern,
+                )
             }
             VectorPlan::LabelJoin { input, target, separator, sources } => {
                 functions::label_join(self.context, self.rows(input)?, target, separator, sources)

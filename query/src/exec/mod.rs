@@ -21,7 +21,6 @@ mod rollup;
 mod row;
 mod select;
 mod shared;
-mod short;
 mod tally;
 mod threads;
 mod usage;
@@ -35,7 +34,7 @@ use timberline_engine::{Budget, Snapshot};
 use crate::ast::Expr;
 use crate::error::{QueryError, Result};
 use crate::explain::{Analysis, Explanation};
-use crate::parser::default_budget;
+use crate::parser::{default_budget, is_cheap_to_parse};
 use crate::plan::{self, Bounds, Plan};
 use crate::value::{Outcome, Timings, Value};
 use context::Context;
@@ -192,7 +191,7 @@ impl Executor {
         query: &Query,
         cancel: &Cancel,
     ) -> Result<Option<Outcome>> {
-        if self.grid(query)?.steps > context::SHORT_STEPS || !short::may_be(query) {
+        if self.grid(query)?.steps > context::SHORT_STEPS || !is_cheap_to_parse(&query.text) {
             return Ok(None);
         }
         match self.execute(snapshot, query, &cancel.if_short()) {
@@ -259,7 +258,7 @@ impl Executor {
             step_ms: query.step_ms,
             subquery_step_ms: self.options.subquery_step_ms,
         };
-        let plan = plan::build(&query.expr, bounds)?;
+        let plan = plan::build(&query.expr, bounds, &query.budget)?;
         if !query.is_instant() && matches!(plan, Plan::Range(_) | Plan::String(_)) {
             let kind = if matches!(plan, Plan::String(_)) { "string" } else { "range vector" };
             return Err(QueryError::Query(format!(

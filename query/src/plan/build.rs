@@ -1,6 +1,8 @@
 //! From the syntax tree to the plan.
 
-use timberline_engine::Matcher;
+use std::sync::Arc;
+
+use timberline_engine::{Budget, Matcher};
 
 use super::shared::{Repeated, SharedPlan};
 use super::{
@@ -26,10 +28,10 @@ pub(crate) struct Bounds {
     pub(crate) subquery_step_ms: i64,
 }
 
-/// Plans `expr`.
-pub(crate) fn build(expr: &Expr, bounds: Bounds) -> Result<Plan> {
+/// Plans `expr`; regular expressions that are compiled for it count against `budget` as long as the plan is there.
+pub(crate) fn build(expr: &Expr, bounds: Bounds, budget: &Arc<Budget>) -> Result<Plan> {
     let repeated = Repeated::find(expr);
-    let builder = Builder { bounds, repeated: &repeated, without_buckets: false, in_subquery: false };
+    let builder = Builder { bounds, budget, repeated: &repeated, without_buckets: false, in_subquery: false };
     Ok(match expr.value_type() {
         ValueType::Scalar => Plan::Scalar(builder.scalar(expr)?.spread()),
         ValueType::Vector => Plan::Vector(builder.vector(expr)?.spread()),
@@ -82,6 +84,7 @@ where
 #[derive(Clone, Copy)]
 pub(super) struct Builder<'a> {
     pub(super) bounds: Bounds,
+    pub(super) budget: &'a Arc<Budget>,
     repeated: &'a Repeated,
     /// Whether only the counts and sums of native histograms matter for what is around.
     pub(super) without_buckets: bool,

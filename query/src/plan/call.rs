@@ -1,6 +1,8 @@
 //! Planning of function calls.
 
-use timberline_engine::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, anchored_regex};
+use std::sync::Arc;
+
+use timberline_engine::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Pattern, PatternError};
 
 use super::build::{Builder, Built, is_no_label_name, mistyped, selector_matchers, string, unparen, within};
 use super::{DatePart, MapOp, Math, Rollup, RollupPlan, ScalarPlan, VectorPlan};
@@ -8,6 +10,7 @@ use crate::ast::{Call, Expr, Span};
 use crate::deep::Deep;
 use crate::error::{QueryError, Result};
 use crate::exec::Statistic;
+use crate::template::Template;
 
 impl Builder<'_> {
     pub(super) fn scalar_call(&self, call: &Call) -> Result<Built<ScalarPlan>> {
@@ -183,21 +186,23 @@ impl Builder<'_> {
     }
 
     fn label_replace(&self, call: &Call) -> Result<Built<VectorPlan>> {
-        let input = self.vector(argument(call, 0)?)?;
+        let Built { plan: input, invariant } = self.vector(argument(call, 0)?)?;
         let text = |at| string(argument(call, at)?);
         let (target, replacement, source, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
-        let regex = anchored_regex(&pattern).map_err(|error| {
-            QueryError::execution(format!(
+        let pattern = Pattern::with_groups(&pattern, self.budget).map_err(|error| match error {
+            PatternError::Limit { name, limit, got, .. } => QueryError::Limit { name, limit, got },
+            error => QueryError::execution(format!(
                 "invalid regular expression in label_replace(): {pattern}: {error}"
-            ))
+            )),
         })?;
+        let replacement = Template::new(&replacement, pattern.group_names());
         if is_no_label_name(argument(call, 1)?) {
             let message = format!("invalid destination label name in label_replace(): {target}");
             return Err(QueryError::execution(message));
         }
-        let plan =
-            VectorPlan::LabelReplace { input: Deep::new(input.plan), target, replacement, source, regex };
-        Ok(Built::new(plan, input.invariant))
+        let (input, pattern) = (Deep::new(input), Arc::new(pattern));
+        let plan = VectorPlan::LabelReplace { input, target, replacement, source, pattern };
+        Ok(Built::new(plan, invariant))
     }
 
     fn label_join(&self, call: &Call) -> Result<Built<VectorPlan>> {
@@ -250,10 +255,11 @@ mod tests {
     use super::*;
     use crate::ast::ValueType;
     use crate::signature::SIGNATURES;
+    use timberline_engine::Budget;
 
     fn plan(text: &str) -> Result<Plan> {
         let bounds = Bounds { start_ms: 1000, end_ms: 9000, step_ms: 1000, subquery_step_ms: 60_000 };
-        build(&crate::parse(text).unwrap(), bounds)
+        build(&crate::parse(text).unwrap(), bounds, &Budget::unlimited())
     }
 
     #[test]

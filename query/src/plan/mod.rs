@@ -12,12 +12,14 @@ mod extended;
 mod function;
 mod shared;
 
-use regex::Regex;
-use timberline_engine::{Labels, Matcher};
+use std::sync::Arc;
+
+use timberline_engine::{Labels, Matcher, Pattern};
 
 use crate::ast::{BinaryOp, Edges, Grouping, Span, VectorMatching};
 use crate::deep::Deep;
 use crate::exec::Statistic;
+use crate::template::Template;
 
 pub(crate) use build::{Bounds, build};
 pub(crate) use function::{DatePart, Math, Rollup};
@@ -126,9 +128,9 @@ pub(crate) enum VectorPlan {
     LabelReplace {
         input: Deep<VectorPlan>,
         target: String,
-        replacement: String,
+        replacement: Template,
         source: String,
-        regex: Regex,
+        pattern: Arc<Pattern>,
     },
     LabelJoin {
         input: Deep<VectorPlan>,

@@ -1,31 +1,29 @@
 //! `label_replace` and `label_join`.
 
-use regex::Regex;
-use timberline_engine::METRIC_NAME;
+use timberline_engine::{METRIC_NAME, Pattern};
 
 use crate::error::Result;
 use crate::exec::context::Context;
 use crate::exec::finish;
 use crate::exec::row::Row;
+use crate::template::Template;
 
-/// Sets `target` to `replacement`, in which `$1` and `${name}` stand for groups, where `regex` matches the label `source`.
+/// Sets `target` to `replacement`, filled with the groups of `pattern`, where that matches the label `source`.
 pub(in crate::exec) fn label_replace(
     context: &Context<'_>,
     mut rows: Vec<Row>,
     target: &str,
-    replacement: &str,
+    replacement: &Template,
     source: &str,
-    regex: &Regex,
+    pattern: &Pattern,
 ) -> Result<Vec<Row>> {
-    let groups = replacement.matches('$').count();
     for (at, row) in rows.iter_mut().enumerate() {
         context.cancel().look(at)?;
         let value = row.labels.get(source).unwrap_or_default();
-        let Some(captures) = regex.captures(value) else { continue };
+        let Some(groups) = pattern.groups(value) else { continue };
         // Each group is a part of the value: one function inside the other multiplies it.
-        context.charge_kept_bytes(replacement.len().saturating_add(groups.saturating_mul(value.len())))?;
-        let mut value = String::new();
-        captures.expand(replacement, &mut value);
+        context.charge_kept_bytes(replacement.expanded_len_max(value))?;
+        let value = replacement.expand(value, &groups);
         set_label(row, target, &value)?;
     }
     finish::merge(context.cancel(), rows)
@@ -61,7 +59,7 @@ fn set_label(row: &mut Row, name: &str, value: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use timberline_engine::{Db, Labels, Options, anchored_regex};
+    use timberline_engine::{Budget, Db, Labels, Options};
 
     use super::*;
     use crate::error::QueryError;
@@ -85,8 +83,9 @@ mod tests {
     }
 
     fn replaced(target: &str, replacement: &str, pattern: &str) -> Row {
-        let regex = anchored_regex(pattern).unwrap();
-        made(1 << 20, |context, rows| label_replace(context, rows, target, replacement, "src", &regex))
+        let pattern = Pattern::with_groups(pattern, &Budget::unlimited()).unwrap();
+        let template = Template::new(replacement, pattern.group_names());
+        made(1 << 20, |context, rows| label_replace(context, rows, target, &template, "src", &pattern))
             .unwrap()
     }
 
@@ -114,9 +113,10 @@ mod tests {
         };
         let sources = vec!["src".to_owned(); 100];
         assert!(is_too_much(made(399, |context, rows| label_join(context, rows, "dst", "-", &sources))));
-        let (regex, replacement) = (anchored_regex("(.*)").unwrap(), "$1".repeat(100));
-        assert!(is_too_much(made(499, |context, rows| {
-            label_replace(context, rows, "dst", &replacement, "src", &regex)
+        let pattern = Pattern::with_groups("(.*)", &Budget::unlimited()).unwrap();
+        let replacement = Template::new(&"${1}$$".repeat(100), pattern.group_names());
+        assert!(is_too_much(made(399, |context, rows| {
+            label_replace(context, rows, "dst", &replacement, "src", &pattern)
         })));
     }
 }

@@ -1,4 +1,4 @@
-//! Regular expressions as Prometheus reads them: RE2's syntax, anchored at both ends, `.` matching newlines.
+//! From RE2's dialect to that of the `regex` crates.
 //!
 //! PromQL's expressions are those of Go's `regexp`, with Perl's flags. The `regex` crate searches with the same guarantees, but
 //! reads another dialect: its `\d` is Unicode's, its classes nest and intersect, `{` and `\<` mean other things. So a pattern is
@@ -8,106 +8,38 @@
 //! What Go accepts and this refuses: two groups of one name, group names that begin with a digit, surrogates (`\x{D800}`), which
 //! no text contains, and two repetitions with nothing but flags between (`a*(?i)*`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use crate::error::Error;
-use regex::{Regex, RegexBuilder};
+use super::PatternError;
+use super::classes::{POSIX_CLASSES, perl_class, unicode_property};
+use super::listing::{Listing, Rest, Word};
+use crate::budget::{Budget, Held};
 
 /// The most repetitions of one part of a pattern, nested ones multiplied, as in Go.
 const REPEAT_MAX: u32 = 1000;
 
 /// The most groups within each other.
-const DEPTH_MAX: usize = 200;
+pub(super) const DEPTH_MAX: usize = 200;
 
 /// The `regex` crate's bound on its tree's height, which is [`DEPTH_MAX`] by its own measure: a group may hold an alternation,
 /// of concatenations, of repetitions, before the next group; the group and the class around all are left.
-pub(crate) const NEST_LIMIT: u32 = 4 * DEPTH_MAX as u32 + 8;
+pub(super) const NEST_LIMIT: u32 = 4 * DEPTH_MAX as u32 + 8;
 
-/// Errors show so many characters of a pattern.
-const PART_CHARS_MAX: usize = 60;
-
-/// The classes that `[[:name:]]` knows.
-const POSIX_CLASSES: [&str; 14] = [
-    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
-    "upper", "word", "xdigit",
-];
-
-/// Why a regular expression was refused.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum PatternError {
-    /// It does not follow RE2's syntax.
-    #[error("error parsing regexp: {reason}: `{part}` at character {position}, expected {expected}")]
-    Syntax {
-        /// What is wrong, in Go's words.
-        reason: &'static str,
-        /// The part of the pattern that is wrong.
-        part: String,
-        /// Where that part begins: 1 is the pattern's first character.
-        position: usize,
-        /// What could stand there.
-        expected: &'static str,
-    },
-    /// It would need too much memory.
-    #[error("error parsing regexp: expression too large: it compiles to more than {bytes_max} bytes")]
-    TooLarge {
-        /// The most bytes that a compiled expression may take.
-        bytes_max: usize,
-    },
-    /// There is no room for it in a budget of memory.
-    #[error(
-        "limit {name} reached: the regular expression `{part}` needs {got} bytes with all that is held, the limit is {limit}"
-    )]
-    Limit {
-        /// The limit's configuration name.
-        name: &'static str,
-        /// Its value, bytes.
-        limit: u64,
-        /// What would be held, bytes.
-        got: u64,
-        /// How the expression begins.
-        part: String,
-    },
-    /// The `regex` crate does not take its translation.
-    #[error("error parsing regexp: {0}")]
-    Unsupported(#[source] regex::Error),
-}
-
-impl PatternError {
-    /// The configuration name of the limit that is the reason, if one is.
-    #[must_use]
-    pub fn limit(&self) -> Option<&'static str> {
-        match self {
-            Self::Limit { name, .. } => Some(name),
-            _ => None,
-        }
-    }
-
-    /// A budget's error about `pattern`.
-    pub(crate) fn of_budget(error: &Error, pattern: &str) -> Self {
-        let (name, limit, got) = match error {
-            Error::Limit { name, limit, got } => (*name, *limit, *got),
-            _ => ("none", 0, 0),
-        };
-        let mut part: String = pattern.chars().take(PART_CHARS_MAX).collect();
-        if part.len() < pattern.len() {
-            part.push('…');
-        }
-        Self::Limit { name, limit, got, part }
-    }
-}
-
-/// Compiles a pattern in RE2's syntax to an expression that matches whole texts only; `.` matches a newline too.
-///
-/// # Errors
-/// The first part of `pattern` that RE2 does not know, or that the whole is too large.
-pub fn anchored_regex(pattern: &str) -> Result<Regex, PatternError> {
-    let translation = Translator::new(pattern).translate()?;
-    RegexBuilder::new(&format!("^(?s:{translation})$")).nest_limit(NEST_LIMIT).build().map_err(|error| {
-        match error {
-            regex::Error::CompiledTooBig(bytes_max) => PatternError::TooLarge { bytes_max },
-            other => PatternError::Unsupported(other),
-        }
-    })
+/// What a pattern is in the `regex` crates' dialect.
+#[derive(Debug)]
+pub(super) struct Translation {
+    /// All of it.
+    #[cfg(test)]
+    pub(super) whole: String,
+    /// The texts that it lists, in the order in which they are tried.
+    pub(super) words: Vec<Word>,
+    /// What it matches beside them.
+    pub(super) rest: Vec<Rest>,
+    /// The names of its groups, from the first on.
+    pub(super) group_names: Vec<Option<String>>,
+    /// The memory of all that.
+    pub(super) held: Held,
 }
 
 /// The flags that a pattern can set, and those that hold at its start: only `s`.
@@ -115,45 +47,16 @@ const FLAGS: [char; 4] = ['i', 'm', 's', 'U'];
 const FLAGS_AT_START: Flags = [false, false, true, false];
 
 /// Whether each of [`FLAGS`] is set.
-type Flags = [bool; 4];
+pub(super) type Flags = [bool; 4];
 
 /// The flags as a group writes them: `is-m`. `U` is never written: it decides here what each repetition becomes.
-fn flags_text(flags: Flags) -> String {
+pub(super) fn flags_text(flags: Flags) -> String {
     let with = |value| {
         let flags = FLAGS.into_iter().zip(flags).filter(move |(flag, set)| *flag != 'U' && *set == value);
         flags.map(|(flag, _)| flag).collect::<String>()
     };
     let (on, off) = (with(true), with(false));
     if off.is_empty() { on } else { format!("{on}-{off}") }
-}
-
-/// `\d` and its like, which are ASCII in RE2.
-fn perl_class(letter: char) -> Option<&'static str> {
-    Some(match letter {
-        'd' => "[0-9]",
-        'D' => "[^0-9]",
-        's' => r"[\t\n\f\r ]",
-        'S' => r"[^\t\n\f\r ]",
-        'w' => "[0-9A-Za-z_]",
-        'W' => "[^0-9A-Za-z_]",
-        _ => return None,
-    })
-}
-
-/// The property that `\p{name}` means, as the `regex` crate writes it: a general category or a script. Like Go, the crate ignores
-/// case, spaces, `_` and `-` in names; it knows the scripts' four-letter codes as well.
-fn unicode_property(name: &str) -> Option<String> {
-    let is_name = name.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | ' '));
-    // The crate skips a leading `is`, Go does not.
-    let is_prefixed = name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("is"));
-    if !is_name || is_prefixed {
-        return None;
-    }
-    ["gc", "sc"].into_iter().map(|kind| format!("{kind}={name}")).find(|property| {
-        // Without room to compile to, the crate looks the name up and stops.
-        let lookup = RegexBuilder::new(&format!(r"\p{{{property}}}")).size_limit(0).build();
-        !matches!(lookup, Err(regex::Error::Syntax(_)))
-    })
 }
 
 /// A repetition's count; not one with leading zeros. What is too large for the type is too large for [`REPEAT_MAX`].
@@ -185,7 +88,7 @@ struct Group {
 }
 
 /// Reads RE2's dialect and writes the `regex` crate's.
-struct Translator<'a> {
+pub(super) struct Translator<'a> {
     pattern: &'a str,
     /// Where the next character to read begins.
     at: usize,
@@ -195,6 +98,10 @@ struct Translator<'a> {
     flags_written: Flags,
     groups: Vec<Group>,
     names: HashSet<&'a str>,
+    group_names: Vec<Option<String>>,
+    listing: Listing,
+    /// The properties that were looked up.
+    properties: HashMap<&'a str, Option<String>>,
     atom: Option<Atom>,
     /// The greatest weight in the open group, before `atom`.
     weight: u32,
@@ -203,8 +110,16 @@ struct Translator<'a> {
 }
 
 impl<'a> Translator<'a> {
-    fn new(pattern: &'a str) -> Self {
-        Self {
+    /// Reads `pattern`; what is made of it counts against `budget`.
+    pub(super) fn new(
+        pattern: &'a str,
+        with_groups: bool,
+        budget: &Arc<Budget>,
+    ) -> Result<Self, PatternError> {
+        // The translation of a character is a few times as long.
+        let held =
+            budget.take(4 * pattern.len()).map_err(|error| PatternError::of_budget(&error, pattern))?;
+        Ok(Self {
             pattern,
             at: 0,
             out: String::with_capacity(pattern.len() + 16),
@@ -212,13 +127,16 @@ impl<'a> Translator<'a> {
             flags_written: FLAGS_AT_START,
             groups: Vec::new(),
             names: HashSet::new(),
+            group_names: Vec::new(),
+            listing: Listing::new(pattern, with_groups, FLAGS_AT_START, held),
+            properties: HashMap::new(),
             atom: None,
             weight: 1,
             last_posix_end: pattern.rfind(":]"),
-        }
+        })
     }
 
-    fn translate(mut self) -> Result<String, PatternError> {
+    pub(super) fn translate(mut self) -> Result<Translation, PatternError> {
         loop {
             let start = self.at;
             let Some(c) = self.bump() else { break };
@@ -227,6 +145,8 @@ impl<'a> Translator<'a> {
                 ')' => self.close_group(start)?,
                 '|' => {
                     self.finish_atom();
+                    let listed = self.listing.alternate(&self.out, self.flags_written);
+                    listed.map_err(|error| PatternError::of_budget(&error, self.pattern))?;
                     self.out.push('|');
                 }
                 '[' => self.class(start)?,
@@ -237,8 +157,10 @@ impl<'a> Translator<'a> {
                 },
                 '\\' => self.escape(start)?,
                 '.' => self.atom("."),
-                '^' => self.atom("^"),
-                '$' => self.atom("$"),
+                '^' if self.is_by_line() => self.atom("^"),
+                '$' if self.is_by_line() => self.atom("$"),
+                '^' => self.text_start("^"),
+                '$' => self.text_end("$"),
                 _ => self.literal(c),
             }
         }
@@ -246,7 +168,34 @@ impl<'a> Translator<'a> {
             self.at = group.body;
             return Err(self.error(group.start, "missing closing )", "`)` before the end"));
         }
-        Ok(self.out)
+        let (words, rest, held) =
+            self.listing.finish(&self.out).map_err(|error| PatternError::of_budget(&error, self.pattern))?;
+        Ok(Translation {
+            #[cfg(test)]
+            whole: self.out,
+            words,
+            rest,
+            group_names: self.group_names,
+            held,
+        })
+    }
+
+    /// Whether `^` and `$` are about lines.
+    fn is_by_line(&self) -> bool {
+        let [_, by_line, ..] = self.flags;
+        by_line
+    }
+
+    fn text_start(&mut self, text: &str) {
+        self.start_atom();
+        self.out.push_str(text);
+        self.listing.text_start();
+    }
+
+    fn text_end(&mut self, text: &str) {
+        self.start_atom();
+        self.out.push_str(text);
+        self.listing.text_end();
     }
 
     fn rest(&self) -> &'a str {
@@ -299,26 +248,33 @@ impl<'a> Translator<'a> {
         self.atom = Some(Atom { weight: 1, repeated_at: None });
     }
 
+    /// An atom that matches several texts, or none.
     fn atom(&mut self, text: &str) {
         self.start_atom();
         self.out.push_str(text);
+        self.listing.not_listed();
     }
 
     fn literal(&mut self, c: char) {
         self.start_atom();
         self.push_escaped(c);
+        let [ignores_case, ..] = self.flags;
+        self.listing.character(c, ignores_case);
     }
 
     /// Writes a character so that it means itself, in a class or outside.
     fn push_escaped(&mut self, c: char) {
-        self.out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
+        regex_syntax::escape_into(c.encode_utf8(&mut [0; 4]), &mut self.out);
     }
 
     /// `(…`, `(?:…`, `(?i:…`, `(?P<name>…`, `(?<name>…`; or `(?i)`, which is no group.
     fn open_group(&mut self, start: usize) -> Result<(), PatternError> {
         let (mut inner, mut opening) = (self.flags, "(".to_owned());
+        let (mut captures, mut name) = (true, None);
         if self.eat("?P<") || self.eat("?<") {
-            opening = format!("(?P<{}>", self.group_name(start)?);
+            let text = self.group_name(start)?;
+            opening = format!("(?P<{text}>");
+            name = Some(text.to_owned());
         } else if self.eat("?") {
             let is_group;
             (inner, is_group) = self.group_flags(start)?;
@@ -327,6 +283,7 @@ impl<'a> Translator<'a> {
                 return Ok(());
             }
             opening = format!("(?{}:", flags_text(inner));
+            captures = false;
         }
         if self.groups.len() == DEPTH_MAX {
             return Err(self.error(
@@ -335,7 +292,12 @@ impl<'a> Translator<'a> {
                 "at most 200 groups within each other",
             ));
         }
-        self.atom(&opening);
+        self.start_atom();
+        self.out.push_str(&opening);
+        self.listing.open(captures, self.out.len(), inner);
+        if captures {
+            self.group_names.push(name);
+        }
         self.groups.push(Group { start, body: self.at, flags: self.flags, weight: self.weight });
         (self.flags, self.flags_written) = (inner, inner);
         (self.atom, self.weight) = (None, 1);
@@ -380,6 +342,8 @@ impl<'a> Translator<'a> {
             return Err(self.error(start, "unexpected )", "a `(` before it, or `\\)`"));
         };
         self.finish_atom();
+        let listed = self.listing.close(&self.out);
+        listed.map_err(|error| PatternError::of_budget(&error, self.pattern))?;
         self.out.push(')');
         self.atom = Some(Atom { weight: self.weight, repeated_at: None });
         self.weight = group.weight;
@@ -431,6 +395,12 @@ impl<'a> Translator<'a> {
         if ungreedy != swaps_greed {
             self.out.push('?');
         }
+        let (least, most) = counts.unwrap_or(match operator {
+            "?" => (0, Some(1)),
+            "+" => (1, None),
+            _ => (0, None),
+        });
+        self.listing.repeat(least, most, ungreedy == swaps_greed);
         Ok(())
     }
 
@@ -438,8 +408,8 @@ impl<'a> Translator<'a> {
     fn escape(&mut self, start: usize) -> Result<(), PatternError> {
         let after_backslash = self.at;
         match self.bump() {
-            Some('A') => self.atom(r"\A"),
-            Some('z') => self.atom(r"\z"),
+            Some('A') => self.text_start(r"\A"),
+            Some('z') => self.text_end(r"\z"),
             Some('b') => self.atom(r"(?-u:\b)"),
             Some('B') => self.atom(r"(?-u:\B)"),
             Some('Q') => {
@@ -524,7 +494,9 @@ impl<'a> Translator<'a> {
             Some(name) => (Some(name), !is_upper),
             None => (name, is_upper),
         };
-        match name.and_then(unicode_property) {
+        let property = name
+            .and_then(|name| self.properties.entry(name).or_insert_with(|| unicode_property(name)).clone());
+        match property {
             Some(property) => Ok(format!(r"\{}{{{property}}}", if is_negated { 'P' } else { 'p' })),
             None => Err(self.error(
                 start,
@@ -534,52 +506,63 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// `[…]`, whose `[` is read.
+    /// `[…]`, whose `[` is read. A class of one character, such as `[.]`, is that character.
     fn class(&mut self, start: usize) -> Result<(), PatternError> {
-        self.atom("[");
-        if self.eat("^") {
+        self.start_atom();
+        self.out.push('[');
+        let is_negated = self.eat("^");
+        if is_negated {
             self.out.push('^');
         }
         // A `]` that comes first is literal.
-        self.class_item(start)?;
+        let mut only = self.class_item(start)?.filter(|_| !is_negated);
         while !self.eat("]") {
             self.class_item(start)?;
+            only = None;
         }
         self.out.push(']');
+        match only {
+            Some(c) => {
+                let [ignores_case, ..] = self.flags;
+                self.listing.character(c, ignores_case);
+            }
+            None => self.listing.not_listed(),
+        }
         Ok(())
     }
 
-    /// One class, character or range in the class that begins at `class_start`.
-    fn class_item(&mut self, class_start: usize) -> Result<(), PatternError> {
+    /// One class, character or range in the class that begins at `class_start`; gives the character if it is one.
+    fn class_item(&mut self, class_start: usize) -> Result<Option<char>, PatternError> {
         let start = self.at;
         if self.last_posix_end.is_some_and(|end| start + 2 <= end) && self.eat("[:") {
-            return self.posix_class(start);
+            return self.posix_class(start).map(|()| None);
         }
         if self.eat(r"\p") || self.eat(r"\P") {
             let class = self.unicode_class(start)?;
             self.out.push_str(&class);
-            return Ok(());
+            return Ok(None);
         }
         let escaped = self.rest().strip_prefix('\\').and_then(|rest| rest.chars().next());
         if let Some(class) = escaped.and_then(perl_class) {
             self.at += 2;
             self.out.push_str(class);
-            return Ok(());
+            return Ok(None);
         }
         let low = self.class_char(class_start)?;
         self.push_escaped(low);
         let is_range =
             self.rest().strip_prefix('-').is_some_and(|rest| !rest.is_empty() && !rest.starts_with(']'));
-        if is_range {
-            self.at += 1;
-            let high = self.class_char(class_start)?;
-            if high < low {
-                return Err(self.error(start, "invalid character class range", "the lower end first"));
-            }
-            self.out.push('-');
-            self.push_escaped(high);
+        if !is_range {
+            return Ok(Some(low));
         }
-        Ok(())
+        self.at += 1;
+        let high = self.class_char(class_start)?;
+        if high < low {
+            return Err(self.error(start, "invalid character class range", "the lower end first"));
+        }
+        self.out.push('-');
+        self.push_escaped(high);
+        Ok(None)
     }
 
     /// `[:alpha:]` or `[:^alpha:]`, whose `[:` is read.
@@ -601,6 +584,3 @@ impl<'a> Translator<'a> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
