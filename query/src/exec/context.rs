@@ -240,6 +240,11 @@ impl<'q> Context<'q> {
         self.check_memory(self.usage.add_cells((rows as u64).saturating_mul(steps as u64)))
     }
 
+    /// Counts memory of the running node that is not of rows.
+    pub(super) fn charge_bytes(&self, bytes: usize) -> Result<()> {
+        self.check_memory(self.usage.add_bytes(bytes as u64))
+    }
+
     /// Counts memory that is only freed when the query ends.
     pub(super) fn charge_kept_bytes(&self, bytes: usize) -> Result<()> {
         self.check_memory(self.usage.keep_bytes(bytes as u64))

@@ -255,23 +255,29 @@ impl<'q> Evaluator<'q> {
         Ok((rows?, grid))
     }
 
+    /// The numbers of a scalar expression that a pipeline holds until it is over.
+    fn column(&self, plan: &'q ScalarPlan) -> Result<Column> {
+        self.context.charge_bytes(self.grid.steps * size_of::<f64>())?;
+        self.scalar(plan)
+    }
+
     fn stage(&self, op: &'q MapOp) -> Result<Stage> {
         Ok(match op {
             MapOp::Negate => Stage::Negate,
             MapOp::Math(math) => Stage::Math(*math),
-            MapOp::Clamp { min, max } => Stage::Clamp { min: self.scalar(min)?, max: self.scalar(max)? },
-            MapOp::ClampMin(min) => Stage::ClampMin(self.scalar(min)?),
-            MapOp::ClampMax(max) => Stage::ClampMax(self.scalar(max)?),
-            MapOp::Round(to_nearest) => Stage::Round(self.scalar(to_nearest)?),
+            MapOp::Clamp { min, max } => Stage::Clamp { min: self.column(min)?, max: self.column(max)? },
+            MapOp::ClampMin(min) => Stage::ClampMin(self.column(min)?),
+            MapOp::ClampMax(max) => Stage::ClampMax(self.column(max)?),
+            MapOp::Round(to_nearest) => Stage::Round(self.column(to_nearest)?),
             MapOp::Date(part) => Stage::Date(*part),
-            MapOp::StepTime => Stage::Replace(self.scalar(&ScalarPlan::Time)?),
+            MapOp::StepTime => Stage::Replace(self.column(&ScalarPlan::Time)?),
             MapOp::Statistic(statistic) => Stage::Statistic(*statistic),
             MapOp::StartTime { known } => {
                 Stage::Replace(vec![if *known { 0.0 } else { ABSENT }; self.grid.steps])
             }
             MapOp::Binary { op, scalar, scalar_on_left, return_bool, span } => Stage::Binary {
                 op: *op,
-                scalar: self.scalar(scalar)?,
+                scalar: self.column(scalar)?,
                 scalar_on_left: *scalar_on_left,
                 return_bool: *return_bool,
                 span: *span,

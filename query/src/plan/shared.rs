@@ -72,7 +72,8 @@ fn count_inside(expr: &Expr, counts: &mut HashMap<String, usize>) {
 /// Counts the beginnings of a chain of operators, the longest one first, and the operands.
 fn count_chain(binary: &Binary, counts: &mut HashMap<String, usize>) {
     let (first, chain) = binary.chain();
-    let mut texts = short_beginnings(binary, TEXT_MAX);
+    let is_short = chain.first().is_some_and(|link| is_short(link.span));
+    let mut texts = if is_short { short_beginnings(binary, TEXT_MAX) } else { Vec::new() };
     for (at, link) in chain.into_iter().enumerate().rev() {
         if at < texts.len()
             && let Some(text) = texts.pop()
@@ -95,8 +96,11 @@ fn is_known(text: String, counts: &mut HashMap<String, usize>) -> bool {
 
 /// The canonical text of an expression, unless it is long.
 fn text(expr: &Expr) -> Option<String> {
-    let Span { start, end } = expr.span();
-    if end.saturating_sub(start) > SOURCE_MAX { None } else { short_text(expr, TEXT_MAX) }
+    if is_short(expr.span()) { short_text(expr, TEXT_MAX) } else { None }
+}
+
+fn is_short(Span { start, end }: Span) -> bool {
+    end.saturating_sub(start) <= SOURCE_MAX
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Union<'_> {
                 Some(&group) => group,
                 None => {
                     let steps = row.values.len();
-                    self.context.charge_points(1, steps.div_ceil(size_of::<f64>()))?;
+                    self.context.charge_bytes(steps + key.len())?;
                     self.present.push(vec![false; steps]);
                     self.groups.insert(key.clone(), self.present.len() - 1);
                     self.present.len() - 1

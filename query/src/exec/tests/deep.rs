@@ -85,6 +85,15 @@ fn what_is_nested_thousands_of_times_is_evaluated() {
     assert_eq!(results[3..], [[60.0 + COUNT as f64], [8.0], [2.0]]);
 }
 
+/// Each operator of a pipeline has a number for each step.
+#[test]
+fn the_numbers_of_a_long_chain_are_memory() {
+    let text = format!("c_total{}", " + 1".repeat(1_000));
+    let limits = Limits { query_memory_bytes_max: 1 << 20, ..Limits::default() };
+    let error = error(limits, &range(&text, 600_000, 1_000));
+    assert!(matches!(error, QueryError::Limit { name: "query_memory_bytes_max", .. }), "{error}");
+}
+
 /// The rows of the left side are replaced operator by operator.
 #[test]
 fn a_chain_holds_the_rows_of_two_operands() {
