@@ -102,6 +102,30 @@ impl Series {
         Ok(())
     }
 
+    /// As [`read`](Self::read), without the parts that cannot be read: `lost` is told the time of each, and why. What earlier parts
+    /// have in that time is left out as well, since the lost part may have replaced it.
+    pub fn read_sound(&self, out: &mut Samples, mut lost: impl FnMut(TimeRange, Error)) {
+        if self.read(out).is_ok() {
+            return;
+        }
+        out.clear();
+        let mut part_samples = Samples::default();
+        for part in &self.parts {
+            part_samples.clear();
+            match part.decode(self.range, &mut part_samples) {
+                Ok(()) => out.append(&part_samples),
+                Err(error) => {
+                    let hidden = part.range();
+                    sort_last_wins(out);
+                    Deleted::new([hidden]).remove_from(out, 0);
+                    lost(hidden.intersection(self.range), error);
+                }
+            }
+        }
+        sort_last_wins(out);
+        out.cut(self.range);
+    }
+
     /// As [`read`](Self::read), for parts that are [ordered](Self::is_ordered), with others in place of the samples of those parts
     /// for which `stand_in` appends some and returns true. They lie in the part's time.
     ///

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use timberline_engine::{Labels, Matcher, Samples, Snapshot, TimeRange};
 
+use super::missing::{Missing, Verdict};
 use super::params::Params;
 use super::prometheus::{ApiError, ErrorType};
 use super::stream::{self, Writer};
@@ -58,7 +59,11 @@ pub(super) async fn import(State(state): State<SharedState>, request: Request) -
 
 /// `GET|POST /api/v1/export?match[]=&start=&end=&precision=ms`
 pub(super) async fn export(State(state): State<SharedState>, params: Params) -> Result<Response, ApiError> {
-    let selectors = params.required_selectors()?;
+    let mut selectors = params.selectors()?;
+    if selectors.is_empty() {
+        // All series.
+        selectors.push(Vec::new());
+    }
     let range = params.time_range()?;
     let precision = precision(&params).map_err(|reason| ApiError::parameter("precision", reason))?;
     let place = state.query_gate.enter().await.map_err(|_| {
@@ -68,20 +73,26 @@ pub(super) async fn export(State(state): State<SharedState>, params: Params) -> 
         )
     })?;
     let snapshot = open_db(&state)?.snapshot();
-    Ok(stream::respond("application/stream+json; charset=utf-8", move |writer| {
+    let verdict = Verdict::default();
+    let told = verdict.clone();
+    let answer = stream::respond("application/stream+json; charset=utf-8", move |writer| {
         let _place = place;
-        write_series(writer, &snapshot, &selectors, range, precision)
-    })
-    .await)
+        let mut missing = Missing::of(&snapshot);
+        write_series(writer, &snapshot, &selectors, range, precision, &mut missing)?;
+        missing.end(writer, &told);
+        Ok::<(), ApiError>(())
+    });
+    Ok(verdict.mark(answer.await))
 }
 
-/// Writes the series that satisfy any of the selectors, each once.
+/// Writes the series that satisfy any of the selectors, each once, as far as they can be read.
 fn write_series(
     writer: &mut Writer,
     snapshot: &Snapshot,
     selectors: &[Vec<Matcher>],
     range: TimeRange,
     precision: Precision,
+    missing: &mut Missing,
 ) -> Result<(), ApiError> {
     let mut written: HashSet<Labels> = HashSet::new();
     let mut samples = Samples::default();
@@ -90,7 +101,7 @@ fn write_series(
             if selectors.len() > 1 && !written.insert(series.labels().clone()) {
                 continue;
             }
-            series.read(&mut samples)?;
+            missing.read(&series, &mut samples);
             let step = if samples.histograms.is_empty() { LINE_SAMPLES_MAX } else { LINE_HISTOGRAMS_MAX };
             for start in (0..samples.len()).step_by(step) {
                 let positions = start..samples.len().min(start + step);

@@ -7,6 +7,7 @@
 //! | `influx.rs` | the Influx endpoints: `/write`, `/api/v2/write`, `/query`, `/ping`, `/health`, `/ready` |
 //! | `remote_write.rs` | `/api/v1/write` |
 //! | `import_export.rs` | `/api/v1/import`, `/api/v1/export` |
+//! | `missing.rs` | how an export says what it could not read |
 //! | `prometheus/` | the Prometheus query API |
 //! | `admin.rs` | `/api/v1/admin/…` |
 //! | `health.rs` | `/-/healthy`, `/-/ready`, `/metrics`, `/` |
@@ -21,6 +22,7 @@ pub mod gate;
 mod health;
 mod import_export;
 mod influx;
+mod missing;
 mod observe;
 mod params;
 mod prometheus;
