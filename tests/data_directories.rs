@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use support::Server;
 
@@ -70,5 +71,57 @@ fn directories_of_earlier_versions_are_read_as_they_were_written() {
             restored.path().to_str().unwrap(),
         ]);
         check(&version, "backup", restored.path());
+    }
+}
+
+/// Gives a file the next version of its format, and the checksum that goes with it.
+fn raise_version(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[8] += 1;
+    let framed = match &bytes[..8] {
+        b"TMBRMAN\0" | b"TMBRTMB\0" => bytes.len() - 4,
+        b"TMBRWAL\0" => 36,
+        // The version is in no checksum.
+        _ => 0,
+    };
+    if framed > 0 {
+        let crc = crc32c::crc32c(&bytes[..framed]);
+        bytes[framed..framed + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_directory_of_a_newer_version_is_refused_and_says_which_version_it_needs() {
+    let newest = versions().pop().unwrap();
+    for kind in ["MANIFEST", "index", "chunks", "tombstones/", "wal/"] {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        support::copy(&newest.join("killed"), &data);
+        let is_kind = |file: &PathBuf| file.strip_prefix(&data).unwrap().to_str().unwrap().contains(kind);
+        let file = support::files(&data).into_iter().find(is_kind).unwrap();
+        raise_version(&file);
+        let version = fs::read(&file).unwrap()[8];
+        let (path, other) = (data.to_str().unwrap(), root.path().join("other"));
+        let other = other.to_str().unwrap();
+        for arguments in [
+            &["serve", "--listen", "127.0.0.1:0", "--data-dir", path][..],
+            &["verify", path],
+            &["inspect", path],
+            &["restore", path, other],
+            &["repair", path, "--into", other],
+        ] {
+            let output = Command::new(support::binary()).args(arguments).output().unwrap();
+            let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{kind} {arguments:?}: {text}");
+            let told = format!(
+                "has format version {version}, and this Timberline, {}, reads up to {}",
+                env!("CARGO_PKG_VERSION"),
+                version - 1
+            );
+            assert!(text.contains(&told), "{kind} {arguments:?}: {text}");
+        }
+        assert!(!Path::new(other).join("MANIFEST").exists(), "{kind}");
+        assert!(file.exists(), "nothing is removed");
     }
 }

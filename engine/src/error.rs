@@ -30,7 +30,7 @@ pub enum Error {
         reason: String,
     },
     /// A file was written by a version of Timberline that this one does not know.
-    #[error("{} has format version {found}, this Timberline reads up to {supported}: start the newer version again, or restore a backup", file.display())]
+    #[error("{} has format version {found}, and this Timberline, {}, reads up to {supported}: start the newer Timberline again that wrote it, or restore an older backup", file.display(), env!("CARGO_PKG_VERSION"))]
     NewerVersion {
         /// The file.
         file: PathBuf,

@@ -87,6 +87,8 @@ impl Repair<'_> {
                 let file = self.from.display_path(Path::new(MANIFEST_FILE));
                 Error::corruption(file, 0, "the file is missing")
             }
+            // Nothing is damaged: the newer version reads all of it.
+            Err(error @ Error::NewerVersion { .. }) => return Err(error),
             Err(error) => error,
         };
         let what = "the list of blocks (all that are there are taken; samples that had expired may be back)";
@@ -113,6 +115,7 @@ impl Repair<'_> {
     fn block(&mut self, listed: &ListedBlock) -> Result<()> {
         let mut block = match Block::open(self.from, listed.id) {
             Ok(block) => block,
+            Err(error @ Error::NewerVersion { .. }) => return Err(error),
             Err(error) => match Block::salvage(self.from, listed.id) {
                 Ok(block) => {
                     self.lose(format!("the chunks of block {} that are named below", listed.id), &error);
@@ -127,6 +130,7 @@ impl Repair<'_> {
         if let Some(file) = listed.tombstones {
             match Tombstones::load(self.from, file, listed.id, block.meta().series) {
                 Ok(tombstones) => block = block.with_tombstones(tombstones),
+                Err(error @ Error::NewerVersion { .. }) => return Err(error),
                 Err(error) => {
                     let what = format!("what was deleted from block {} (those samples are back)", listed.id);
                     self.lose(what, &error);

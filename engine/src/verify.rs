@@ -112,6 +112,8 @@ impl Verifier<'_> {
                 let file = self.directory.display_path(Path::new(MANIFEST_FILE));
                 self.problem(Error::corruption(file, 0, "the file is missing"));
             }
+            // What it lists is not known, and no damage.
+            Err(error @ Error::NewerVersion { .. }) => return Err(error),
             Err(error) => self.problem(error),
         }
         unlisted(self.directory)
