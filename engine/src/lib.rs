@@ -78,5 +78,5 @@ pub use rows::{Field, HistogramRow, Row};
 pub use samples::Samples;
 pub use time::TimeRange;
 pub use value::{STALE_NAN, STALE_NAN_BITS, is_stale};
-pub use wal::{ReplayProgress, ReplayState};
+pub use wal::{ReplayProgress, ReplayState, SyncTimes};
 pub use watch::Watch;

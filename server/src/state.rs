@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::http::HeaderValue;
 use timberline_engine::{Budget, Db, ReplayProgress, ReplayState};
 use timberline_query::{Executor, QueryError};
 
 use crate::config::Config;
 use crate::http::body::Buffers;
 use crate::http::gate::Gate;
-use crate::metrics::{Gauges, MemoryShare, Metrics};
+use crate::metrics::{Gauges, MemoryShare, Metrics, free_bytes};
 
 /// Answers that may be read by clients whose queries gave their places back. Each takes one of the runtime's 512 threads for
 /// blocking work, of which writes and queries need some.
@@ -88,8 +89,10 @@ impl AppState {
 
     /// A new request's id: unlike that of any other request, also of earlier runs.
     #[must_use]
-    pub fn request_id(&self) -> String {
-        format!("{:016x}-{:08x}", self.start_nanoseconds, self.request_number())
+    pub fn request_id(&self) -> HeaderValue {
+        let id = format!("{:016x}-{:08x}", self.start_nanoseconds, self.request_number());
+        // Hexadecimal digits always are a header's value.
+        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static(""))
     }
 
     /// A number that nothing else in this process gets.
@@ -109,9 +112,14 @@ impl AppState {
             writes_running: self.write_gate.running(),
             writes_waiting: self.write_gate.waiting(),
             write_bytes_held: self.write_budget.held(),
+            queue_waits: vec![
+                ("query", self.query_gate.waits().distribution()),
+                ("write", self.write_gate.waits().distribution()),
+            ],
+            disk_free_bytes: free_bytes(&self.config.data_dir),
             memory: self.memory_shares(stats.as_ref().map_or(0, |stats| stats.head_bytes as usize)),
         };
-        self.metrics.render(stats.as_ref(), self.replay.state(), gauges)
+        self.metrics.render(stats.as_ref(), self.replay.state(), &gauges)
     }
 
     /// The shares of memory, when the heads hold `head_bytes` of theirs.

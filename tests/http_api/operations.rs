@@ -79,6 +79,58 @@ fn metrics_count_what_happened() {
 }
 
 #[test]
+fn every_metric_says_what_it_is_and_the_page_documents_it() {
+    let documented = include_str!("../../server/docs/metrics.md");
+    let server = TestServer::start();
+    write_counter(&server);
+    server.query("requests_total", "10");
+    server.post("/write", b"bad");
+    server.form("/api/v1/query", &[("query", "x"), ("timeout", "0s")]);
+    server.post("/api/v1/write", b"bad");
+    let text = server.get("/metrics").body;
+    let mut families: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            assert!(!families.contains(&name), "{name} is there twice");
+            assert!(help.ends_with('.'), "{help}");
+            families.push(name);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert_eq!(families.last(), Some(&name), "the type follows the help");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let family = families.last().unwrap();
+            let suffix = name.strip_prefix(family);
+            assert!(
+                suffix.is_some_and(|s| ["", "_bucket", "_sum", "_count"].contains(&s)),
+                "{line} below {family}"
+            );
+        }
+    }
+    for family in &families {
+        let row = format!("| `{family}` |");
+        assert!(documented.contains(&row), "server/docs/metrics.md has no row {row}");
+    }
+    let rows = documented.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, families.len(), "server/docs/metrics.md has rows of metrics that are not there");
+    for name in [
+        "process_start_time_seconds",
+        "process_max_fds",
+        "timberline_disk_free_bytes",
+        "timberline_oldest_sample_timestamp_seconds",
+        "timberline_wal_sync_duration_seconds",
+        "timberline_queue_wait_duration_seconds",
+        "timberline_refused_rows_by_reason_total",
+        "timberline_refused_requests_total",
+    ] {
+        assert!(families.contains(&name), "no {name} in:\n{text}");
+    }
+    assert!(text.contains("\ntimberline_oldest_sample_timestamp_seconds 1\n"), "{text}");
+}
+
+#[test]
 fn admin_endpoints_answer_when_done_and_only_on_loopback() {
     let server = TestServer::start();
     write_counter(&server);

@@ -95,11 +95,23 @@ impl Server {
         server
     }
 
+    /// Starts `timberline serve` with other settings, as variables of the environment, and waits until it is ready.
+    pub(crate) fn serve_with(data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        let server = Self::spawn("serve", data_dir, variables);
+        server.log.wait_for("ready seconds=");
+        server
+    }
+
     /// Starts `timberline COMMAND` and waits until it listens: its database is being opened then.
     pub(crate) fn start_opening(command: &str, data_dir: &Path) -> Self {
+        Self::spawn(command, data_dir, &[])
+    }
+
+    fn spawn(command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary())
             .args([command, "--listen", "127.0.0.1:0", "--retention", "none", "--log", "info", "--data-dir"])
             .arg(data_dir)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -122,11 +134,26 @@ impl Server {
 
     /// Ctrl-C. Waits until the process has ended.
     pub(crate) fn interrupt(self) -> ExitStatus {
-        let mut child = self.child.lock().unwrap();
-        let kill = format!("kill -INT {}", child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        self.end("INT").0
+    }
+
+    /// Sends a signal that ends the process, and waits until it has; gives all that it logged, too.
+    pub(crate) fn end(self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
         self.log.wait_for_end();
-        child.wait().unwrap()
+        let status = self.child.lock().unwrap().wait().unwrap();
+        (status, self.log.text())
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.child.lock().unwrap().id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// The next line of the log that contains `text`.
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        self.log.wait_for(text)
     }
 
     /// POSTs `body`; gives the status and the answer, or an error when the server is gone.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Core;
 use crate::head::Head;
-use crate::wal::{ReplayReport, segment_numbers, segment_path};
+use crate::wal::{ReplayReport, SyncTimes, segment_numbers, segment_path};
 
 /// Counters and sizes, for a metrics page. Counters start at zero when the database is opened.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,9 @@ pub struct Stats {
     pub blocks: u64,
     /// Blocks that are listed but could not be read.
     pub blocks_unreadable: u64,
+    /// The oldest timestamp of all samples, those that are deleted and not yet cleaned up among them; `None` when there are no
+    /// samples.
+    pub oldest_sample_ns: Option<i64>,
     /// Samples in blocks.
     pub block_samples: u64,
     /// Series in blocks; one that is in several counts several times.
@@ -33,10 +36,8 @@ pub struct Stats {
     pub wal_segments: u64,
     /// Bytes written to the log.
     pub wal_written_bytes_total: u64,
-    /// Syncs of the log.
-    pub wal_syncs_total: u64,
-    /// Time spent in them.
-    pub wal_sync_seconds_total: f64,
+    /// How long syncs of the log took.
+    pub wal_syncs: SyncTimes,
     /// Damaged places that the replay found.
     pub wal_corruptions_total: u64,
     /// Samples committed.
@@ -134,8 +135,7 @@ impl Core {
             wal_bytes: segments.iter().map(segment_bytes).sum(),
             wal_segments: segments.len() as u64,
             wal_written_bytes_total: wal.bytes,
-            wal_syncs_total: wal.syncs,
-            wal_sync_seconds_total: wal.sync_time.as_secs_f64(),
+            wal_syncs: wal.syncs,
             wal_corruptions_total: self.counters.wal_corruptions,
             samples_appended_total: get(&self.counters.appended),
             flushes_total: get(&self.counters.flushes),
@@ -151,18 +151,23 @@ impl Core {
             writes_refused: self.writes_refused(),
             ..Stats::default()
         };
+        let mut oldest = i64::MAX;
         for head in view.sealed.iter().map(|sealed| &sealed.head).chain([&view.active]) {
             let head = head.stats();
             stats.head_samples += head.samples;
             stats.head_bytes += head.bytes;
             stats.out_of_order_samples_total += head.out_of_order;
+            oldest = oldest.min(head.oldest);
         }
         for block in &view.blocks {
+            oldest = oldest.min(block.meta().range.start);
             stats.block_samples += block.meta().samples;
             stats.block_series += block.meta().series;
             stats.block_bytes += block.bytes();
             stats.block_deleted_samples += block.tombstones().map_or(0, |tombstones| tombstones.samples());
         }
+        let samples = stats.head_samples + stats.block_samples;
+        stats.oldest_sample_ns = (samples > 0).then_some(oldest);
         stats
     }
 }

@@ -118,6 +118,8 @@ pub struct HeadStats {
     pub out_of_order: u64,
     /// Bytes of memory for samples, keys and index, roughly.
     pub bytes: u64,
+    /// The oldest timestamp; `i64::MAX` when there is none.
+    pub oldest: i64,
 }
 
 /// The newest samples. Everything in it is also in the log segments of its generation.
@@ -133,6 +135,7 @@ pub struct Head {
     samples: AtomicU64,
     out_of_order: AtomicU64,
     sample_bytes: AtomicI64,
+    oldest: AtomicI64,
 }
 
 impl Head {
@@ -149,6 +152,7 @@ impl Head {
             samples: AtomicU64::new(0),
             out_of_order: AtomicU64::new(0),
             sample_bytes: AtomicI64::new(0),
+            oldest: AtomicI64::new(i64::MAX),
         }
     }
 
@@ -362,6 +366,7 @@ impl Head {
             self.samples.fetch_add(applied.samples, Ordering::Relaxed);
             self.out_of_order.fetch_add(applied.out_of_order, Ordering::Relaxed);
             self.sample_bytes.fetch_add(applied.bytes as i64, Ordering::Relaxed);
+            self.oldest.fetch_min(applied.oldest.unwrap_or(i64::MAX), Ordering::Relaxed);
             orphaned += applied.orphaned;
         }
         orphaned
@@ -492,6 +497,7 @@ impl Head {
             series: self.series.load(Ordering::Relaxed),
             samples: self.samples.load(Ordering::Relaxed),
             out_of_order: self.out_of_order.load(Ordering::Relaxed),
+            oldest: self.oldest.load(Ordering::Relaxed),
             bytes: (self.sample_bytes() + index_bytes + self.keys.heap_bytes()) as u64,
         }
     }

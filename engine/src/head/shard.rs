@@ -80,6 +80,8 @@ pub(super) struct Applied {
     pub(super) out_of_order: u64,
     pub(super) orphaned: u64,
     pub(super) bytes: isize,
+    /// The oldest of the timestamps; `None` when no row was applied.
+    pub(super) oldest: Option<i64>,
 }
 
 /// One shard of the head. Series ids count within the shard, in order of creation.
@@ -212,6 +214,8 @@ impl Shard {
             let samples = row.values.len() as u64;
             match self.groups.get_mut(row.group.index()) {
                 Some(group) if usize::from(group.width) == row.width => {
+                    applied.oldest =
+                        Some(applied.oldest.map_or(row.timestamp, |oldest| oldest.min(row.timestamp)));
                     let appended = group.append(row);
                     applied.samples += samples;
                     applied.bytes += appended.bytes;

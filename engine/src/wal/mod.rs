@@ -22,7 +22,7 @@ pub use replay::{Generations, LogTail, Replay, ReplayReport, read_log, replay};
 pub use segment::{
     Frame, Gap, Item, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader,
 };
-pub use writer::{Logged, Wal, WalStats};
+pub use writer::{Logged, SyncTimes, Wal, WalStats};
 
 #[cfg(test)]
 mod tests;

@@ -47,9 +47,29 @@ pub struct WalStats {
     /// Bytes written.
     pub bytes: u64,
     /// Syncs.
-    pub syncs: u64,
-    /// Time spent in syncs.
-    pub sync_time: Duration,
+    pub syncs: SyncTimes,
+}
+
+/// How long syncs took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SyncTimes {
+    /// How many took at most as long as each of [`BOUNDS_SECONDS`](Self::BOUNDS_SECONDS), and longer than the one before; the
+    /// last counts those that took longer than all.
+    pub counts: [u64; Self::BOUNDS_SECONDS.len() + 1],
+    /// All of them together.
+    pub total: Duration,
+}
+
+impl SyncTimes {
+    /// From a write cache with a battery to a disk that is failing.
+    pub const BOUNDS_SECONDS: [f64; 12] =
+        [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 10.0];
+
+    fn add(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        self.counts[Self::BOUNDS_SECONDS.partition_point(|bound| *bound < seconds)] += 1;
+        self.total += took;
+    }
 }
 
 #[derive(Debug)]
@@ -486,8 +506,7 @@ impl Segment {
         let start = Instant::now();
         let path = || directory.display_path(&segment_path(self.header.number));
         self.file.sync().map_err(|e| Error::io("sync", path(), e))?;
-        stats.syncs += 1;
-        stats.sync_time += start.elapsed();
+        stats.syncs.add(start.elapsed());
         self.durable = self.len;
         Ok(())
     }

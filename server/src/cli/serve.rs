@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use super::Error;
-use crate::config::{Config, SettingFlags};
+use crate::config::{self, Config, SettingFlags};
 use crate::demo;
 use crate::server::Server;
 
@@ -53,6 +54,10 @@ fn load(defaults: Config, flags: &SettingFlags) -> Result<Config, Error> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for sentence in config::unknown_variables(names) {
+        tracing::warn!("{sentence}");
+    }
     Ok(config)
 }
 
@@ -63,25 +68,40 @@ fn block_on(run: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     result
 }
 
-/// Ready once the process is asked to end, by Ctrl-C or SIGTERM. Asked a second time, the process ends at once: what was
-/// answered is in the log.
+/// Ready once the process is asked to end, by Ctrl-C, SIGTERM or SIGQUIT. Asked a second time, the process ends at once: what
+/// was answered is in the log. Signals that ask other programs to read their settings again or to open their log anew would
+/// end the process, were they not caught.
 fn shutdown_signal() -> Result<impl Future<Output = ()> + Send, Error> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    ignore("SIGHUP", SignalKind::hangup())?;
+    ignore("SIGUSR1", SignalKind::user_defined1())?;
+    ignore("SIGUSR2", SignalKind::user_defined2())?;
+    let (asked, mut requests) = mpsc::unbounded_channel();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()] {
+        let (mut signals, asked) = (signal(kind)?, asked.clone());
+        tokio::spawn(async move { while signals.recv().await.is_some() && asked.send(()).is_ok() {} });
+    }
     Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        requests.recv().await;
         let first = Instant::now();
         tokio::spawn(async move {
             while first.elapsed() < SECOND_REQUEST_AFTER {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+                requests.recv().await;
             }
             std::process::exit(EXIT_CODE_INTERRUPTED);
         });
     })
+}
+
+/// Says in the log that a signal does nothing.
+fn ignore(name: &'static str, kind: SignalKind) -> Result<(), Error> {
+    let mut signals = signal(kind)?;
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            tracing::warn!(
+                signal = name,
+                "ignored: settings are read at the start, and the log goes to stderr"
+            );
+        }
+    });
+    Ok(())
 }

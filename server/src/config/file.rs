@@ -35,13 +35,9 @@ fn scalar_text(value: &DeValue<'_>) -> Option<String> {
 }
 
 fn unknown_key(name: &str) -> String {
-    let similar = SETTINGS.iter().map(super::Setting::key).max_by_key(|key| common_prefix(key, name));
-    match similar {
-        Some(key) if common_prefix(&key, name) >= 3 => format!("unknown key {name}; is {key} meant?"),
-        _ => format!("unknown key {name}"),
+    let keys: Vec<String> = SETTINGS.iter().map(super::Setting::key).collect();
+    match super::nearest(name, &keys) {
+        Some(key) => format!("unknown key {name}; is {key} meant?"),
+        None => format!("unknown key {name}"),
     }
-}
-
-fn common_prefix(a: &str, b: &str) -> usize {
-    a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count()
 }

@@ -29,6 +29,14 @@ pub use settings::{SETTINGS, Setting};
 /// Names the configuration file; has a flag and a variable but, being what finds the file, no TOML key.
 pub const CONFIG_FILE_VARIABLE: &str = "TIMBERLINE_CONFIG";
 
+/// What all variables begin with.
+const VARIABLE_PREFIX: &str = "TIMBERLINE_";
+/// The rest of those that are no settings: the configuration file's, and that of the client commands.
+const OTHER_VARIABLES: [&str; 2] = ["CONFIG", "URL"];
+
+/// A name is like another one if at most one of so many of its characters has to be changed.
+const LIKENESS_PARTS: usize = 3;
+
 /// What `serve` and `demo` run with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -92,6 +100,8 @@ pub struct Config {
     pub answer_bytes_max: usize,
     /// How far an instant selector looks back.
     pub query_lookback: Duration,
+    /// Queries that take as long are logged; `None` logs none.
+    pub slow_query_log: Option<Duration>,
     /// What is logged: a `tracing` filter.
     pub log: String,
 }
@@ -129,9 +139,46 @@ impl Default for Config {
             query_memory_bytes_max: 1 << 30,
             answer_bytes_max: 512 << 20,
             query_lookback: Duration::from_secs(300),
+            slow_query_log: Some(Duration::from_secs(5)),
             log: "info".to_owned(),
         }
     }
+}
+
+/// A sentence for each variable of the environment that looks like a setting and is none. Those that Kubernetes sets for a
+/// service that is called `timberline` are no one's mistake.
+pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let settings = SETTINGS.iter().map(|setting| setting.key().to_uppercase());
+    let known: Vec<String> = settings.chain(OTHER_VARIABLES.map(str::to_owned)).collect();
+    let sentence = |name: &String| {
+        let rest = name.strip_prefix(VARIABLE_PREFIX)?;
+        if known.iter().any(|known| known == rest) || is_of_service(rest) {
+            return None;
+        }
+        let meant = nearest(rest, &known).map(|meant| format!("; is {VARIABLE_PREFIX}{meant} meant?"));
+        let meant = meant.unwrap_or_default();
+        Some(format!("the environment variable {name} is no setting and is ignored{meant}"))
+    };
+    names.into_iter().filter_map(|name| sentence(&name)).collect()
+}
+
+/// Whether Kubernetes names an address of a service so: `TIMBERLINE_SERVICE_HOST`, `TIMBERLINE_PORT_8086_TCP_ADDR`.
+fn is_of_service(variable: &str) -> bool {
+    let is_port = |(at, found): (usize, &str)| {
+        let rest = &variable[at + found.len()..];
+        let number = rest.strip_prefix('_').and_then(|rest| rest.chars().next());
+        rest.is_empty() || number.is_some_and(|first| first.is_ascii_digit())
+    };
+    variable.ends_with("SERVICE_HOST")
+        || variable.contains("SERVICE_PORT")
+        || variable.match_indices("PORT").any(is_port)
+}
+
+/// The name that is most like one that is none, if one is like it at all.
+fn nearest<'a>(name: &str, names: &'a [String]) -> Option<&'a String> {
+    let distance = |known: &String| strsim::damerau_levenshtein(known, name);
+    let best = names.iter().min_by_key(|known| distance(known))?;
+    (distance(best) * LIKENESS_PARTS <= best.len()).then_some(best)
 }
 
 /// Why a configuration was refused.
@@ -194,7 +241,26 @@ impl Config {
             setting.set(&mut self, text).map_err(|reason| Error::Value { origin, reason })?;
         }
         self.divide_memory(memory::available(Path::new("/")))?;
+        self.check_sizes()?;
         Ok(self)
+    }
+
+    /// Refuses a size that another one makes impossible.
+    fn check_sizes(&self) -> Result<(), Error> {
+        let body = ("body-bytes-max", self.body_bytes_max);
+        let line = ("line-bytes-max", self.ingest.line_bytes_max);
+        // Nobody asked for a default that is too large, and it does no harm.
+        let line = (line.1 != ingest::Limits::DEFAULT.line_bytes_max).then_some((line, body));
+        for ((name, size), (whole, most)) in
+            line.into_iter().chain([(body, ("write-bytes-max", self.write_bytes_max))])
+        {
+            if size > most {
+                let (size, most) = (units::size(size), units::size(most));
+                let reason = format!("{size} is too much: at most {whole}, which is {most}");
+                return Err(Error::Value { origin: name.to_owned(), reason });
+            }
+        }
+        Ok(())
     }
 
     fn apply_file(&mut self, path: &Path) -> Result<(), Error> {

@@ -89,17 +89,76 @@ fn bad_flags_and_variables_are_named() {
 }
 
 #[test]
+fn impossible_settings_are_refused_with_the_bound_that_they_break() {
+    let refusal = |given: &[(&str, &str)]| {
+        let loaded = Config::default().load(&flags(given), |_| None);
+        loaded.map_or_else(|error| error.to_string(), |_| "taken".to_owned())
+    };
+    for (name, text, expected) in [
+        ("head-bytes-max", "10", "10 bytes is too little: at least 1MiB, or `auto`"),
+        ("block-span", "1ms", "1ms is too little: at least 1m"),
+        ("block-span", "100y", "100y is too much: at most 31d"),
+        ("retention", "0s", "0s is too little: at least 1m, or `none`"),
+        ("wal-sync", "interval:1h", "1h is too much: at most 10m"),
+        ("query-concurrency-max", "0", "\"0\" is not a whole number above 0"),
+        ("query-concurrency-max", "1000000", "1000000 is too much: at most 10000"),
+        ("query-lookback", "0", "0s is too little: at least 1s"),
+        ("query-timeout", "1ms", "1ms is too little: at least 10ms"),
+        ("slow-query-log", "0s", "0s is too little: at least 1ms, or `none`"),
+        ("labels-max", "99999", "99999 is too much: at most 10000"),
+    ] {
+        assert_eq!(refusal(&[(name, text)]), format!("--{name}: {expected}"));
+    }
+    let (body, line) = (("body-bytes-max", "2MiB"), ("line-bytes-max", "3MiB"));
+    let expected = "body-bytes-max: 2MiB is too much: at most write-bytes-max, which is 1MiB";
+    assert_eq!(refusal(&[body, ("write-bytes-max", "1MiB")]), expected);
+    assert_eq!(
+        refusal(&[body, line]),
+        "line-bytes-max: 3MiB is too much: at most body-bytes-max, which is 2MiB"
+    );
+    assert_eq!(refusal(&[("body-bytes-max", "512KiB")]), "taken", "though the default of a line is longer");
+}
+
+#[test]
+fn unknown_variables_are_named_with_what_may_be_meant() {
+    let names = [
+        "TIMBERLINE_RETENTOIN",
+        "TIMBERLINE_QUERY_TIME_OUT",
+        "TIMBERLINE_COLOUR",
+        "TIMBERLINE_RETENTION",
+        "TIMBERLINE_CONFIG",
+        "TIMBERLINE_URL",
+        "TIMBERLINE_SERVICE_HOST",
+        "TIMBERLINE_SERVICE_PORT_HTTP",
+        "TIMBERLINE_PORT",
+        "TIMBERLINE_PORT_8086_TCP_ADDR",
+        "TIMBERLINE_MAIN_PORT_8086_TCP",
+        "PATH",
+    ];
+    let ignored =
+        |name: &str| format!("the environment variable TIMBERLINE_{name} is no setting and is ignored");
+    let expected = [
+        ignored("RETENTOIN") + "; is TIMBERLINE_RETENTION meant?",
+        ignored("QUERY_TIME_OUT") + "; is TIMBERLINE_QUERY_TIMEOUT meant?",
+        ignored("COLOUR"),
+    ];
+    assert_eq!(unknown_variables(names.map(str::to_owned)), expected);
+}
+
+#[test]
 fn values_are_read_with_their_units() {
-    assert_eq!(units::bytes("64MiB"), Ok(64 << 20));
-    assert_eq!(units::bytes("1GB"), Ok(1_000_000_000));
-    assert_eq!(units::bytes("123"), Ok(123));
-    assert!(units::bytes("0").is_err() && units::bytes("1 parsec").is_err() && units::bytes("").is_err());
-    assert!(units::bytes("99999999999999999999GiB").is_err());
+    let bytes = |text| units::bytes(text, 1..=usize::MAX);
+    assert_eq!(bytes("64MiB"), Ok(64 << 20));
+    assert_eq!(bytes("1GB"), Ok(1_000_000_000));
+    assert_eq!(bytes("123"), Ok(123));
+    assert!(bytes("0").is_err() && bytes("1 parsec").is_err() && bytes("").is_err());
+    assert!(bytes("99999999999999999999GiB").is_err());
+    assert_eq!([3 << 20, 1536, 1000].map(units::size), ["3MiB", "1536 bytes", "1000 bytes"]);
     assert_eq!(units::wal_sync("interval:100ms"), Ok(WalSync::Interval(Duration::from_millis(100))));
     assert!(units::wal_sync("interval:").is_err());
-    assert_eq!(units::optional_duration("none"), Ok(None));
-    assert_eq!(units::duration("1h30m"), Ok(Duration::from_secs(5400)));
-    assert!(units::duration("0s").is_err());
+    assert_eq!(units::optional_duration("none", 1..=2), Ok(None));
+    assert_eq!(units::duration("1h30m", 1..=u64::MAX), Ok(Duration::from_secs(5400)));
+    assert!(units::duration("0s", 1..=u64::MAX).is_err() && units::duration("-1s", 0..=u64::MAX).is_err());
     assert_eq!(units::address(":80").unwrap().to_string(), "0.0.0.0:80");
     assert!(units::address("8086").is_err());
 }

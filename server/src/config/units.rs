@@ -1,25 +1,65 @@
 //! How the text of a setting becomes its value. Errors say what would be right.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use timberline_engine::WalSync;
 use tracing_subscriber::EnvFilter;
 
-/// `100ms`, `2m`, `1h30m`, `30d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    match timberline_query::parse_duration(text) {
-        Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds.unsigned_abs())),
-        _ => Err(format!("{text:?} is not a duration such as 100ms, 30s, 2h or 30d")),
+/// Milliseconds, as the bounds of durations are written.
+pub(super) const MILLISECOND: u64 = 1;
+pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(super) const HOUR: u64 = 60 * MINUTE;
+pub(super) const DAY: u64 = 24 * HOUR;
+pub(super) const YEAR: u64 = 365 * DAY;
+
+/// Bytes.
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
+pub(super) const GIB: usize = 1 << 30;
+
+/// Longest time between two syncs of the log.
+const SYNC_INTERVAL_MAX: u64 = 10 * MINUTE;
+
+/// The value, if the setting can have it.
+fn within<T: PartialOrd>(
+    value: T,
+    possible: &RangeInclusive<T>,
+    show: impl Fn(&T) -> String,
+) -> Result<T, String> {
+    let (least, most) = (possible.start(), possible.end());
+    if value < *least {
+        return Err(format!("{} is too little: at least {}", show(&value), show(least)));
     }
+    if value > *most {
+        return Err(format!("{} is too much: at most {}", show(&value), show(most)));
+    }
+    Ok(value)
+}
+
+/// `100ms`, `2m`, `1h30m`, `30d`; `possible` are milliseconds.
+pub(super) fn duration(text: &str, possible: RangeInclusive<u64>) -> Result<Duration, String> {
+    let milliseconds = timberline_query::parse_duration(text).ok().filter(|milliseconds| *milliseconds >= 0);
+    let milliseconds = milliseconds
+        .ok_or_else(|| format!("{text:?} is not a duration such as 100ms, 30s, 2h or 30d"))?
+        .unsigned_abs();
+    let show = |milliseconds: &u64| {
+        timberline_query::format_duration(i64::try_from(*milliseconds).unwrap_or(i64::MAX))
+    };
+    within(milliseconds, &possible, show).map(Duration::from_millis)
 }
 
 /// A duration, or `none`.
-pub(super) fn optional_duration(text: &str) -> Result<Option<Duration>, String> {
+pub(super) fn optional_duration(
+    text: &str,
+    possible: RangeInclusive<u64>,
+) -> Result<Option<Duration>, String> {
     if text == "none" {
         return Ok(None);
     }
-    duration(text).map(Some).map_err(|reason| format!("{reason}, and not `none`"))
+    duration(text, possible).map(Some).map_err(|reason| format!("{reason}, or `none`"))
 }
 
 /// `always`, `off` or `interval:DURATION`.
@@ -27,7 +67,7 @@ pub(super) fn wal_sync(text: &str) -> Result<WalSync, String> {
     match (text, text.strip_prefix("interval:")) {
         ("always", _) => Ok(WalSync::Always),
         ("off", _) => Ok(WalSync::Off),
-        (_, Some(interval)) => duration(interval).map(WalSync::Interval),
+        (_, Some(interval)) => duration(interval, MILLISECOND..=SYNC_INTERVAL_MAX).map(WalSync::Interval),
         _ => Err(format!("{text:?} is none of `always`, `interval:100ms`, `off`")),
     }
 }
@@ -51,8 +91,8 @@ pub(super) fn host_names(text: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
-/// A size: a number of bytes, or a number with KiB, MiB, GiB (or KB, MB, GB), not zero.
-pub(super) fn bytes(text: &str) -> Result<usize, String> {
+/// A size: a number of bytes, or a number with KiB, MiB, GiB (or KB, MB, GB).
+pub(super) fn bytes(text: &str, possible: RangeInclusive<usize>) -> Result<usize, String> {
     const UNITS: [(&str, usize); 8] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),
@@ -67,21 +107,24 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
         .iter()
         .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)))
         .unwrap_or((text, 1));
-    number
-        .trim()
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("{text:?} is not a size such as 65536, 64MiB or 1GiB"))
+    let number = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    let bytes = number.ok_or_else(|| format!("{text:?} is not a size such as 65536, 64MiB or 1GiB"))?;
+    within(bytes, &possible, |bytes| size(*bytes))
 }
 
-/// A size, or `auto` for what follows from the total.
-pub(super) fn share(text: &str) -> Result<Option<usize>, String> {
+/// A number of bytes as a person would write it.
+pub(super) fn size(bytes: usize) -> String {
+    let units = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
+    let unit = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{bytes} bytes"), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
+/// A size, `least` bytes at least, or `auto` for what follows from the total.
+pub(super) fn share(text: &str, least: usize) -> Result<Option<usize>, String> {
     if text == "auto" {
         return Ok(None);
     }
-    bytes(text).map(Some).map_err(|reason| format!("{reason}, and not `auto`"))
+    bytes(text, least..=usize::MAX).map(Some).map_err(|reason| format!("{reason}, or `auto`"))
 }
 
 /// A whole number above zero, or `none`.
@@ -89,15 +132,16 @@ pub(super) fn optional_count(text: &str) -> Result<Option<u64>, String> {
     if text == "none" {
         return Ok(None);
     }
-    count(text).map(|value| Some(value as u64)).map_err(|reason| format!("{reason}, and not `none`"))
+    count(text, 1..=usize::MAX)
+        .map(|value| Some(value as u64))
+        .map_err(|reason| format!("{reason}, or `none`"))
 }
 
-/// A whole number above zero.
-pub(super) fn count(text: &str) -> Result<usize, String> {
-    match text.replace('_', "").parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err(format!("{text:?} is not a whole number above 0")),
-    }
+/// A whole number.
+pub(super) fn count(text: &str, possible: RangeInclusive<usize>) -> Result<usize, String> {
+    let count = text.replace('_', "").parse().ok().filter(|count| *count > 0);
+    let count = count.ok_or_else(|| format!("{text:?} is not a whole number above 0"))?;
+    within(count, &possible, usize::to_string)
 }
 
 /// `127.0.0.1:8086`, `[::1]:8086`, `localhost:8086`, or `:8086` for all interfaces.

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::metrics::Histogram;
 
 /// Lets a fixed number of jobs run and a fixed number wait.
 #[derive(Debug)]
@@ -12,6 +15,7 @@ pub struct Gate {
     places_max: usize,
     waiting: AtomicUsize,
     waiting_max: usize,
+    waits: Histogram,
 }
 
 /// A place in a [`Gate`]; dropping it lets the next one in.
@@ -28,7 +32,8 @@ impl Gate {
     pub fn new(places_max: usize, waiting_max: usize) -> Self {
         let places_max = places_max.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(places_max));
-        Self { places, places_max, waiting: AtomicUsize::new(0), waiting_max }
+        let (waiting, waits) = (AtomicUsize::new(0), Histogram::default());
+        Self { places, places_max, waiting, waiting_max, waits }
     }
 
     /// Waits for a place.
@@ -37,9 +42,10 @@ impl Gate {
     /// [`Full`] at once when too many wait already.
     pub async fn enter(&self) -> Result<Place, Full> {
         if let Ok(place) = self.try_enter() {
+            self.waits.observe(Duration::ZERO);
             return Ok(place);
         }
-        let _waiting = Waiting::new(&self.waiting, self.waiting_max)?;
+        let _waiting = Waiting::new(self)?;
         // The semaphore is never closed.
         Arc::clone(&self.places).acquire_owned().await.map(Place).map_err(|_| Full)
     }
@@ -63,22 +69,34 @@ impl Gate {
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
+
+    /// How long those had to wait who came in, or gave up.
+    #[must_use]
+    pub(crate) fn waits(&self) -> &Histogram {
+        &self.waits
+    }
 }
 
-/// Counts one who waits, also when its future is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts one who waits and how long, also when its future is dropped.
+struct Waiting<'a> {
+    gate: &'a Gate,
+    since: Instant,
+}
 
 impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize, max: usize) -> Result<Self, Full> {
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        let guard = Self(waiting);
-        if before >= max { Err(Full) } else { Ok(guard) }
+    fn new(gate: &'a Gate) -> Result<Self, Full> {
+        if gate.waiting.fetch_add(1, Ordering::Relaxed) >= gate.waiting_max {
+            gate.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full);
+        }
+        Ok(Self { gate, since: Instant::now() })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.gate.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.gate.waits.observe(self.since.elapsed());
     }
 }
 
@@ -103,5 +121,7 @@ mod tests {
         drop(inside);
         assert!(queued.await.unwrap());
         assert_eq!((gate.running(), gate.waiting()), (0, 0));
+        let counted = gate.waits().distribution().cumulative().last();
+        assert_eq!(counted, Some((None, 2)), "who was refused did not wait");
     }
 }

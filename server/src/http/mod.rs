@@ -13,6 +13,7 @@
 //! | `health.rs` | `/-/healthy`, `/-/ready`, `/metrics`, `/` |
 //! | `door.rs` | who may come in, by what a route does; the 503 until the database is open |
 //! | `observe.rs` | headers and metrics of every answer |
+//! | `slow.rs` | which queries were slow, in the log |
 
 mod admin;
 mod batches;
@@ -27,6 +28,7 @@ mod observe;
 mod params;
 mod prometheus;
 mod remote_write;
+mod slow;
 mod stream;
 mod write;
 

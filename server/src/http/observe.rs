@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::slow::Caller;
 use crate::state::{AppState, SharedState};
 
 /// The InfluxDB version whose write API this is. Clients insist on the header and read features from the number.
@@ -25,25 +26,25 @@ const X_INFLUXDB_VERSION: HeaderName = HeaderName::from_static("x-influxdb-versi
 const X_INFLUXDB_BUILD: HeaderName = HeaderName::from_static("x-influxdb-build");
 
 /// Counts and measures a request and puts the headers on its answer. A request's own id is kept.
-pub(super) async fn observe(State(state): State<SharedState>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(state): State<SharedState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let given = request.headers().get(X_REQUEST_ID).or_else(|| request.headers().get(REQUEST_ID)).cloned();
+    let id = given.unwrap_or_else(|| state.request_id());
+    let caller = Caller::of(&request, id.clone());
+    request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
     let path = path.as_ref().map_or(OTHER, MatchedPath::as_str);
     state.metrics.request(path, response.status().as_u16(), started.elapsed());
-    sign(&state, given, &mut response);
+    sign(id, &mut response);
     response
 }
 
 /// Puts the headers of every answer on one.
-fn sign(state: &AppState, given_id: Option<HeaderValue>, response: &mut Response) {
-    let id = given_id.or_else(|| HeaderValue::from_str(&state.request_id()).ok());
+fn sign(id: HeaderValue, response: &mut Response) {
     let headers = response.headers_mut();
-    if let Some(id) = id {
-        headers.insert(REQUEST_ID, id.clone());
-        headers.insert(X_REQUEST_ID, id);
-    }
+    headers.insert(REQUEST_ID, id.clone());
+    headers.insert(X_REQUEST_ID, id);
     headers.insert(X_INFLUXDB_VERSION, HeaderValue::from_static(INFLUX_VERSION));
     headers.insert(X_INFLUXDB_BUILD, HeaderValue::from_static(INFLUX_BUILD));
 }
@@ -58,7 +59,7 @@ pub(crate) fn refused(state: &AppState, status: StatusCode, message: &str) -> Re
     let mut response = all_dialects(status, kind, message);
     state.metrics.refusals.request("http", kind, &message);
     state.metrics.request(OTHER, status.as_u16(), Duration::ZERO);
-    sign(state, None, &mut response);
+    sign(state.request_id(), &mut response);
     response
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use super::histogram::Distribution;
+
 /// A text exposition under construction.
 #[derive(Debug, Default)]
 pub(super) struct Exposition {
@@ -38,6 +40,21 @@ impl Exposition {
             self.text.push('}');
         }
         self.line(format_args!(" {value}"));
+    }
+
+    /// The samples of a histogram with these labels; the header of its family came before.
+    pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &dyn Display)], times: &Distribution) {
+        let bucket = format!("{name}_bucket");
+        let mut total = 0;
+        for (bound, count) in times.cumulative() {
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
+            let with_bound: Vec<(&str, &dyn Display)> =
+                labels.iter().copied().chain([("le", &bound as &dyn Display)]).collect();
+            self.sample(&bucket, &with_bound, count);
+            total = count;
+        }
+        self.sample(&format!("{name}_sum"), labels, times.sum_seconds());
+        self.sample(&format!("{name}_count"), labels, total);
     }
 
     /// The text so far.

@@ -8,13 +8,14 @@ mod render;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 
 pub use render::{Gauges, MemoryShare};
 
-use histogram::Histogram;
+pub(crate) use histogram::Histogram;
+pub(crate) use process::free_bytes;
 
 use crate::refusals::Refusals;
 
@@ -152,6 +153,7 @@ struct Route {
 #[derive(Debug)]
 pub struct Metrics {
     started: Instant,
+    started_at: SystemTime,
     routes: RwLock<BTreeMap<String, Arc<Route>>>,
     ingested: [Ingested; Protocol::ALL.len()],
     /// What was refused, and why.
@@ -168,6 +170,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             started: Instant::now(),
+            started_at: SystemTime::now(),
             routes: RwLock::default(),
             ingested: Default::default(),
             refusals: Refusals::default(),
@@ -203,6 +206,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use timberline_engine::SyncTimes;
+
     use super::*;
 
     #[test]
@@ -222,9 +227,16 @@ mod tests {
             expired_samples_total: 6,
             retention_clock_ns: 7_500_000_000,
             retention_clock_warning: Some("it is behind".to_owned()),
+            oldest_sample_ns: Some(1_500_000_000),
+            wal_syncs: SyncTimes { counts: [2; 13], total: Duration::from_secs(3) },
             ..Default::default()
         };
-        let text = metrics.render(Some(&stats), replay, Gauges { queries_running: 2, ..Gauges::default() });
+        let waits = Histogram::default();
+        waits.observe(Duration::from_millis(20));
+        let queue_waits = vec![("query", waits.distribution())];
+        let gauges =
+            Gauges { queries_running: 2, disk_free_bytes: Some(8), queue_waits, ..Gauges::default() };
+        let text = metrics.render(Some(&stats), replay, &gauges);
         for line in [
             "timberline_http_requests_total{path=\"/write\",code=\"204\"} 1",
             "timberline_http_request_duration_seconds_bucket{path=\"/write\",le=\"0.005\"} 1",
@@ -243,12 +255,20 @@ mod tests {
             "timberline_expired_samples_total 6",
             "timberline_retention_clock_seconds 7.5",
             "timberline_retention_clock_doubtful 1",
+            "timberline_oldest_sample_timestamp_seconds 1.5",
+            "timberline_disk_free_bytes 8",
+            "timberline_queue_wait_duration_seconds_bucket{queue=\"query\",le=\"0.01\"} 0",
+            "timberline_queue_wait_duration_seconds_bucket{queue=\"query\",le=\"0.025\"} 1",
+            "timberline_wal_sync_duration_seconds_bucket{le=\"0.00025\"} 4",
+            "timberline_wal_sync_duration_seconds_bucket{le=\"+Inf\"} 26",
+            "timberline_wal_sync_duration_seconds_sum 3",
+            "timberline_wal_sync_duration_seconds_count 26",
             "timberline_ready 1",
             "timberline_replay_bytes 7",
             "timberline_replay_bytes_expected 9",
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line} in:\n{text}");
         }
-        assert!(metrics.render(None, replay, Gauges::default()).contains("\ntimberline_ready 0\n"));
+        assert!(metrics.render(None, replay, &Gauges::default()).contains("\ntimberline_ready 0\n"));
     }
 }

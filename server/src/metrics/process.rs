@@ -1,6 +1,7 @@
 //! What the operating system knows about this process, from `/proc/self`.
 
 use std::fs;
+use std::path::Path;
 
 /// Kernel ticks of process times in a second: 100 on every Linux architecture (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -14,6 +15,8 @@ pub(super) struct Usage {
     pub(super) resident_bytes: u64,
     /// Open file descriptors.
     pub(super) open_files: u64,
+    /// How many there may be; `None` when there is no bound.
+    pub(super) open_files_max: Option<u64>,
 }
 
 /// The current usage; `None` where there is no `/proc`.
@@ -21,7 +24,25 @@ pub(super) fn usage() -> Option<Usage> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let open_files = fs::read_dir("/proc/self/fd").ok()?.count() as u64;
-    Some(Usage { cpu_seconds: cpu_seconds(&stat)?, resident_bytes: resident_bytes(&status)?, open_files })
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    Some(Usage {
+        cpu_seconds: cpu_seconds(&stat)?,
+        resident_bytes: resident_bytes(&status)?,
+        open_files,
+        open_files_max: open_files_max(&limits),
+    })
+}
+
+/// Bytes that an unprivileged process may still write to the file system of `path`.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let system = rustix::fs::statvfs(path).ok()?;
+    Some(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// The soft limit.
+fn open_files_max(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Fields 14 and 15 of `stat`; the second field, the program's name in parentheses, may contain anything.
@@ -44,6 +65,10 @@ mod tests {
     fn reads_names_with_spaces_and_parentheses() {
         let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1";
         assert_eq!(cpu_seconds(stat), Some(3.0));
+        let limits =
+            "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024     1048576   files\n";
+        assert_eq!(open_files_max(limits), Some(1024));
+        assert!(free_bytes(Path::new("/")).is_some() && free_bytes(Path::new("/nowhere")).is_none());
         assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t    1234 kB\n"), Some(1234 * 1024));
     }
 }

@@ -2,17 +2,18 @@
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
 
 use timberline_engine::{ReplayState, Stats};
 
 use super::exposition::Exposition;
-use super::histogram::BOUNDS_SECONDS;
+use super::histogram::Distribution;
 use super::{Connections, Ingested, Metrics, Protocol, QUERY_LIMIT_NAMES, process};
 use crate::ingest::{LIMIT_NAMES, OTHER_REASONS};
 use crate::refusals::Unit;
 
 /// What the rest of the server knows at the moment of a scrape.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gauges {
     /// Queries being evaluated.
     pub queries_running: usize,
@@ -26,6 +27,10 @@ pub struct Gauges {
     pub writes_waiting: usize,
     /// Bytes of request bodies held in memory.
     pub write_bytes_held: usize,
+    /// How long requests had to wait for their turn, by queue.
+    pub(crate) queue_waits: Vec<(&'static str, Distribution)>,
+    /// Bytes that are free in the file system of the data directory.
+    pub disk_free_bytes: Option<u64>,
     /// The total of all memory and its shares.
     pub memory: [MemoryShare; 4],
 }
@@ -44,7 +49,7 @@ pub struct MemoryShare {
 impl Metrics {
     /// The text exposition. `stats` is `None` until the database is open.
     #[must_use]
-    pub fn render(&self, stats: Option<&Stats>, replay: ReplayState, gauges: Gauges) -> String {
+    pub fn render(&self, stats: Option<&Stats>, replay: ReplayState, gauges: &Gauges) -> String {
         let mut out = Exposition::default();
         out.family("timberline_build_info", "gauge", "Version of the server.");
         out.sample("timberline_build_info", &[("version", &env!("CARGO_PKG_VERSION"))], 1);
@@ -56,11 +61,15 @@ impl Metrics {
         self.render_ingest(&mut out);
         self.render_refusals(&mut out);
         self.render_load(&mut out, gauges);
+        render_queues(&mut out, &gauges.queue_waits);
         render_memory(&mut out, &gauges.memory);
         if let Some(stats) = stats {
             render_engine(&mut out, stats);
         }
-        render_process(&mut out);
+        if let Some(free) = gauges.disk_free_bytes {
+            out.gauge("timberline_disk_free_bytes", "Bytes free on the data directory's file system.", free);
+        }
+        self.render_process(&mut out);
         out.finish()
     }
 
@@ -88,14 +97,7 @@ impl Metrics {
         let name = "timberline_http_request_duration_seconds";
         out.family(name, "histogram", "Time until a request was answered.");
         for (path, route) in &routes {
-            let cumulative = route.duration.cumulative();
-            for (bound, count) in BOUNDS_SECONDS.iter().zip(cumulative) {
-                out.sample(&format!("{name}_bucket"), &[("path", path), ("le", bound)], count);
-            }
-            let total = cumulative[BOUNDS_SECONDS.len()];
-            out.sample(&format!("{name}_bucket"), &[("path", path), ("le", &"+Inf")], total);
-            out.sample(&format!("{name}_sum"), &[("path", path)], route.duration.sum_seconds());
-            out.sample(&format!("{name}_count"), &[("path", path)], total);
+            out.histogram(name, &[("path", path)], &route.duration.distribution());
         }
     }
 
@@ -143,7 +145,7 @@ impl Metrics {
         }
     }
 
-    fn render_load(&self, out: &mut Exposition, gauges: Gauges) {
+    fn render_load(&self, out: &mut Exposition, gauges: &Gauges) {
         let name = "timberline_queries_total";
         out.family(name, "counter", "Queries evaluated by kind.");
         out.sample(name, &[("kind", &"instant")], self.queries.instant.get());
@@ -174,6 +176,28 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    fn render_process(&self, out: &mut Exposition) {
+        let started = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        out.gauge("process_start_time_seconds", "When the process started, since the epoch.", started);
+        let Some(usage) = process::usage() else { return };
+        out.counter("process_cpu_seconds_total", "User and system CPU time.", usage.cpu_seconds);
+        out.gauge("process_resident_memory_bytes", "Resident memory.", usage.resident_bytes);
+        out.gauge("process_open_fds", "Open file descriptors.", usage.open_files);
+        if let Some(most) = usage.open_files_max {
+            out.gauge("process_max_fds", "How many file descriptors there may be.", most);
+        }
+    }
+}
+
+fn render_queues(out: &mut Exposition, waits: &[(&'static str, Distribution)]) {
+    let name = "timberline_queue_wait_duration_seconds";
+    out.family(name, "histogram", "Time that requests had to wait for their turn.");
+    for (queue, times) in waits {
+        out.histogram(name, &[("queue", queue)], times);
+    }
+}
+
 fn render_memory(out: &mut Exposition, shares: &[MemoryShare]) {
     let name = "timberline_memory_bytes_max";
     out.family(name, "gauge", "Memory that all shares may take together, and each of them.");
@@ -201,6 +225,10 @@ fn render_engine(out: &mut Exposition, stats: &Stats) {
     out.counter("timberline_series_created_total", "New series, in each head that they are in.", created);
     out.gauge("timberline_head_samples", "Samples in the head.", stats.head_samples);
     out.gauge("timberline_head_bytes", "Memory of the head: its series and samples.", stats.head_bytes);
+    if let Some(oldest) = stats.oldest_sample_ns {
+        let name = "timberline_oldest_sample_timestamp_seconds";
+        out.gauge(name, "Time of the oldest sample.", oldest as f64 / 1e9);
+    }
     out.gauge("timberline_blocks", "Blocks on disk.", stats.blocks);
     let unreadable = stats.blocks_unreadable;
     out.gauge("timberline_blocks_unreadable", "Listed blocks that could not be read.", unreadable);
@@ -213,9 +241,9 @@ fn render_engine(out: &mut Exposition, stats: &Stats) {
     out.counter("timberline_wal_written_bytes_total", "Bytes written to the write-ahead log.", written);
     let corruptions = stats.wal_corruptions_total;
     out.counter("timberline_wal_corruptions_total", "Damaged places that replay found.", corruptions);
-    out.counter("timberline_wal_syncs_total", "Syncs of the write-ahead log.", stats.wal_syncs_total);
-    let seconds = stats.wal_sync_seconds_total;
-    out.counter("timberline_wal_sync_seconds_total", "Time spent in those syncs.", seconds);
+    let name = "timberline_wal_sync_duration_seconds";
+    out.family(name, "histogram", "How long syncs of the write-ahead log took.");
+    out.histogram(name, &[], &Distribution::from(&stats.wal_syncs));
     out.counter("timberline_samples_appended_total", "Samples appended.", stats.samples_appended_total);
     let late = stats.out_of_order_samples_total;
     out.counter("timberline_out_of_order_samples_total", "Samples older than their series' newest.", late);
@@ -253,11 +281,4 @@ fn render_expiry(out: &mut Exposition, stats: &Stats) {
         "Whether the two are a day apart, so that one is wrong.",
         doubtful,
     );
-}
-
-fn render_process(out: &mut Exposition) {
-    let Some(usage) = process::usage() else { return };
-    out.counter("process_cpu_seconds_total", "User and system CPU time.", usage.cpu_seconds);
-    out.gauge("process_resident_memory_bytes", "Resident memory.", usage.resident_bytes);
-    out.gauge("process_open_fds", "Open file descriptors.", usage.open_files);
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
+use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use bytes::Bytes;
@@ -39,10 +40,15 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, progress: Arc<
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    // A client that is gone already has none.
+    let peer = stream.peer_addr().ok();
     let socket = Socket::new(stream, Arc::clone(&shared), Arc::clone(&progress));
     let service = {
         let (shared, progress) = (Arc::clone(&shared), Arc::clone(&progress));
-        service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&progress), request))
+        service_fn(move |mut request: Request<Incoming>| {
+            peer.map(|peer| request.extensions_mut().insert(ConnectInfo(peer)));
+            answer(Arc::clone(&shared), Arc::clone(&progress), request)
+        })
     };
     let mut connection = http1::Builder::new()
         .half_close(true)

@@ -1,8 +1,9 @@
 //! `query` and `query_range`: PromQL evaluated, and its value as Prometheus writes it.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use timberline_engine::histogram::cell;
@@ -15,6 +16,7 @@ use super::points::PointWriter;
 use super::turn::{Reading, Turn};
 use super::{ApiError, ErrorType, json};
 use crate::http::params::Params;
+use crate::http::slow::{self, Caller};
 use crate::http::stream::{self, Gone, Writer};
 use crate::http::{JSON, open_db};
 use crate::state::{SharedState, now_ns};
@@ -22,21 +24,23 @@ use crate::state::{SharedState, now_ns};
 /// `GET|POST /api/v1/query`
 pub(in crate::http) async fn instant(
     State(state): State<SharedState>,
+    Extension(caller): Extension<Caller>,
     params: Params,
 ) -> Result<Response, ApiError> {
     state.metrics.queries.instant.add(1);
     let request = instant_request(&params, &state);
-    evaluate(state, request).await
+    evaluate(state, caller, request).await
 }
 
 /// `GET|POST /api/v1/query_range`
 pub(in crate::http) async fn range(
     State(state): State<SharedState>,
+    Extension(caller): Extension<Caller>,
     params: Params,
 ) -> Result<Response, ApiError> {
     state.metrics.queries.range.add(1);
     let request = range_request(&params, &state);
-    evaluate(state, request).await
+    evaluate(state, caller, request).await
 }
 
 /// A query, and how to answer it.
@@ -116,27 +120,33 @@ pub(super) fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
     Ok((text, expr))
 }
 
-async fn evaluate(state: SharedState, request: Result<Request, ApiError>) -> Result<Response, ApiError> {
+async fn evaluate(
+    state: SharedState,
+    caller: Caller,
+    request: Result<Request, ApiError>,
+) -> Result<Response, ApiError> {
     let count = |error: &ApiError| error.count(&state);
     let request = request.inspect_err(count)?;
     let turn = Turn::begin(SharedState::clone(&state), request.timeout).await.inspect_err(count)?;
-    match answer_if_short(&turn, &request).inspect_err(count)? {
+    match answer_if_short(&turn, &caller, &request).inspect_err(count)? {
         Some(response) => Ok(response),
-        None => Ok(turn.answer(JSON, move |turn, writer| execute(turn, &request, writer)).await),
+        None => Ok(turn.answer(JSON, move |turn, writer| execute(turn, &caller, &request, writer)).await),
     }
 }
 
 /// Evaluates the query in this thread, which reads requests, unless that takes long.
-fn answer_if_short(turn: &Turn, request: &Request) -> Result<Option<Response>, ApiError> {
+fn answer_if_short(turn: &Turn, caller: &Caller, request: &Request) -> Result<Option<Response>, ApiError> {
     let Turn { state, cancel, queued, .. } = turn;
     if request.stats != Stats::None {
         return Ok(None);
     }
     let snapshot = open_db(state)?.snapshot();
+    let started = Instant::now();
     let answer = || {
         let Some(outcome) = state.executor.execute_if_short(&snapshot, &request.query, cancel)? else {
             return Ok(None);
         };
+        slow::note(state, caller, &request.query, *queued + started.elapsed(), Ok(&outcome));
         let write = |writer: &mut Writer| write_answer(writer, &outcome, request, *queued);
         let Ok(response) = stream::respond_at_once(JSON, write) else { return Ok(None) };
         state.metrics.queries.samples_read.add(outcome.stats.samples);
@@ -146,10 +156,13 @@ fn answer_if_short(turn: &Turn, request: &Request) -> Result<Option<Response>, A
     std::panic::catch_unwind(AssertUnwindSafe(answer)).unwrap_or(Ok(None))
 }
 
-fn execute(turn: Turn, request: &Request, writer: &mut Writer) -> Result<(), ApiError> {
+fn execute(turn: Turn, caller: &Caller, request: &Request, writer: &mut Writer) -> Result<(), ApiError> {
     let Turn { state, cancel, queued, place } = turn;
     let snapshot = open_db(&state)?.snapshot();
-    let outcome = state.executor.execute(&snapshot, &request.query, &cancel)?;
+    let started = Instant::now();
+    let evaluated = state.executor.execute(&snapshot, &request.query, &cancel);
+    slow::note(&state, caller, &request.query, queued + started.elapsed(), evaluated.as_ref());
+    let outcome = evaluated?;
     drop(snapshot);
     state.metrics.queries.samples_read.add(outcome.stats.samples);
     let reading = Reading::begin(&state, place, outcome.value.memory_bytes());
