@@ -97,21 +97,28 @@ impl Server {
 
     /// Starts `timberline serve` with other settings, as variables of the environment, and waits until it is ready.
     pub(crate) fn serve_with(data_dir: &Path, variables: &[(&str, &str)]) -> Self {
-        let server = Self::spawn("serve", data_dir, variables);
+        let server = Self::of(Command::new(binary()).arg("serve").envs(variables.iter().copied()), data_dir);
         server.log.wait_for("ready seconds=");
         server
     }
 
     /// Starts `timberline COMMAND` and waits until it listens: its database is being opened then.
     pub(crate) fn start_opening(command: &str, data_dir: &Path) -> Self {
-        Self::spawn(command, data_dir, &[])
+        Self::of(Command::new(binary()).arg(command), data_dir)
     }
 
-    fn spawn(command: &str, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(binary())
-            .args([command, "--listen", "127.0.0.1:0", "--retention", "none", "--log", "info", "--data-dir"])
+    /// Starts `timberline serve` with so many file descriptors and waits until it is ready.
+    pub(crate) fn serve_with_descriptors(soft: u32, hard: u32, data_dir: &Path) -> Self {
+        let limit = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+        let server = Self::of(Command::new("sh").args(["-c", &limit]).arg(binary()).arg("serve"), data_dir);
+        server.log.wait_for("ready seconds=");
+        server
+    }
+
+    fn of(command: &mut Command, data_dir: &Path) -> Self {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--retention", "none", "--log", "info", "--data-dir"])
             .arg(data_dir)
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -123,6 +130,16 @@ impl Server {
         let url = format!("http://{}", after.split_whitespace().next().unwrap());
         let agent = Agent::config_builder().http_status_as_error(false).build().into();
         Self { child: Mutex::new(child), log, agent, url }
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
+    /// All of the log so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
     }
 
     /// `kill -9`. Waits until the process is gone.

@@ -161,4 +161,10 @@ fn values_are_read_with_their_units() {
     assert!(units::duration("0s", 1..=u64::MAX).is_err() && units::duration("-1s", 0..=u64::MAX).is_err());
     assert_eq!(units::address(":80").unwrap().to_string(), "0.0.0.0:80");
     assert!(units::address("8086").is_err());
+    assert_eq!(units::host_names("none"), Ok(Vec::new()));
+    let names = ["tsdb.example.org", "10.0.0.7", "[::1]"].map(str::to_owned).to_vec();
+    assert_eq!(units::host_names("TSDB.example.org, 10.0.0.7,[::1]"), Ok(names));
+    for wrong in ["", "a,,b", "http://a", "a:80", "*"] {
+        assert!(units::host_names(wrong).is_err(), "{wrong}");
+    }
 }

@@ -22,7 +22,9 @@ use super::{Limits, Shared};
 use crate::metrics;
 use crate::state::SharedState;
 
-/// Connections that are being refused at a time; beyond that they are closed without a word.
+/// Connections that are being refused at a time, as a part of those there may be, and at most; beyond that they are closed without
+/// a word.
+const REFUSING_SHARE: usize = 8;
 const REFUSING_MAX: usize = 64;
 /// When places are needed, one of so many connections is looked for at once, because to look takes time in all of them.
 const VICTIMS_SHARE: usize = 64;
@@ -52,7 +54,7 @@ pub(crate) async fn serve(
                 connections.forget(ended.map_or_else(|error| error.id(), |(id, ())| id));
             }
             Some(_) = connections.refusing.join_next() => {}
-            accepted = listener.accept(), if paused_until.is_none() => connections.accepted(accepted),
+            accepted = listener.accept(), if connections.may_accept() => connections.accepted(accepted),
             () = tokio::time::sleep_until(paused_until.unwrap_or(connections.shared.epoch)), if paused_until.is_some() => {
                 connections.paused_until = None;
             }
@@ -100,6 +102,11 @@ impl Connections {
 
     fn counters(&self) -> &metrics::Connections {
         &self.shared.state.metrics.connections
+    }
+
+    /// Whether there is a descriptor for one more. A connection that made room has its own until its task has ended.
+    fn may_accept(&self) -> bool {
+        self.paused_until.is_none() && self.tasks.len() <= self.shared.limits.connections_max
     }
 
     fn accepted(&mut self, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
@@ -192,7 +199,8 @@ impl Connections {
 
     fn refuse(&mut self, stream: TcpStream) {
         self.counters().refused.add(1);
-        if self.refusing.len() < REFUSING_MAX {
+        let refusing_max = (self.shared.limits.connections_max / REFUSING_SHARE).clamp(1, REFUSING_MAX);
+        if self.refusing.len() < refusing_max {
             let shared = Arc::clone(&self.shared);
             self.refusing.spawn(async move {
                 let refusal = Refusal::full(shared.limits.connections_max);
