@@ -114,3 +114,58 @@ impl LabelIndex for Scanned<'_> {
         Ok(Postings::union(matched.map(|id| self.shard.pairs().postings(*id))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::error::Error;
+    use crate::labels::Labels;
+    use crate::matcher::MatchOp;
+
+    fn define(shard: &mut Shard, host: &str) {
+        shard.define(&[Labels::from_pairs([("host", host)]).unwrap()]);
+    }
+
+    fn shard() -> RwLock<Shard> {
+        let mut shard = Shard::default();
+        (0..1000).for_each(|i| define(&mut shard, &format!("host-{i}")));
+        RwLock::new(shard)
+    }
+
+    #[test]
+    fn writers_get_the_lock_between_values_and_what_they_add_is_found() {
+        let (lock, asked) = (shard(), AtomicUsize::new(0));
+        let matchers = [Matcher::new("host", MatchOp::Regex, "first|.*[05]").unwrap()];
+        std::thread::scope(|scope| {
+            let goes_on = |_| {
+                if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                    scope.spawn(|| define(&mut lock.write(), "host-new-5"));
+                    // Nobody else can read while a writer waits.
+                    while lock.try_read().is_some() {
+                        std::thread::yield_now();
+                    }
+                } else {
+                    assert!(lock.try_read().is_some(), "the writer waits no longer");
+                }
+                true
+            };
+            let (shard, scan) = Scan::begin(&lock, &matchers, Watch::new(&goes_on)).unwrap();
+            assert_eq!(scan.series(&shard).unwrap().cardinality(), 201);
+        });
+        assert!(asked.into_inner() > 1000 / VALUES_BETWEEN);
+    }
+
+    #[test]
+    fn looking_at_values_ends_when_nobody_wants_them() {
+        let lock = shard();
+        for pattern in [".*7", "(?i)HOST-1|x"] {
+            for op in [MatchOp::Regex, MatchOp::NotRegex] {
+                let matchers = [Matcher::new("host", op, pattern).unwrap()];
+                let broken_off = Scan::begin(&lock, &matchers, Watch::new(&|_| false));
+                assert!(matches!(broken_off, Err(Error::BrokenOff { .. })), "{pattern}");
+            }
+        }
+    }
+}

@@ -88,6 +88,18 @@ fn answers_fit_what_was_built() {
     assert!(index.labels(2).is_err() && index.times(1).is_err());
 }
 
+#[test]
+fn looking_at_values_ends_when_nobody_wants_them() {
+    let index = Index::open(Path::new("index"), Mapped::from_memory(example())).unwrap();
+    for pattern in ["cpu_.*", "cpu_user|cpu_idle", "a|b|c", "cpu_user|x.*"] {
+        for op in [MatchOp::Regex, MatchOp::NotRegex] {
+            let matchers = [Matcher::new("__name__", op, pattern).unwrap()];
+            let found = matching(&index, &matchers, Watch::new(&|_| false));
+            assert!(matches!(found, Err(Error::BrokenOff { .. })), "{pattern}");
+        }
+    }
+}
+
 /// An index of `count` series with a metric name each of three, a label with a value for each series, and one that only
 /// every second series has.
 fn many(count: u32) -> Index {
