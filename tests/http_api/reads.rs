@@ -158,7 +158,7 @@ fn labels_values_and_series_are_listed() {
 fn json_lines_go_out_as_they_came_in() {
     let server = TestServer::start();
     let lines = concat!(
-        r#"{"metric":{"__name__":"a","x":"1"},"values":[1.0,-0.0,null,"Infinity","NaN",0.1],"timestamps":[1000,2000,3000,4000,5000,6001]}"#,
+        r#"{"metric":{"__name__":"a","x":"1"},"values":[1.0,-0.0,"NaN","Infinity",null,0.1],"timestamps":[1000,2000,3000,4000,5000,6001]}"#,
         "\n",
         r#"{"metric":{"__name__":"b"},"values":[5e-324],"timestamps":[-1]}"#,
         "\n"
