@@ -4,8 +4,10 @@
 //! It needs the right to mount a file system of a limited size; where that is missing, the test says so and passes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use timberline_engine::{Db, Error, Labels, Options, Samples, TimeRange};
 
@@ -18,6 +20,11 @@ impl LimitedDisk {
         let options = format!("size={size}");
         let mounted = mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], folder.path());
         mounted.then_some(Self(folder))
+    }
+
+    fn set_read_only(&self, read_only: bool) {
+        let mode = if read_only { "ro" } else { "rw" };
+        assert!(mount(&["-o", &format!("remount,{mode}")], self.0.path()));
     }
 
     fn resize(&self, size: &str) {
@@ -83,4 +90,64 @@ fn writes_to_a_full_disk_are_refused_until_there_is_space() {
     db.flush().unwrap();
     assert_eq!(count(&db), next as usize);
     db.close().unwrap();
+}
+
+/// Takes all the space that is left.
+fn fill(folder: &Path) {
+    let bytes = vec![1; 1 << 16];
+    let mut file = fs::File::create(folder.join("other")).unwrap();
+    while std::io::Write::write_all(&mut file, &bytes).is_ok() {}
+}
+
+#[test]
+fn a_full_disk_is_opened_answers_queries_and_is_freed_by_expiry() {
+    let Some(disk) = LimitedDisk::mount("24m") else {
+        println!("skipped: this user cannot mount a tmpfs");
+        return;
+    };
+    let options = Options { background: false, ..Options::default() };
+    let db = Db::open(disk.0.path(), options.clone()).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as i64;
+    let old = now - 100 * 86_400_000_000_000;
+    for batch in 0..1000 {
+        write(&db, old + batch * 1000).unwrap();
+    }
+    db.flush().unwrap();
+    write(&db, now).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    fill(disk.0.path());
+    let with_retention = Options { retention: Some(Duration::from_secs(30 * 86_400)), ..options };
+    let db = Db::open(disk.0.path(), with_retention).unwrap();
+    assert!(db.writes_refused().unwrap().contains("free space"));
+    assert!(write(&db, now + 1000).unwrap_err().to_string().contains("free space"));
+    assert_eq!(count(&db), 1_001_000, "queries are answered");
+    assert!(db.compact().unwrap().expired >= 1);
+    assert_eq!(count(&db), 1000);
+    fs::remove_file(disk.0.path().join("other")).unwrap();
+    write(&db, now + 1000).unwrap();
+    assert!(disk.0.path().join("RESERVE").exists(), "there is something to give up the next time");
+    assert_eq!(count(&db), 2000);
+    db.close().unwrap();
+}
+
+#[test]
+fn a_read_only_disk_is_opened_and_answers_queries() {
+    let Some(disk) = LimitedDisk::mount("24m") else {
+        println!("skipped: this user cannot mount a tmpfs");
+        return;
+    };
+    let options = Options { background: false, ..Options::default() };
+    let db = Db::open(disk.0.path(), options.clone()).unwrap();
+    write(&db, 0).unwrap();
+    drop(db);
+    disk.set_read_only(true);
+    let db = Db::open(disk.0.path(), options.clone()).unwrap();
+    assert!(db.writes_refused().unwrap().contains("mount its file system writable"));
+    assert_eq!(count(&db), 1000);
+    assert!(write(&db, 1000).is_err());
+    disk.set_read_only(false);
+    write(&db, 1000).unwrap();
+    drop(db);
+    assert_eq!(count(&Db::open(disk.0.path(), options).unwrap()), 2000);
 }

@@ -99,6 +99,18 @@ impl Error {
         Self::Io { operation, file: file.as_ref().to_owned(), source }
     }
 
+    /// Whether there was no space.
+    pub(crate) fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
+    /// Whether there was no space, or the file system is read-only: the disk is sound, and the same call may succeed later.
+    pub(crate) fn is_passing(&self) -> bool {
+        let is_read_only = |source: &io::Error| source.kind() == io::ErrorKind::ReadOnlyFilesystem;
+        self.is_no_space() || matches!(self, Self::Io { source, .. } if is_read_only(source))
+    }
+
     /// An [`Error::Corruption`] with its context.
     pub fn corruption(file: impl AsRef<Path>, offset: u64, reason: impl Into<String>) -> Self {
         Self::Corruption { file: file.as_ref().to_owned(), offset, reason: reason.into() }

@@ -32,7 +32,7 @@ impl<'db> Appender<'db> {
         let switch = core.switch.read();
         // Not before: a close waits for those who have got here, and for nobody else.
         core.check_open()?;
-        core.wal.resume()?;
+        core.resume()?;
         core.check_room()?;
         let head = Arc::clone(&core.view.read().active);
         let oldest = core.oldest_ns();

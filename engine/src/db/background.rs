@@ -98,7 +98,8 @@ fn seal_heads(core: &Core, stop: &Stop) {
     while !stop.wait(MAINTENANCE_INTERVAL) {
         log_failure("the retention clock cannot be stored", core.keep_clock());
         // A write tries as well; without one, the server would go on telling that it refuses them.
-        log_failure("the WAL cannot go on", core.wal.resume());
+        core.reserve.fill();
+        log_failure("the WAL cannot go on", core.resume());
         let is_old = head_since.elapsed() > core.options.block_span;
         if back_off.is_over() && (is_old || core.wants_flush()) {
             let outcome = core.flush();

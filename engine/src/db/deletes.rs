@@ -44,7 +44,7 @@ impl Core {
         if self.heads_may_hold(selectors, range)? {
             self.seal_all()?;
         }
-        let report = self.hide(selectors, range)?;
+        let report = self.reserve.pay(|| self.hide(selectors, range))?;
         self.counters.deleted();
         Ok(report)
     }

@@ -1,6 +1,8 @@
 //! Heads become blocks, blocks become larger blocks, and old ones go. Each step swaps the manifest once, after
 //! what it lists is durable and before what it no longer lists is removed.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +13,8 @@ use super::Core;
 use super::clock::machine_ns;
 use super::deletes::{TombstoneFiles, carry_over};
 use super::pace::Pace;
-use crate::block::{Block, BlockMeta, FinishedBlock, block_path};
+use super::reserve::FREE_BYTES_MIN;
+use crate::block::{BLOCKS_DIR, Block, BlockMeta, FinishedBlock, block_path};
 use crate::compaction::{Choice, Policy};
 use crate::error::{Error, Result};
 use crate::head::Head;
@@ -136,7 +139,7 @@ impl Core {
         mut tombstones: TombstoneFiles,
     ) -> Result<()> {
         tombstones.sync()?;
-        let stored = self.store(&mut next);
+        let stored = self.reserve.pay(|| self.store(&mut next));
         // A store that failed late may have put the new manifest in place all the same: then what it names must stay.
         let in_place = match &stored {
             Ok(()) => Some(next.clone()),
@@ -176,9 +179,10 @@ impl Core {
         let mut failed = self.compaction.lock();
         let mut report = CompactionReport::default();
         let mut damage = None;
+        let mut no_space: Vec<Vec<Ulid>> = Vec::new();
         loop {
             self.check_open()?;
-            let choice = self.choose(&failed);
+            let choice = self.choose(&[failed.as_slice(), &no_space].concat());
             let outcome = match &choice {
                 Choice::DoNothing => return damage.map_or(Ok(report), Err),
                 Choice::Drop(ids) => self.drop_expired(ids).map(|()| report.expired += ids.len()),
@@ -187,11 +191,19 @@ impl Core {
                     report.created += created;
                 }),
             };
-            if !matches!(outcome, Err(Error::Closed)) {
+            let is_put_off = outcome.as_ref().is_err_and(Error::is_no_space);
+            if !is_put_off && !matches!(outcome, Err(Error::Closed)) {
                 self.counters.compacted(outcome.is_ok());
             }
             match (outcome, choice) {
                 (Ok(()), _) => {}
+                // What is smaller, or expires, goes on.
+                (Err(error), Choice::Merge(ids)) if error.is_no_space() => {
+                    no_space.push(ids);
+                    if self.no_space.is_due() {
+                        tracing::warn!(%error, "there is no space to merge blocks: they stay as they are for now");
+                    }
+                }
                 // What is wrong with the blocks stays wrong, and is no reason to leave the others alone.
                 (Err(error @ (Error::Corruption { .. } | Error::Limit { .. })), Choice::Merge(ids)) => {
                     failed.push(ids);
@@ -259,11 +271,33 @@ impl Core {
             pace.step();
             self.check_open()
         };
-        let merged = merge(&self.directory, &blocks, go_on)?;
+        let merged = match self.check_space(&blocks)? {
+            // Nothing is left of them.
+            0 => self.reserve.pay(|| merge(&self.directory, &blocks, go_on))?,
+            _ => merge(&self.directory, &blocks, go_on)?,
+        };
         let (created, samples) = merged.as_ref().map_or((0, 0), |block| (1, block.meta().samples));
         self.replace_blocks(&blocks, merged)?;
         tracing::info!(blocks = ids.len(), samples, took = ?start.elapsed(), "merged blocks");
         Ok(created)
+    }
+
+    /// The bytes that a merge of these blocks may take, when there is space for them.
+    fn check_space(&self, blocks: &[Arc<Block>]) -> Result<u64> {
+        let left = |block: &Arc<Block>| {
+            let (samples, bytes) = (block.meta().samples.max(1), block.bytes());
+            let deleted = block.tombstones().map_or(0, |tombstones| tombstones.samples()).min(samples);
+            (u128::from(bytes) * u128::from(samples - deleted)).div_ceil(u128::from(samples)) as u64
+        };
+        let needed: u64 = blocks.iter().map(left).sum();
+        match self.directory.free_bytes() {
+            Ok(free) if needed > 0 && free < needed.saturating_add(FREE_BYTES_MIN) => {
+                let reason = format!("a merge may take {needed} bytes, and {free} are free");
+                let folder = self.directory.display_path(Path::new(BLOCKS_DIR));
+                Err(Error::io("write to", folder, io::Error::new(io::ErrorKind::StorageFull, reason)))
+            }
+            _ => Ok(needed),
+        }
     }
 
     /// Puts a block, or none, in place of others, which come as they were when the new one was made of them.

@@ -15,6 +15,7 @@ mod maintenance;
 mod pace;
 mod quiet;
 mod recovery;
+mod reserve;
 mod snapshots;
 mod stats;
 
@@ -43,6 +44,8 @@ use crate::wal::{ReplayProgress, Wal};
 use background::Background;
 use clock::Clock;
 use pace::Foreground;
+use quiet::Quiet;
+use reserve::Reserve;
 use stats::Counters;
 
 /// The file that a process locks to have the data directory for itself.
@@ -77,6 +80,9 @@ struct Core {
     foreground: Foreground,
     admission: Admission,
     clock: Clock,
+    reserve: Reserve,
+    /// Says that there is no space for a merge.
+    no_space: Quiet,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn DirectoryLock>>>,
 }
@@ -221,6 +227,15 @@ impl Core {
             Err(Error::WritesRefused { reason }) => Some(reason),
             _ => None,
         })
+    }
+
+    /// Lets the log go on after an interruption, once there is space for the reserve as well; does nothing when there was none.
+    fn resume(&self) -> Result<()> {
+        match self.wal.failure() {
+            None => Ok(()),
+            Some(reason) if !self.reserve.fill() => Err(Error::WritesRefused { reason }),
+            Some(_) => self.wal.resume(),
+        }
     }
 
     /// Whether the heads may take more samples.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use ulid::Ulid;
@@ -13,6 +13,8 @@ use ulid::Ulid;
 use super::clock::{Clock, machine_ns};
 use super::maintenance::sort_blocks;
 use super::pace::Foreground;
+use super::quiet::Quiet;
+use super::reserve::Reserve;
 use super::snapshots::remove_unfinished;
 use super::stats::Counters;
 use super::{Core, LOCK_FILE};
@@ -25,9 +27,12 @@ use crate::options::Options;
 use crate::querier::{SealedHead, Snapshot};
 use crate::tombstones::{TOMBSTONES_DIR, Tombstones, tombstones_id, tombstones_path};
 use crate::wal::{
-    ReplayProgress, ReplayReport, SegmentHeader, WAL_DIR, Wal, replay, segment_names, segment_numbers,
+    ReplayProgress, ReplayReport, SegmentHeader, WAL_DIR, Wal, read_log, segment_names, segment_numbers,
     segment_path,
 };
+
+/// How often the log says that there is no space for a merge.
+const NO_SPACE_INTERVAL: Duration = Duration::from_secs(600);
 
 pub(super) fn open(
     directory: Arc<dyn Directory>,
@@ -39,10 +44,10 @@ pub(super) fn open(
     let mut manifest = load_manifest(&*directory)?;
     name_foreign_files(&*directory)?;
     let log_begins = manifest.wal_first == 0 || segment_numbers(&*directory)?.contains(&manifest.wal_first);
-    remove_leftovers(&*directory, &manifest, log_begins)?;
+    tolerate(remove_leftovers(&*directory, &manifest, log_begins))?;
     let (blocks, unreadable) = open_blocks(&*directory, &manifest)?;
     let mut heads = Heads::default();
-    let mut report = replay(&*directory, manifest.wal_first, &mut heads.by_generation, progress)?;
+    let (mut report, tail) = read_log(&*directory, manifest.wal_first, &mut heads.by_generation, progress)?;
     if !log_begins {
         report.corruptions.push(report_missing_log(&*directory, &manifest));
     }
@@ -52,18 +57,25 @@ pub(super) fn open(
         generation: active.generation(),
         sequence: report.next_sequence,
     };
-    let wal = Wal::create(Arc::clone(&directory), options.wal_sync, header)?;
+    let wal = Wal::begin(Arc::clone(&directory), options.wal_sync, header, tail)?;
     let clock_ns =
         clock_begins(&manifest, &blocks, sealed.iter().map(|sealed| &*sealed.head).chain([&active]));
     manifest.clock_ns = Some(clock_ns);
-    if active.is_empty() && sealed.is_empty() && report.corruptions.is_empty() {
-        manifest.wal_first = header.number;
-        manifest.store(&*directory)?;
-        remove_segments(&*directory, header.number)?;
+    if active.is_empty() && sealed.is_empty() && report.corruptions.is_empty() && wal.failure().is_none() {
+        let next = Manifest { wal_first: header.number, ..manifest.clone() };
+        match next.store(&*directory) {
+            Ok(()) => {
+                manifest = next;
+                tolerate(remove_segments(&*directory, header.number))?;
+            }
+            // The old one lists the same blocks.
+            stored => tolerate(stored)?,
+        }
     }
     log_report(&report, &blocks, &active, start, progress);
     let counters = Counters::new(&report);
     let admission = Admission::new(&options);
+    let reserve = Reserve::open(Arc::clone(&directory));
     Ok(Core {
         directory,
         options,
@@ -82,9 +94,22 @@ pub(super) fn open(
         foreground: Foreground::default(),
         admission,
         clock: Clock::new(clock_ns),
+        reserve,
+        no_space: Quiet::new(NO_SPACE_INTERVAL),
         closed: AtomicBool::new(false),
         lock: Mutex::new(Some(lock)),
     })
+}
+
+/// Goes on where a full or read-only disk keeps something that is not needed from going.
+fn tolerate(done: Result<()>) -> Result<()> {
+    match done {
+        Err(error) if error.is_passing() => {
+            tracing::warn!(%error, "what is no longer needed stays until a later start");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Makes the folders and takes the lock.

@@ -117,7 +117,14 @@ pub trait Directory: Send + Sync + Debug {
     /// What the operating system says.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the directory for this process alone, through the file `path`.
+    /// The bytes that can still be written.
+    ///
+    /// # Errors
+    /// What the operating system says; `Unsupported` where it does not tell.
+    fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Takes the directory for this process alone, through the file `path`, which is created where it is not there. On a file system
+    /// that nobody can write to a missing file is as good as one.
     ///
     /// # Errors
     /// `WouldBlock` when another process holds it.

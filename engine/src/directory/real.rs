@@ -62,7 +62,7 @@ impl WriteFile for RealFile {
 /// Holds an advisory lock on the open file; the kernel lets go of it when the process dies.
 #[derive(Debug)]
 struct FileLock {
-    _file: File,
+    _file: Option<File>,
 }
 
 impl DirectoryLock for FileLock {}
@@ -144,10 +144,30 @@ impl Directory for RealDirectory {
         File::open(self.at(path))?.sync_all()
     }
 
+    #[cfg(target_os = "linux")]
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn free_bytes(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.at(path))?;
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(self.at(path));
+        let file = match opened {
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => match File::open(self.at(path)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Box::new(FileLock { _file: None }));
+                }
+                opened => opened?,
+            },
+            opened => opened?,
+        };
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(FileLock { _file: file })),
+            Ok(()) => Ok(Box::new(FileLock { _file: Some(file) })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(e)) => Err(e),
         }

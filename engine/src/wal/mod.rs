@@ -18,7 +18,7 @@ pub use record::{
     GROUP_WIDTH_MAX, GroupDefinition, GroupId, RowRef, Rows, SparseRow, batch_rows, encode_batch,
 };
 pub(crate) use replay::OTHER_NUMBER;
-pub use replay::{Generations, LogTail, Replay, ReplayReport, read_log, replay};
+pub use replay::{Generations, LogTail, Replay, ReplayReport, read_log};
 pub use segment::{
     Frame, Gap, Item, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentError, SegmentHeader, SegmentReader,
 };

@@ -69,28 +69,11 @@ pub struct ReplayReport {
     pub next_sequence: u64,
 }
 
-/// Reads all segments from number `first` on, cuts the torn tail off the last one, and makes durable what is kept of it.
-///
-/// # Errors
-/// When a file cannot be read, or was written by a newer version. Damage is no error: it is in the report.
-pub fn replay(
-    directory: &dyn Directory,
-    first: u64,
-    into: &mut impl Generations,
-    progress: &ReplayProgress,
-) -> Result<ReplayReport> {
-    let (report, tail) = read_log(directory, first, into, progress)?;
-    if let Some(tail) = tail {
-        tail.cut(directory)?;
-    }
-    Ok(report)
-}
-
 /// Reads all segments from number `first` on, and changes nothing. What is to be done about the end of the log stands beside
 /// the report.
 ///
 /// # Errors
-/// As [`replay`].
+/// When a file cannot be read, or was written by a newer version. Damage is no error: it is in the report.
 pub fn read_log(
     directory: &dyn Directory,
     first: u64,
@@ -147,23 +130,23 @@ enum TailEnd {
 
 impl LogTail {
     /// Cuts off what was torn, and makes durable what is kept.
-    fn cut(self, directory: &dyn Directory) -> Result<()> {
+    pub(super) fn cut(&self, directory: &dyn Directory) -> Result<()> {
         let path = &self.segment;
         let failed = |what| move |e| Error::io(what, directory.display_path(path), e);
-        match self.end {
+        match &self.end {
             TailEnd::Unfinished => directory
                 .remove_file(path)
                 .and_then(|()| directory.sync_dir(Path::new(WAL_DIR)))
                 .map_err(failed("remove")),
             TailEnd::At { kept, durable } => {
                 // This cuts the torn tail and what was preallocated.
-                directory.truncate(path, kept as u64).map_err(failed("truncate"))?;
-                if durable >= kept as u64 {
+                directory.truncate(path, *kept as u64).map_err(failed("truncate"))?;
+                if *durable >= *kept as u64 {
                     return Ok(());
                 }
                 // The process that wrote this may have died before it was synced, or because that failed: then another sync
                 // alone would write nothing. Rows that are acknowledged from now on refer to groups that are defined here.
-                directory.rewrite(path, durable).map_err(failed("rewrite"))
+                directory.rewrite(path, *durable).map_err(failed("rewrite"))
             }
         }
     }

@@ -43,7 +43,7 @@ impl Generations for Collected {
 
 fn create(machine: &Arc<SimulatedDirectory>) -> Wal {
     machine.create_dir_all(Path::new(WAL_DIR)).unwrap();
-    Wal::create(machine.clone(), WalSync::Always, HEADER).unwrap()
+    Wal::begin(machine.clone(), WalSync::Always, HEADER, None).unwrap()
 }
 
 fn batch(timestamp: i64, rows: usize) -> Vec<u8> {
@@ -56,11 +56,18 @@ fn definition(group: u32) -> GroupDefinition {
     GroupDefinition { group: GroupId(group), series: vec![Labels::from_pairs([("a", "b")]).unwrap()] }
 }
 
+/// Reads the log and cuts its tail.
+fn replay(machine: &SimulatedDirectory, into: &mut Collected, progress: &ReplayProgress) -> ReplayReport {
+    let (report, tail) = read_log(machine, 0, into, progress).unwrap();
+    tail.into_iter().for_each(|tail| tail.cut(machine).unwrap());
+    report
+}
+
 /// What a replay brings after the process was killed.
 fn replayed(machine: &Arc<SimulatedDirectory>) -> (ReplayReport, Vec<GroupId>, Vec<i64>) {
     let mut collected = Collected::default();
     let machine = machine.kill();
-    let report = replay(&*machine, 0, &mut collected, &ReplayProgress::default()).unwrap();
+    let report = replay(&machine, &mut collected, &ReplayProgress::default());
     (report, collected.groups.into_inner(), collected.timestamps.into_inner())
 }
 
@@ -154,7 +161,7 @@ fn space_is_set_aside_and_given_back() {
     assert!(len > written && len <= 2 * written + (8 << 10), "{len} bytes for {written}");
     let killed = machine.kill();
     let mut collected = Collected::default();
-    let report = replay(&*killed, 0, &mut collected, &ReplayProgress::default()).unwrap();
+    let report = replay(&killed, &mut collected, &ReplayProgress::default());
     assert_eq!((report.torn_bytes, report.records, report.corruptions.len()), (0, 39, 0));
     assert_eq!(killed.read(&path).unwrap().len() as u64, written);
     let machine = SimulatedDirectory::new(1);
@@ -191,7 +198,7 @@ fn progress_reaches_the_end_of_the_log() {
     wal.wait(wal.log(batch(2, 1)).unwrap()).unwrap();
     let progress = ReplayProgress::default();
     assert!(!progress.state().is_done);
-    replay(&*machine.kill(), 0, &mut Collected::default(), &progress).unwrap();
+    replay(&machine.kill(), &mut Collected::default(), &progress);
     let state = progress.state();
     assert!(state.is_done);
     assert_eq!((state.segments, state.segments_total, state.samples), (2, 2, 4));

@@ -22,6 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use super::WAL_DIR;
 use super::names::segment_path;
 use super::record::GroupDefinition;
+use super::replay::LogTail;
 use super::segment::{
     FRAME_HEADER_BYTES, KIND_GROUP, KIND_ROWS, PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader,
     frame_header,
@@ -130,6 +131,8 @@ struct State {
     safe: u64,
     /// Taken by the leader while it writes.
     segment: Option<Segment>,
+    /// What is still to be done about the end of the log as it was found.
+    tail: Option<LogTail>,
     failed: Option<Failure>,
     interruptions: u64,
     /// The first record that the last interruption lost, and what it was.
@@ -148,24 +151,39 @@ pub struct Wal {
 }
 
 impl Wal {
-    /// Starts a new segment.
+    /// Cuts the tail that a replay found and starts a new segment. Where there is no space for that, or the file system is
+    /// read-only, the log begins interrupted: records are refused until it can be done.
     ///
     /// # Errors
-    /// When the segment cannot be created.
-    pub fn create(directory: Arc<dyn Directory>, sync: WalSync, header: SegmentHeader) -> Result<Self> {
-        let segment = create_segment(&*directory, header)?;
+    /// When the segment cannot be created for another reason.
+    pub fn begin(
+        directory: Arc<dyn Directory>,
+        sync: WalSync,
+        header: SegmentHeader,
+        tail: Option<LogTail>,
+    ) -> Result<Self> {
         let next_sequence = header.sequence;
-        let state = State {
+        let mut state = State {
             queue: Vec::new(),
             next_sequence,
             safe: next_sequence,
-            segment: Some(segment),
+            segment: None,
+            tail,
             failed: None,
             interruptions: 0,
             interrupted_at: next_sequence,
             interrupted_by: String::new(),
             stats: WalStats::default(),
         };
+        match state.cut_tail(&*directory).and_then(|()| create_segment(&*directory, header)) {
+            Ok(segment) => state.segment = Some(segment),
+            Err(error) if error.is_passing() => {
+                let interrupted = SegmentHeader { number: header.number - 1, ..header };
+                let resume = Resume { interrupted, len: 0, needed: 0, is_cut: true };
+                state.interrupt(&error, Vec::new(), resume);
+            }
+            Err(error) => return Err(error),
+        }
         Ok(Self { directory, sync, state: Mutex::new(state), progress: Condvar::new() })
     }
 
@@ -253,7 +271,7 @@ impl Wal {
                 state.safe = safe;
                 state.segment = Some(segment);
             }
-            Ok(Err(Interrupted::ByWrite(error))) if is_passing(&error) => {
+            Ok(Err(Interrupted::ByWrite(error))) if error.is_passing() => {
                 let needed = queue.iter().map(|q| (q.payload.len() + FRAME_HEADER_BYTES) as u64).sum();
                 let resume = Resume { interrupted: segment.header, len: segment.len, needed, is_cut: false };
                 state.interrupt(&error, queue, resume);
@@ -320,7 +338,8 @@ impl Wal {
         }
         let sequence = state.queue.first().map_or(state.next_sequence, |first| first.sequence);
         let header = SegmentHeader { number: interrupted.number + 1, sequence, ..interrupted };
-        let created = create_segment(&*self.directory, header);
+        let cut = state.cut_tail(&*self.directory);
+        let created = cut.and_then(|()| create_segment(&*self.directory, header));
         match created.and_then(|segment| segment.with_room(&*self.directory, needed.max(RESUME_BYTES_MIN))) {
             Ok(segment) => {
                 tracing::info!(
@@ -381,18 +400,19 @@ enum Interrupted {
     BySync(Error),
 }
 
-/// Whether a write that failed so may succeed later, and the disk is sound.
-fn is_passing(error: &Error) -> bool {
-    use ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let Error::Io { source, .. } = error else { return false };
-    matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
-}
-
 fn passing_reason(error: &Error) -> String {
     format!("{error}; writes are taken again once that is possible, queries go on")
 }
 
 impl State {
+    fn cut_tail(&mut self, directory: &dyn Directory) -> Result<()> {
+        if let Some(tail) = &self.tail {
+            tail.cut(directory)?;
+            self.tail = None;
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<()> {
         match &self.failed {
             Some(failure) => Err(Error::WritesRefused { reason: failure.reason.clone() }),
