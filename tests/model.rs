@@ -10,7 +10,9 @@ use common::{
     read_selection,
 };
 use timberline_engine::directory::{RealDirectory, SimulatedDirectory};
-use timberline_engine::{Db, Directory, Labels, MatchOp, Matcher, Options, Series, Snapshot, TimeRange};
+use timberline_engine::{
+    Db, Directory, Found, Labels, MatchOp, Matcher, Options, Series, Snapshot, TimeRange, Watch,
+};
 
 mod common;
 
@@ -284,15 +286,15 @@ fn check_labels(
         let most: BTreeSet<String> = matching.iter().flat_map(of).collect();
         assert!(least.is_subset(&got) && got.is_subset(&most), "{got:?} for {matchers:?} in {range:?}");
     };
-    let names = snapshot.label_names(matchers, range).unwrap();
+    let watch = Watch::default();
+    let list = |found: Found<String>| found.into_parts().0.into_iter().collect();
+    let names = list(snapshot.label_names(&[matchers], range, watch).unwrap());
     assert_between(names, &|labels| labels.iter().map(|(name, _)| name.to_owned()).collect());
     for name in ["host", "__name__", "größe", "missing"] {
-        let values = snapshot.label_values(name, matchers, range).unwrap();
+        let values = list(snapshot.label_values(name, &[matchers], range, watch).unwrap());
         assert_between(values, &|labels| labels.get(name).map(str::to_owned).into_iter().collect());
     }
-    let series = snapshot.series_labels(matchers, range).unwrap();
-    assert!(series.is_sorted_by(|a, b| a < b));
-    let series: BTreeSet<Labels> = series.into_iter().collect();
+    let (series, _) = snapshot.series_labels(&[matchers], range, watch).unwrap().into_parts();
     let missing: Vec<_> = inside.difference(&series).collect();
     let extra: Vec<_> = series.difference(matching).collect();
     assert!(

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 /// The engine's modules from the bottom up. A module imports from its own folder and from lower rows, never from its own row.
 const LAYERS: &[&[&str]] = &[
     &["error", "histogram", "options", "time", "value"],
-    &["budget", "labels", "retention", "rows", "samples", "watch", "windows"],
-    &["pattern"],
+    &["budget"],
+    &["labels", "pattern", "retention", "rows", "samples", "watch", "windows"],
     &["matcher"],
     &["directory", "encoding"],
     &["chunk", "index", "manifest", "tombstones", "wal"],

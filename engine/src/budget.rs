@@ -3,6 +3,8 @@
 //! Budgets nest: what is held of a part counts in the whole as well. A request gets a part of its own
 //! ([`Budget::part`]); whoever is about to take memory for it asks first ([`Held::add`]), and gives it back by dropping the [`Held`].
 
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -135,6 +137,120 @@ impl Drop for Held {
     }
 }
 
+/// [`Pieces`] ask their budget for so much at a time.
+const STEP_BYTES: usize = 64 << 10;
+
+/// A share for what is taken in many small pieces: it grows in steps, so that most pieces cost nothing.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    /// Without one, nothing is refused.
+    held: Option<Held>,
+    bytes: usize,
+}
+
+impl Pieces {
+    /// Pieces of this budget.
+    #[must_use]
+    pub fn of(budget: &Arc<Budget>) -> Self {
+        Self { held: Some(budget.hold()), bytes: 0 }
+    }
+
+    /// Bytes of all pieces.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes room for one more piece.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with the name of the budget that would be exceeded.
+    pub fn add(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        match &mut self.held {
+            Some(held) if held.bytes() < self.bytes => {
+                let in_steps = self.bytes.saturating_add(STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
+                held.grow(in_steps).or_else(|_| held.grow(self.bytes))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One share of all pieces.
+    #[must_use]
+    pub fn into_held(self) -> Held {
+        self.held.unwrap_or_else(|| Budget::unlimited().hold())
+    }
+
+    /// Gives all pieces back.
+    pub fn clear(&mut self) {
+        self.bytes = 0;
+        if let Some(held) = &mut self.held {
+            held.shrink(0);
+        }
+    }
+}
+
+/// What was found, sorted and without repetitions. Its memory is charged before it is taken.
+#[derive(Debug)]
+pub struct Found<T> {
+    items: BTreeSet<T>,
+    pieces: Pieces,
+}
+
+impl<T: Ord> Found<T> {
+    /// Nothing yet; what is found counts among these pieces.
+    #[must_use]
+    pub fn new(pieces: Pieces) -> Self {
+        Self { items: BTreeSet::new(), pieces }
+    }
+
+    /// Adds what `make` gives, which takes `bytes` on the heap, unless it is there already.
+    ///
+    /// # Errors
+    /// As [`Pieces::add`].
+    pub fn add<Q: Ord + ?Sized>(&mut self, item: &Q, bytes: usize, make: impl FnOnce() -> T) -> Result<()>
+    where
+        T: Borrow<Q>,
+    {
+        if !self.items.contains(item) {
+            // The nodes of the tree are not full.
+            self.pieces.add(bytes.saturating_add(2 * size_of::<T>()))?;
+            self.items.insert(make());
+        }
+        Ok(())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// All of it, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter()
+    }
+
+    /// What it takes, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pieces.bytes()
+    }
+
+    /// The items, which from here on somebody else charges, and what held them.
+    #[must_use]
+    pub fn into_parts(self) -> (BTreeSet<T>, Pieces) {
+        (self.items, self.pieces)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +270,36 @@ mod tests {
         first.shrink(20);
         assert_eq!(budget.held(), 10);
         drop(first);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn pieces_are_charged_in_steps_and_to_the_last_byte() {
+        let budget = Budget::new("bytes_max", STEP_BYTES + 10);
+        let mut pieces = Pieces::of(&budget);
+        pieces.add(1).unwrap();
+        assert_eq!(budget.held(), STEP_BYTES);
+        pieces.add(STEP_BYTES + 9).unwrap();
+        assert_eq!((budget.held(), pieces.bytes()), (STEP_BYTES + 10, STEP_BYTES + 10));
+        assert!(matches!(pieces.add(1), Err(Error::Limit { name: "bytes_max", .. })));
+        pieces.clear();
+        assert_eq!(budget.held(), 0);
+        assert!(Pieces::default().add(usize::MAX).is_ok());
+    }
+
+    #[test]
+    fn what_is_found_again_costs_nothing() {
+        let budget = Budget::new("bytes_max", 100);
+        let mut found = Found::new(Pieces::of(&budget));
+        let mut add = |text: &str| found.add(text, text.len(), || text.to_owned());
+        for _ in 0..100 {
+            add("b").unwrap();
+            add("a").unwrap();
+        }
+        assert!(matches!(add("c"), Err(Error::Limit { .. })));
+        assert_eq!((found.len(), found.is_empty(), found.bytes() > 2), (2, false, true));
+        assert!(found.iter().eq(["a", "b"]));
+        drop(found);
         assert_eq!(budget.held(), 0);
     }
 

@@ -62,7 +62,7 @@ pub mod wal;
 mod watch;
 mod windows;
 
-pub use budget::{Budget, Held};
+pub use budget::{Budget, Found, Held, Pieces};
 pub use chunk::{Resets, Statistics};
 pub use db::{Appender, CompactionReport, Db, DeleteReport, FlushReport, SNAPSHOTS_DIR, Stats};
 pub use directory::Directory;

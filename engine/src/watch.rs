@@ -1,10 +1,12 @@
 //! A look now and then at whether a long selection is to go on.
 
 use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
+use crate::budget::{Budget, Pieces};
 use crate::error::{Error, Result};
 
 /// So many series are found in less than a millisecond.
@@ -22,6 +24,7 @@ const LOCK_WAIT: Duration = Duration::from_micros(200);
 #[derive(Clone, Copy, Default)]
 pub struct Watch<'a> {
     goes_on: Option<&'a (dyn Fn(u64) -> bool + Sync)>,
+    budget: Option<&'a Arc<Budget>>,
     is_short: bool,
 }
 
@@ -29,7 +32,18 @@ impl<'a> Watch<'a> {
     /// Asks `goes_on`, about once a millisecond.
     #[must_use]
     pub fn new(goes_on: &'a (dyn Fn(u64) -> bool + Sync)) -> Self {
-        Self { goes_on: Some(goes_on), is_short: false }
+        Self { goes_on: Some(goes_on), ..Self::default() }
+    }
+
+    /// The same with a budget for the memory that the selection takes.
+    #[must_use]
+    pub fn within(self, budget: &'a Arc<Budget>) -> Self {
+        Self { budget: Some(budget), ..self }
+    }
+
+    /// What the memory of the selection, or of a part of it, is charged to.
+    pub(crate) fn pieces(self) -> Pieces {
+        self.budget.map(Pieces::of).unwrap_or_default()
     }
 
     /// The same for a selection that is only wanted if it is short: it breaks off where an index has more than

@@ -47,7 +47,7 @@ pub enum QueryError {
     NotShort,
     /// The storage engine failed to answer.
     #[error(transparent)]
-    Storage(#[from] timberline_engine::Error),
+    Storage(timberline_engine::Error),
     /// The executor could not be set up.
     #[error("cannot start the query threads: {0}")]
     Threads(String),
@@ -99,6 +99,15 @@ impl QueryError {
     /// Two series of one result have the same labels at the same time.
     pub(crate) fn same_labelset() -> Self {
         Self::execution("vector cannot contain metrics with the same labelset")
+    }
+}
+
+impl From<timberline_engine::Error> for QueryError {
+    fn from(error: timberline_engine::Error) -> Self {
+        match error {
+            timberline_engine::Error::Limit { name, limit, got } => Self::Limit { name, limit, got },
+            other => Self::Storage(other),
+        }
     }
 }
 

@@ -13,9 +13,28 @@ use crate::http::body::Buffers;
 use crate::http::gate::Gate;
 use crate::metrics::{Gauges, MemoryShare, Metrics, free_bytes};
 
-/// Answers that may be read by clients whose queries gave their places back. Each takes one of the runtime's 512 threads for
-/// blocking work, of which writes and queries need some.
+/// Answers that may be read by clients whose queries gave their places back. Each takes a thread for blocking work.
 const ANSWERS_MAX: usize = 128;
+
+/// The name of the limit on the memory of all reads together.
+pub const QUERIES_BYTES_MAX: &str = "query_bytes_max";
+
+/// Threads for blocking work that are left when reads and writes have all that they may have: for flushes, merges that
+/// somebody asks for, and snapshots.
+const OTHER_THREADS: usize = 64;
+
+/// Exports that run at once, besides the queries.
+fn exports_max(config: &Config) -> usize {
+    (config.query_concurrency_max / 4).max(1)
+}
+
+/// How many threads for blocking work the runtime needs, so that neither reads nor clients that do not take their answers can
+/// keep writes from one.
+#[must_use]
+pub fn blocking_threads(config: &Config) -> usize {
+    let reads = config.query_concurrency_max.saturating_add(exports_max(config)) + ANSWERS_MAX;
+    reads.saturating_add(config.write_concurrency_max) + OTHER_THREADS
+}
 
 /// A reference to it, as handlers take it.
 pub type SharedState = Arc<AppState>;
@@ -31,8 +50,12 @@ pub struct AppState {
     pub is_loopback: bool,
     /// Writes take a place here while they are parsed and committed.
     pub write_gate: Gate,
-    /// Queries take a place here while they are evaluated.
+    /// Reads take a place here while they are evaluated.
     pub query_gate: Gate,
+    /// Exports have places of their own, since they hold them for as long as their clients read.
+    pub export_gate: Gate,
+    /// Memory of all reads together.
+    pub query_budget: Arc<Budget>,
     /// Memory of request bodies.
     pub write_budget: Arc<Budget>,
     /// Answers whose queries gave their places back.
@@ -61,6 +84,8 @@ impl AppState {
             // Bodies that wait are bounded by their bytes, so their number needs no bound.
             write_gate: Gate::new(config.write_concurrency_max, usize::MAX),
             query_gate: Gate::new(config.query_concurrency_max, config.query_queue_max),
+            export_gate: Gate::new(exports_max(&config), config.query_queue_max),
+            query_budget: Budget::new(QUERIES_BYTES_MAX, config.query_bytes_max),
             write_budget: Budget::new("write_bytes_max", config.write_bytes_max),
             answer_gate: Gate::new(ANSWERS_MAX, 0),
             answer_budget: Budget::new("answer_bytes_max", config.answer_bytes_max),
@@ -123,12 +148,13 @@ impl AppState {
     }
 
     /// The shares of memory, when the heads hold `head_bytes` of theirs.
-    fn memory_shares(&self, head_bytes: usize) -> [MemoryShare; 4] {
+    fn memory_shares(&self, head_bytes: usize) -> [MemoryShare; 5] {
         let config = &self.config;
         let share = |name, max, held| MemoryShare { name, max, held };
         [
             share("total", config.memory_bytes_max, None),
             share("heads", config.head_bytes_max.saturating_mul(2), Some(head_bytes)),
+            share("queries", config.query_bytes_max, Some(self.query_budget.held())),
             share("writes", config.write_bytes_max, Some(self.write_budget.held())),
             share("answers", config.answer_bytes_max, Some(self.answer_budget.held())),
         ]

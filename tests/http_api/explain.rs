@@ -152,7 +152,7 @@ fn a_client_that_hangs_up_leaves_the_queue_and_ends_what_it_runs() {
     server.wait_for_metric("timberline_queries_running 1");
     let waiting = ask();
     server.wait_for_metric("timberline_queries_waiting 1");
-    let refused = server.get("/api/v1/query?query=1");
+    let refused = server.get("/api/v1/query?query=1&stats=all");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.body);
     assert!(refused.body.contains("limit query_queue_max reached"), "{}", refused.body);
     server.wait_for_metric("timberline_queries_refused_by_limit_total{limit=\"query_queue_max\"} 1");

@@ -8,6 +8,8 @@ mod damage;
 mod deletes;
 mod door;
 mod explain;
+mod forms;
+mod held;
 mod operations;
 mod reads;
 mod remote_write;

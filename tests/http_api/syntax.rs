@@ -10,7 +10,7 @@ fn queries_are_formatted() {
     let formatted = server.get("/api/v1/format_query?query=sum(foo)by(a)/%20on%20()%20bar%5B5m:%5D%20@0");
     assert_eq!(formatted.status, 400, "{}", formatted.body);
     let formatted = server.get("/api/v1/format_query?query=sum(foo)by(a)%2F2");
-    assert_eq!(formatted.body, r#"{"data":"sum by (a) (foo) / 2","status":"success"}"#);
+    assert_eq!(formatted.body, r#"{"status":"success","data":"sum by (a) (foo) / 2"}"#);
     assert_eq!(formatted.header("content-type"), Some("application/json"));
     let name = "a_name_that_needs_a_line_of_its_own_since_it_is_rather_long";
     let posted = server.form("/api/v1/format_query", &[("query", &format!("{name}+{name}"))]);

@@ -1,6 +1,5 @@
 //! Reads a block: its index, and its chunks where the index says they are.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,13 +9,16 @@ use croaring::Bitmap;
 use ulid::Ulid;
 
 use super::{CHUNKS_FILE, EncodedColumns, HEADER_BYTES, INDEX_FILE, MAGIC, VERSION, block_path};
+use crate::budget::Found;
 use crate::chunk::{
     Statistics, decode_column, decode_statistics, decode_timestamps, is_histogram_column, timestamp_count,
 };
 use crate::directory::{Directory, Mapped};
 use crate::encoding::{DecodeError, Reader};
 use crate::error::{Error, Result};
-use crate::index::{BlockMeta, ChunkRef, Index, LabelIndex, TimesEntry, matching, values_to_look_at};
+use crate::index::{
+    BlockMeta, ChunkRef, Index, LabelIndex, TimesEntry, matching, matching_any, values_to_look_at,
+};
 use crate::labels::{Labels, Packer, WantedLabels};
 use crate::matcher::Matcher;
 use crate::samples::Samples;
@@ -147,34 +149,34 @@ impl Block {
         &self.index
     }
 
-    /// Calls `each` with the series that satisfy all matchers and have a chunk that overlaps `range`, sorted by labels.
+    /// Calls `each` with the series that satisfy all matchers of one of the selectors and have a chunk that overlaps `range`,
+    /// sorted by labels.
     ///
     /// # Errors
-    /// [`Error::Corruption`]; [`Error::BrokenOff`] when `watch` says so.
+    /// [`Error::Corruption`]; [`Error::BrokenOff`] when `watch` says so; those of `each`.
     pub fn select(
         &self,
-        matchers: &[Matcher],
+        selectors: &[&[Matcher]],
         range: TimeRange,
         labels: WantedLabels<'_>,
         watch: Watch<'_>,
-        mut each: impl FnMut(BlockSeries<'_>),
+        mut each: impl FnMut(BlockSeries<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut packer = Packer::default();
         let wanted = self.index.wanted_pairs(labels);
-        self.touching(matchers, range, watch, |Touching { id, chunks, deleted }| {
+        self.touching(selectors, range, watch, |Touching { id, chunks, deleted }| {
             let labels = self.index.pack_labels(id, wanted.as_deref(), &mut packer)?;
-            each(BlockSeries { labels, chunks, deleted });
-            Ok(())
+            each(BlockSeries { labels, chunks, deleted })
         })
     }
 
     /// The ids of these series.
     ///
     /// # Errors
-    /// [`Error::Corruption`].
-    pub fn series_ids(&self, matchers: &[Matcher], range: TimeRange) -> Result<Bitmap> {
+    /// [`Error::Corruption`]; [`Error::BrokenOff`] when `watch` says so.
+    pub fn series_ids(&self, selectors: &[&[Matcher]], range: TimeRange, watch: Watch<'_>) -> Result<Bitmap> {
         let mut ids = Bitmap::new();
-        self.left(matchers, range, |id| {
+        self.left(selectors, range, watch, |id| {
             ids.add(id);
             Ok(())
         })?;
@@ -195,11 +197,12 @@ impl Block {
     /// As [`touching`](Self::touching), the ids without the series of which nothing is left inside `range`.
     fn left(
         &self,
-        matchers: &[Matcher],
+        selectors: &[&[Matcher]],
         range: TimeRange,
+        watch: Watch<'_>,
         mut each: impl FnMut(u32) -> Result<()>,
     ) -> Result<()> {
-        self.touching(matchers, range, Watch::default(), |series| {
+        self.touching(selectors, range, watch, |series| {
             let is_left = match &series.deleted {
                 None => true,
                 Some(deleted) => series.chunks.iter().any(|(_, times)| self.is_left(times, deleted, range)),
@@ -219,24 +222,25 @@ impl Block {
         !matches!(decoded, Ok(Ok(()))) || timestamps.iter().any(is_left)
     }
 
-    /// The labels of these series, sorted.
+    /// Calls `each` with the labels of these series, sorted.
     ///
     /// # Errors
-    /// [`Error::Corruption`].
-    pub fn labels(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
-        let mut found = Vec::new();
+    /// [`Error::Corruption`]; [`Error::BrokenOff`] when `watch` says so; those of `each`.
+    pub fn labels(
+        &self,
+        selectors: &[&[Matcher]],
+        range: TimeRange,
+        watch: Watch<'_>,
+        mut each: impl FnMut(Labels) -> Result<()>,
+    ) -> Result<()> {
         let mut packer = Packer::default();
-        self.left(matchers, range, |id| {
-            found.push(self.index.pack_labels(id, None, &mut packer)?);
-            Ok(())
-        })?;
-        Ok(found)
+        self.left(selectors, range, watch, |id| each(self.index.pack_labels(id, None, &mut packer)?))
     }
 
-    /// Calls `each` with the series that satisfy all matchers and have a chunk that overlaps `range`.
+    /// Calls `each` with the series that satisfy all matchers of one of the selectors and have a chunk that overlaps `range`.
     fn touching(
         &self,
-        matchers: &[Matcher],
+        selectors: &[&[Matcher]],
         range: TimeRange,
         watch: Watch<'_>,
         mut each: impl FnMut(Touching<'_>) -> Result<()>,
@@ -246,8 +250,8 @@ impl Block {
         }
         let mut chunks = Vec::new();
         let mut looked_at = 0;
-        watch.expect_values(|| values_to_look_at(&*self.index, matchers))?;
-        let ids = matching(&*self.index, matchers, watch)?;
+        watch.expect_values(|| selectors.iter().map(|m| values_to_look_at(&*self.index, m)).sum())?;
+        let ids = matching_any(&*self.index, selectors, watch)?;
         watch.expect_series(ids.cardinality())?;
         for id in ids.iter() {
             chunks.clear();
@@ -272,55 +276,57 @@ impl Block {
     /// Adds the label names of the series near `range`.
     ///
     /// # Errors
-    /// [`Error::Corruption`].
+    /// [`Error::Corruption`]; [`Error::BrokenOff`] when `watch` says so; those of `out`.
     pub fn label_names(
         &self,
-        matchers: &[Matcher],
+        selectors: &[&[Matcher]],
         range: TimeRange,
-        out: &mut BTreeSet<String>,
+        watch: Watch<'_>,
+        out: &mut Found<String>,
     ) -> Result<()> {
         if !self.meta().range.overlaps(range) {
             return Ok(());
         }
-        if matchers.is_empty() && self.tombstones.is_none() {
-            out.extend(self.index.names().map(|(name, _)| name.to_owned()));
-            return Ok(());
+        let mut add = |name: &str| out.add(name, name.len(), || name.to_owned());
+        if self.has_all(selectors) {
+            return self.index.names().try_for_each(|(name, _)| add(name));
         }
-        for labels in self.labels(matchers, range)? {
-            for (name, _) in &labels {
-                if !out.contains(name) {
-                    out.insert(name.to_owned());
-                }
-            }
-        }
-        Ok(())
+        self.labels(selectors, range, watch, |labels| labels.iter().try_for_each(|(name, _)| add(name)))
+    }
+
+    /// Whether these are all series as the index has them.
+    fn has_all(&self, selectors: &[&[Matcher]]) -> bool {
+        self.tombstones.is_none() && selectors.iter().any(|matchers| matchers.is_empty())
     }
 
     /// Adds the values of a label among the series near `range`.
     ///
     /// # Errors
-    /// [`Error::Corruption`].
+    /// As [`label_names`](Self::label_names).
     pub fn label_values(
         &self,
         name: &str,
-        matchers: &[Matcher],
+        selectors: &[&[Matcher]],
         range: TimeRange,
-        out: &mut BTreeSet<String>,
+        watch: Watch<'_>,
+        out: &mut Found<String>,
     ) -> Result<()> {
         if !self.meta().range.overlaps(range) {
             return Ok(());
         }
-        if matchers.is_empty() && self.tombstones.is_none() {
-            for value in self.index.values(name) {
-                out.insert(value?.to_owned());
-            }
-            return Ok(());
-        }
-        let series = self.series_ids(matchers, range)?;
-        for value in self.index.values(name) {
+        let series = match self.has_all(selectors) {
+            true => None,
+            false => Some(self.series_ids(selectors, range, watch)?),
+        };
+        for (at, value) in self.index.values(name).enumerate() {
+            watch.look(at)?;
             let value = value?;
-            if !out.contains(value) && self.index.with_value(name, value)?.intersect(&series) {
-                out.insert(value.to_owned());
+            let is_theirs = match &series {
+                None => true,
+                Some(series) => self.index.with_value(name, value)?.intersect(series),
+            };
+            if is_theirs {
+                out.add(value, value.len(), || value.to_owned())?;
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::time::TimeRange;
 use crate::tombstones::{TOMBSTONES_DIR, Tombstones, tombstones_path};
+use crate::watch::Watch;
 
 /// What a delete did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Core {
         let view = self.view.read().clone();
         for head in view.sealed.iter().map(|sealed| &sealed.head).chain([&view.active]) {
             for selector in selectors {
-                if !head.labels(selector, range)?.is_empty() {
+                if head.count_series(selector, range)? > 0 {
                     return Ok(true);
                 }
             }
@@ -145,7 +146,7 @@ impl Core {
 fn with_deleted(block: &Block, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<Option<AfterDelete>> {
     let mut series = Bitmap::new();
     for selector in selectors {
-        series.or_inplace(&block.series_ids(selector, range)?);
+        series.or_inplace(&block.series_ids(&[selector], range, Watch::default())?);
     }
     let mut tombstones = block.tombstones().cloned().unwrap_or_default();
     let before = hidden_samples(block, &tombstones, &series)?;

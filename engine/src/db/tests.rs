@@ -8,15 +8,18 @@ mod space;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::block::{BLOCKS_DIR, block_id};
+use crate::budget::Budget;
 use crate::directory::SimulatedDirectory;
 use crate::labels::Labels;
 use crate::matcher::{MatchOp, Matcher};
 use crate::rows::{Field, Row};
 use crate::samples::Samples;
 use crate::time::TimeRange;
+use crate::watch::Watch;
 
 fn options() -> Options {
     Options { background: false, ..Options::default() }
@@ -156,14 +159,72 @@ fn matchers_select_in_the_head_and_in_blocks_alike() {
         assert_eq!(count("host", MatchOp::Regex, ".*"), 7, "{place}");
         assert_eq!(count("host", MatchOp::Regex, ".+"), 6, "{place}");
         let view = db.snapshot();
-        assert_eq!(view.label_names(&[], TimeRange::ALL).unwrap(), ["__name__", "host"]);
-        assert_eq!(view.label_values("host", &[], TimeRange::ALL).unwrap(), ["a", "b", "c"]);
+        let names = |selector: &[Matcher]| {
+            let names = view.label_names(&[selector], TimeRange::ALL, Watch::default()).unwrap();
+            names.into_parts().0.into_iter().collect::<Vec<_>>()
+        };
+        let values = |name: &str, selector: &[Matcher]| {
+            let values = view.label_values(name, &[selector], TimeRange::ALL, Watch::default()).unwrap();
+            values.into_parts().0.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["__name__", "host"]);
+        assert_eq!(values("host", &[]), ["a", "b", "c"]);
         let up = [Matcher::equal("__name__", "up")];
-        assert_eq!(view.label_names(&up, TimeRange::ALL).unwrap(), ["__name__"]);
-        assert_eq!(view.label_values("__name__", &up, TimeRange::ALL).unwrap(), ["up"]);
+        assert_eq!(names(&up), ["__name__"]);
+        assert_eq!(values("__name__", &up), ["up"]);
         assert!(view.select(&[], TimeRange::new(2, 9)).unwrap().is_empty(), "{place}");
         db.flush().unwrap();
     }
+}
+
+#[test]
+fn what_several_selectors_find_comes_once_within_a_budget_and_as_long_as_somebody_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(folder.path(), options()).unwrap();
+    for part in 0..2 {
+        let mut batch = db.appender().unwrap();
+        for host in 0..3000 {
+            let host = format!("h{host:04}");
+            batch.series(&labels(b"f", &host), [(part, 1.0)]).unwrap();
+        }
+        batch.commit().unwrap();
+        if part == 0 {
+            db.flush().unwrap();
+        }
+    }
+    let view = db.snapshot();
+    let (one, all) = ([Matcher::equal("host", "h0001")], [Matcher::equal("__name__", "cpu_f")]);
+    let selectors: [&[Matcher]; 4] = [&all, &one, &all, &one];
+    let budget = Budget::new("bytes_max", 4 << 20);
+    let goes_on = AtomicBool::new(true);
+    let ask = |_| goes_on.load(Ordering::Relaxed);
+    let watch = Watch::new(&ask).within(&budget);
+    let of_all = TimeRange::ALL;
+    let found = view.series_labels(&selectors, of_all, watch).unwrap();
+    assert!(found.len() == 3000 && found.bytes() <= budget.held(), "{} {}", found.len(), budget.held());
+    drop(found);
+    assert_eq!(view.select_any(&selectors, of_all, watch).unwrap().len(), 3000);
+    assert_eq!(view.select_any(&[&one, &one], of_all, watch).unwrap().len(), 1);
+    assert_eq!(view.label_values("host", &selectors, of_all, watch).unwrap().len(), 3000);
+    assert_eq!(budget.held(), 0);
+
+    let small = Budget::new("bytes_max", 100_000);
+    let within = Watch::default().within(&small);
+    let is_refused =
+        |found: Result<usize, Error>| matches!(found, Err(Error::Limit { name: "bytes_max", .. }));
+    assert!(is_refused(view.series_labels(&selectors, of_all, within).map(|found| found.len())));
+    assert!(is_refused(view.select_any(&selectors, of_all, within).map(|found| found.len())));
+    assert!(is_refused(view.label_values("host", &[&[]], of_all, within).map(|found| found.len())));
+    assert!(is_refused(view.cardinality(10, true, within).map(|found| found.series as usize)));
+    assert_eq!(small.held(), 0);
+
+    goes_on.store(false, Ordering::Relaxed);
+    let is_broken_off = |found: Result<usize, Error>| matches!(found, Err(Error::BrokenOff { .. }));
+    assert!(is_broken_off(view.series_labels(&selectors, of_all, watch).map(|found| found.len())));
+    assert!(is_broken_off(view.select_any(&selectors, of_all, watch).map(|found| found.len())));
+    assert!(is_broken_off(view.label_names(&selectors, of_all, watch).map(|found| found.len())));
+    assert!(is_broken_off(view.label_values("host", &[&[]], of_all, watch).map(|found| found.len())));
+    assert!(is_broken_off(view.cardinality(10, true, watch).map(|found| found.series as usize)));
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod scan;
 mod shard;
 mod turnstile;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -32,6 +32,7 @@ pub use admission::Admission;
 pub use group::GroupChunk;
 pub use order::SeriesInOrder;
 
+use crate::budget::Found;
 use crate::encoding::histogram::histogram_bytes_max;
 use crate::error::{Error, Result};
 use crate::histogram::{Histogram, cell};
@@ -372,22 +373,27 @@ impl Head {
         orphaned
     }
 
-    /// The series that satisfy all matchers and have something near `range`; in no order.
+    /// Calls `each` with the series that satisfy all matchers of one of the selectors and have something near `range`; in no order.
     ///
     /// # Errors
-    /// None; the result is that of all sources of series.
+    /// [`Error::BrokenOff`] when `watch` says so; those of `each`.
     pub fn select(
         &self,
-        matchers: &[Matcher],
+        selectors: &[&[Matcher]],
         range: TimeRange,
         watch: Watch<'_>,
-    ) -> Result<Vec<HeadSeries>> {
-        let mut found = Vec::new();
-        for shard in &self.shards {
-            let (shard, scan) = Scan::begin(shard, matchers, watch)?;
-            shard.select(&scan, range, watch, &mut found)?;
-        }
-        Ok(found)
+        mut each: impl FnMut(HeadSeries) -> Result<()>,
+    ) -> Result<()> {
+        let mut found = 0;
+        let mut each = |series| {
+            found += 1;
+            watch.look(found)?;
+            each(series)
+        };
+        self.shards.iter().try_for_each(|shard| {
+            let (shard, scan) = Scan::begin(shard, selectors, watch)?;
+            shard.select(&scan, range, watch, &mut each)
+        })
     }
 
     /// How many series these are; their samples are not looked at.
@@ -395,24 +401,29 @@ impl Head {
     /// # Errors
     /// As [`select`](Self::select).
     pub fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
+        let selectors = [matchers];
         let count = |shard| {
-            let (shard, scan) = Scan::begin(shard, matchers, Watch::default())?;
+            let (shard, scan) = Scan::begin(shard, &selectors, Watch::default())?;
             shard.count_series(&scan, range)
         };
         self.shards.iter().map(count).sum()
     }
 
-    /// The labels of these series; in no order.
+    /// Calls `each` with the labels of these series; in no order.
     ///
     /// # Errors
     /// As [`select`](Self::select).
-    pub fn labels(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
-        let mut found = Vec::new();
+    pub fn labels(
+        &self,
+        selectors: &[&[Matcher]],
+        range: TimeRange,
+        watch: Watch<'_>,
+        mut each: impl FnMut(Labels) -> Result<()>,
+    ) -> Result<()> {
         self.shards.iter().try_for_each(|shard| {
-            let (shard, scan) = Scan::begin(shard, matchers, Watch::default())?;
-            shard.labels(&scan, range, &mut found)
-        })?;
-        Ok(found)
+            let (shard, scan) = Scan::begin(shard, selectors, watch)?;
+            shard.labels(&scan, range, watch, &mut each)
+        })
     }
 
     /// Adds the label names of these series.
@@ -421,13 +432,14 @@ impl Head {
     /// As [`select`](Self::select).
     pub fn label_names(
         &self,
-        matchers: &[Matcher],
+        selectors: &[&[Matcher]],
         range: TimeRange,
-        out: &mut BTreeSet<String>,
+        watch: Watch<'_>,
+        out: &mut Found<String>,
     ) -> Result<()> {
         self.shards.iter().try_for_each(|shard| {
-            let (shard, scan) = Scan::begin(shard, matchers, Watch::default())?;
-            shard.label_names(&scan, range, out)
+            let (shard, scan) = Scan::begin(shard, selectors, watch)?;
+            shard.label_names(&scan, range, watch, out)
         })
     }
 
@@ -438,30 +450,39 @@ impl Head {
     pub fn label_values(
         &self,
         name: &str,
-        matchers: &[Matcher],
+        selectors: &[&[Matcher]],
         range: TimeRange,
-        out: &mut BTreeSet<String>,
+        watch: Watch<'_>,
+        out: &mut Found<String>,
     ) -> Result<()> {
         self.shards.iter().try_for_each(|shard| {
-            let (shard, scan) = Scan::begin(shard, matchers, Watch::default())?;
-            shard.label_values(name, &scan, range, out)
+            let (shard, scan) = Scan::begin(shard, selectors, watch)?;
+            shard.label_values(name, &scan, range, watch, out)
         })
     }
 
     /// Adds the names of all labels.
-    pub fn all_label_names(&self, out: &mut BTreeSet<String>) {
-        for shard in &self.shards {
-            out.extend(shard.read().pairs().names().map(str::to_owned));
-        }
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn all_label_names(&self, out: &mut Found<String>) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| {
+            let shard = shard.read();
+            shard.pairs().names().try_for_each(|name| out.add(name, name.len(), || name.to_owned()))
+        })
     }
 
     /// Calls `visit` with the values of a label and the number of series that carry it; a value comes once for each shard
     /// that has it, and no series counts twice.
-    pub fn count_values(&self, name: &str, visit: &mut dyn FnMut(&str, u64)) {
-        for shard in &self.shards {
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    pub fn count_values(&self, name: &str, visit: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| {
             let shard = shard.read();
-            shard.pairs().values(name).for_each(|(value, postings)| visit(value, postings.count()));
-        }
+            let mut values = shard.pairs().values(name);
+            values.try_for_each(|(value, postings)| visit(value, postings.count()))
+        })
     }
 
     /// How many chunks there are, those that are being filled among them.

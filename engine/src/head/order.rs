@@ -74,7 +74,12 @@ mod tests {
                 assert_eq!(head.rows(&rows), 0);
             }
         }
-        let mut expected = head.select(&[], TimeRange::ALL, crate::watch::Watch::default()).unwrap();
+        let mut expected = Vec::new();
+        let each = |series| {
+            expected.push(series);
+            Ok(())
+        };
+        head.select(&[&[]], TimeRange::ALL, crate::watch::Watch::default(), each).unwrap();
         expected.sort_by(|a, b| a.labels.cmp(&b.labels));
         let found: Vec<HeadSeries> = head.series_in_order().collect();
         assert_eq!(found.len(), 600);

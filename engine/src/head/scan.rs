@@ -8,15 +8,15 @@ use super::pairs::PairId;
 use super::postings::Postings;
 use super::shard::Shard;
 use crate::error::Result;
-use crate::index::{LabelIndex, matching, values_to_look_at};
+use crate::index::{LabelIndex, matching_any, values_to_look_at};
 use crate::matcher::Matcher;
 use crate::pattern::Pattern;
 use crate::watch::{VALUES_BETWEEN, Watch};
 
-/// Matchers, and for each what is known of the values of its label.
+/// Selectors, and for each of their matchers in turn what is known of the values of its label.
 #[derive(Debug)]
 pub(super) struct Scan<'m> {
-    matchers: &'m [Matcher],
+    selectors: &'m [&'m [Matcher]],
     looks: Vec<Look>,
     watch: Watch<'m>,
 }
@@ -32,13 +32,14 @@ impl<'m> Scan<'m> {
     /// Locks a shard to read it, with the values looked at.
     pub(super) fn begin<'s>(
         shard: &'s RwLock<Shard>,
-        matchers: &'m [Matcher],
+        selectors: &'m [&'m [Matcher]],
         watch: Watch<'m>,
     ) -> Result<(RwLockReadGuard<'s, Shard>, Self)> {
         let mut shard = watch.read(shard)?;
-        watch.expect_values(|| values_to_look_at(&*shard, matchers))?;
-        let mut looks = Vec::with_capacity(matchers.len());
-        for matcher in matchers {
+        watch
+            .expect_values(|| selectors.iter().map(|matchers| values_to_look_at(&*shard, matchers)).sum())?;
+        let mut looks = Vec::with_capacity(selectors.len());
+        for matcher in selectors.iter().copied().flatten() {
             let mut look = Look::default();
             if let Some(pattern) =
                 matcher.pattern().filter(|pattern| !pattern.is_list() && !matcher.wants_any())
@@ -50,12 +51,12 @@ impl<'m> Scan<'m> {
             }
             looks.push(look);
         }
-        Ok((shard, Self { matchers, looks, watch }))
+        Ok((shard, Self { selectors, looks, watch }))
     }
 
-    /// The series that satisfy all matchers.
+    /// The series that satisfy all matchers of one of the selectors.
     pub(super) fn series(&self, shard: &Shard) -> Result<Bitmap> {
-        matching(&Scanned { shard, scan: self }, self.matchers, self.watch)
+        matching_any(&Scanned { shard, scan: self }, self.selectors, self.watch)
     }
 }
 
@@ -105,7 +106,14 @@ impl LabelIndex for Scanned<'_> {
 
     fn with_pattern(&self, name: &str, pattern: &Pattern, watch: Watch<'_>) -> Result<Bitmap> {
         let is_its = |matcher: &&Matcher| matcher.pattern().is_some_and(|its| std::ptr::eq(its, pattern));
-        let known = self.scan.matchers.iter().zip(&self.scan.looks).find(|(matcher, _)| is_its(matcher));
+        let known = self
+            .scan
+            .selectors
+            .iter()
+            .copied()
+            .flatten()
+            .zip(&self.scan.looks)
+            .find(|(matcher, _)| is_its(matcher));
         let Some((_, look)) = known else { return self.shard.with_pattern(name, pattern, watch) };
         // The few that came since.
         let mut new = Look { values: look.values, matched: Vec::new() };
@@ -138,6 +146,7 @@ mod tests {
     fn writers_get_the_lock_between_values_and_what_they_add_is_found() {
         let (lock, asked) = (shard(), AtomicUsize::new(0));
         let matchers = [Matcher::new("host", MatchOp::Regex, "first|.*[05]").unwrap()];
+        let selectors: [&[Matcher]; 1] = [&matchers];
         std::thread::scope(|scope| {
             let goes_on = |_| {
                 if asked.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -151,7 +160,7 @@ mod tests {
                 }
                 true
             };
-            let (shard, scan) = Scan::begin(&lock, &matchers, Watch::new(&goes_on)).unwrap();
+            let (shard, scan) = Scan::begin(&lock, &selectors, Watch::new(&goes_on)).unwrap();
             assert_eq!(scan.series(&shard).unwrap().cardinality(), 201);
         });
         assert!(asked.into_inner() > 1000 / VALUES_BETWEEN);
@@ -163,7 +172,8 @@ mod tests {
         for pattern in [".*7", "(?i)HOST-1|x"] {
             for op in [MatchOp::Regex, MatchOp::NotRegex] {
                 let matchers = [Matcher::new("host", op, pattern).unwrap()];
-                let broken_off = Scan::begin(&lock, &matchers, Watch::new(&|_| false));
+                let selectors: [&[Matcher]; 1] = [&matchers];
+                let broken_off = Scan::begin(&lock, &selectors, Watch::new(&|_| false));
                 assert!(matches!(broken_off, Err(Error::BrokenOff { .. })), "{pattern}");
             }
         }

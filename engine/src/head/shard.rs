@@ -1,6 +1,5 @@
 //! One shard of the head: its series, their inverted index, and the groups that hold their samples.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use croaring::Bitmap;
@@ -12,6 +11,7 @@ use super::pages::Pages;
 use super::pairs::{PairId, Pairs};
 use super::postings::Postings;
 use super::scan::Scan;
+use crate::budget::Found;
 use crate::error::Result;
 use crate::index::LabelIndex;
 use crate::labels::Labels;
@@ -240,9 +240,18 @@ impl Shard {
         Ok(self.series_ids(scan, range)?.count() as u64)
     }
 
-    /// The labels of the series that satisfy the matchers and have a sample near `range`.
-    pub(super) fn labels(&self, scan: &Scan<'_>, range: TimeRange, out: &mut Vec<Labels>) -> Result<()> {
-        out.extend(self.series_ids(scan, range)?.map(|id| self.labels_of(id)));
+    /// Calls `each` with the labels of the series that satisfy one of the selectors and have a sample near `range`.
+    pub(super) fn labels(
+        &self,
+        scan: &Scan<'_>,
+        range: TimeRange,
+        watch: Watch<'_>,
+        each: &mut dyn FnMut(Labels) -> Result<()>,
+    ) -> Result<()> {
+        for (at, id) in self.series_ids(scan, range)?.enumerate() {
+            watch.look(at)?;
+            each(self.labels_of(id))?;
+        }
         Ok(())
     }
 
@@ -297,13 +306,13 @@ impl Shard {
         (!chunks.is_empty() || buffered.is_some()).then_some(HeadSeries { labels, column, chunks, buffered })
     }
 
-    /// The series that satisfy the matchers, with what they have inside `range`.
+    /// Calls `each` with the series that satisfy one of the selectors, and with what they have inside `range`.
     pub(super) fn select(
         &self,
         scan: &Scan<'_>,
         range: TimeRange,
         watch: Watch<'_>,
-        out: &mut Vec<HeadSeries>,
+        each: &mut dyn FnMut(HeadSeries) -> Result<()>,
     ) -> Result<()> {
         let ids = self.series_ids(scan, range)?;
         // All that satisfy the matchers, near the range or not.
@@ -314,8 +323,7 @@ impl Shard {
             let chunks: Vec<Arc<GroupChunk>> = group.chunks(range).cloned().collect();
             let buffered = group.buffered(column, range).map(Arc::new);
             if !chunks.is_empty() || buffered.is_some() {
-                out.push(HeadSeries { labels: self.labels_of(id), column, chunks, buffered });
-                watch.look(out.len())?;
+                each(HeadSeries { labels: self.labels_of(id), column, chunks, buffered })?;
             }
         }
         Ok(())
@@ -326,10 +334,12 @@ impl Shard {
         &self,
         scan: &Scan<'_>,
         range: TimeRange,
-        out: &mut BTreeSet<String>,
+        watch: Watch<'_>,
+        out: &mut Found<String>,
     ) -> Result<()> {
         let mut carried: Vec<bool> = Vec::new();
-        for id in self.series_ids(scan, range)? {
+        for (at, id) in self.series_ids(scan, range)?.enumerate() {
+            watch.look(at)?;
             let (labels, column) = self.labels_and_column(id);
             for pair in labels.all(column) {
                 let name = self.pairs.name_of(pair);
@@ -337,9 +347,8 @@ impl Shard {
                 carried[name] = true;
             }
         }
-        let names = self.pairs.names().zip(carried).filter(|(_, carried)| *carried);
-        out.extend(names.map(|(name, _)| name.to_owned()));
-        Ok(())
+        let mut names = self.pairs.names().zip(carried).filter(|(_, carried)| *carried);
+        names.try_for_each(|(name, _)| out.add(name, name.len(), || name.to_owned()))
     }
 
     /// The values of a label among the series near `range`.
@@ -348,11 +357,16 @@ impl Shard {
         name: &str,
         scan: &Scan<'_>,
         range: TimeRange,
-        out: &mut BTreeSet<String>,
+        watch: Watch<'_>,
+        out: &mut Found<String>,
     ) -> Result<()> {
         let ids: Bitmap = self.series_ids(scan, range)?.collect();
-        let values = self.pairs.values(name).filter(|(_, postings)| postings.intersects(&ids));
-        out.extend(values.map(|(value, _)| value.to_owned()));
+        for (at, (value, postings)) in self.pairs.values(name).enumerate() {
+            watch.look(at)?;
+            if postings.intersects(&ids) {
+                out.add(value, value.len(), || value.to_owned())?;
+            }
+        }
         Ok(())
     }
 

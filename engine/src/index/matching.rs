@@ -92,6 +92,19 @@ pub fn matching(index: &impl LabelIndex, matchers: &[Matcher], watch: Watch<'_>)
     Ok(found)
 }
 
+/// The series that satisfy all matchers of one of the selectors.
+///
+/// # Errors
+/// When the index is damaged; [`Error::BrokenOff`](crate::Error::BrokenOff) when `watch` says so.
+pub fn matching_any(index: &impl LabelIndex, selectors: &[&[Matcher]], watch: Watch<'_>) -> Result<Bitmap> {
+    let mut found = Bitmap::new();
+    for matchers in selectors {
+        watch.ask(0)?;
+        found.or_inplace(&matching(index, matchers, watch)?);
+    }
+    Ok(found)
+}
+
 /// How many label values [`matching`] looks at one by one.
 pub fn values_to_look_at(index: &impl LabelIndex, matchers: &[Matcher]) -> u64 {
     let values = |matcher: &Matcher| {

@@ -14,7 +14,7 @@ mod reader;
 
 pub use builder::IndexBuilder;
 pub use layout::{BlockMeta, ChunkRef, StatisticsRef, TimesEntry};
-pub use matching::{LabelIndex, matching, values_to_look_at};
+pub use matching::{LabelIndex, matching, matching_any, values_to_look_at};
 pub use reader::Index;
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
 //! Which metrics, labels and pairs have the most series: counted from postings, without a look at the series.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap};
 
 use super::snapshot::Snapshot;
 use crate::block::Block;
+use crate::budget::{Found, Pieces};
 use crate::error::Result;
 use crate::head::Head;
 use crate::labels::METRIC_NAME;
 use crate::time::TimeRange;
+use crate::watch::Watch;
+
+/// What a value and its count take in a table that is half full, besides the value's text.
+const COUNTED_VALUE_BYTES: usize = 2 * (size_of::<Box<str>>() + size_of::<u64>());
 
 /// A name and how much of something it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +59,9 @@ impl Snapshot {
     /// since it is mostly the same series: the place with the most counts. So a number is never above the true one.
     ///
     /// # Errors
-    /// [`Error::Corruption`](crate::Error::Corruption) of a block's index.
-    pub fn cardinality(&self, top: usize, with_blocks: bool) -> Result<Cardinality> {
+    /// [`Error::Corruption`](crate::Error::Corruption) of a block's index; [`Error::BrokenOff`](crate::Error::BrokenOff) when `watch`
+    /// says so, and [`Error::Limit`](crate::Error::Limit) of its budget.
+    pub fn cardinality(&self, top: usize, with_blocks: bool, watch: Watch<'_>) -> Result<Cardinality> {
         let heads = self.heads().map(|head| Source::Head(head));
         let blocks = self.blocks.iter().filter(|_| with_blocks).map(|block| Source::Block(block));
         let sources: Vec<Source<'_>> = heads.chain(blocks).collect();
@@ -67,11 +73,12 @@ impl Snapshot {
             head_range: (!range.is_empty()).then_some(range),
             ..Cardinality::default()
         };
-        let mut names = BTreeSet::new();
-        sources.iter().for_each(|source| source.names(&mut names));
+        let mut names = Found::new(watch.pieces());
+        sources.iter().try_for_each(|source| source.names(&mut names))?;
         let mut tops = [const { Top::new() }; 4];
-        for name in names {
-            let counts = count_values(&sources, &name)?;
+        for name in names.iter() {
+            let mut pieces = watch.pieces();
+            let counts = count_values(&sources, name, watch, &mut pieces)?;
             found.label_pairs += counts.len() as u64;
             let [metrics, values, bytes, pairs] = &mut tops;
             values.offer(top, counts.len() as u64, || name.clone());
@@ -80,7 +87,7 @@ impl Snapshot {
             });
             for (value, count) in &counts {
                 pairs.offer(top, *count, || format!("{name}={value}"));
-                if name == METRIC_NAME {
+                if *name == METRIC_NAME {
                     metrics.offer(top, *count, || value.to_string());
                 }
             }
@@ -92,13 +99,27 @@ impl Snapshot {
 }
 
 /// How many series carry each value of a label.
-fn count_values(sources: &[Source<'_>], name: &str) -> Result<HashMap<Box<str>, u64>> {
+fn count_values(
+    sources: &[Source<'_>],
+    name: &str,
+    watch: Watch<'_>,
+    pieces: &mut Pieces,
+) -> Result<HashMap<Box<str>, u64>> {
     let mut most: HashMap<Box<str>, u64> = HashMap::new();
     for source in sources {
         let mut counts: HashMap<Box<str>, u64> = HashMap::new();
-        source.values(name, &mut |value, series| match counts.get_mut(value) {
-            Some(count) => *count += series,
-            None => drop(counts.insert(value.into(), series)),
+        let mut looked_at = 0;
+        source.values(name, &mut |value, series| {
+            looked_at += 1;
+            watch.look(looked_at)?;
+            match counts.get_mut(value) {
+                Some(count) => *count += series,
+                None => {
+                    pieces.add(value.len() + COUNTED_VALUE_BYTES)?;
+                    counts.insert(value.into(), series);
+                }
+            }
+            Ok(())
         })?;
         if most.is_empty() {
             most = counts;
@@ -120,26 +141,26 @@ impl Source<'_> {
         }
     }
 
-    fn names(&self, out: &mut BTreeSet<String>) {
+    fn names(&self, out: &mut Found<String>) -> Result<()> {
         match self {
             Self::Head(head) => head.all_label_names(out),
-            Self::Block(block) => out.extend(block.index().names().map(|(name, _)| name.to_owned())),
+            Self::Block(block) => {
+                let mut names = block.index().names();
+                names.try_for_each(|(name, _)| out.add(name, name.len(), || name.to_owned()))
+            }
         }
     }
 
     /// Calls `visit` with the values of a label and the number of series that carry it; a value may come several times, with
     /// other series.
-    fn values(&self, name: &str, visit: &mut dyn FnMut(&str, u64)) -> Result<()> {
+    fn values(&self, name: &str, visit: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
         match self {
             Self::Head(head) => head.count_values(name, visit),
-            Self::Block(block) => {
-                for counted in block.index().series_by_value(name) {
-                    let (value, series) = counted?;
-                    visit(value, series);
-                }
-            }
+            Self::Block(block) => block.index().series_by_value(name).try_for_each(|counted| {
+                let (value, series) = counted?;
+                visit(value, series)
+            }),
         }
-        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
 //! One view of the database: the blocks, the heads that are being sealed, and the active head.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use ulid::Ulid;
 
 use super::series::{Part, Place, Series};
 use crate::block::{Block, BlockSeries};
+use crate::budget::Found;
 use crate::error::Result;
 use crate::head::{Head, HeadSeries};
 use crate::index::{ChunkRef, TimesEntry};
@@ -18,6 +19,9 @@ use crate::watch::Watch;
 
 /// So many series are sorted in a few milliseconds.
 const RUN_SERIES: usize = 8192;
+
+/// The counts of the references to a label set.
+const LABELS_OVERHEAD_BYTES: usize = 2 * size_of::<usize>();
 
 /// A head that takes no more rows, and is about to become blocks.
 #[derive(Clone, Debug)]
@@ -63,14 +67,38 @@ impl Snapshot {
         self.select_watched(matchers, range, WantedLabels::All, Watch::default())
     }
 
+    /// The series that satisfy all matchers of one of the selectors, each once, sorted by labels, as long as `watch` wants it to go on.
+    ///
+    /// # Errors
+    /// As [`select_watched`](Self::select_watched).
+    pub fn select_any(
+        &self,
+        selectors: &[&[Matcher]],
+        range: TimeRange,
+        watch: Watch<'_>,
+    ) -> Result<Vec<Series>> {
+        self.select_wanted(selectors, range, WantedLabels::All, watch)
+    }
+
     /// The same, as long as `watch` wants it to go on. Where all series are in one block, they have the wanted labels alone; there
     /// may be several with the same ones then.
     ///
     /// # Errors
-    /// As [`select`](Self::select); [`Error::BrokenOff`](crate::Error::BrokenOff).
+    /// As [`select`](Self::select); [`Error::BrokenOff`](crate::Error::BrokenOff), and [`Error::Limit`](crate::Error::Limit) of the
+    /// budget that `watch` has.
     pub fn select_watched(
         &self,
         matchers: &[Matcher],
+        range: TimeRange,
+        wanted: WantedLabels<'_>,
+        watch: Watch<'_>,
+    ) -> Result<Vec<Series>> {
+        self.select_wanted(&[matchers], range, wanted, watch)
+    }
+
+    fn select_wanted(
+        &self,
+        selectors: &[&[Matcher]],
         range: TimeRange,
         wanted: WantedLabels<'_>,
         watch: Watch<'_>,
@@ -80,65 +108,88 @@ impl Snapshot {
         // The parts of a series are brought together by all its labels.
         let labels = if in_blocks + heads > 1 { WantedLabels::All } else { wanted };
         let mut found: Vec<Series> = Vec::new();
+        let mut pieces = watch.pieces();
+        let mut add = |found: &mut Vec<Series>, series: Series| {
+            pieces.add(series.memory_bytes())?;
+            found.push(series);
+            Ok(())
+        };
         // What one block gave is in order already.
         let mut in_order = 0;
         for block in &self.blocks {
             let before = found.len();
-            let add = |series: BlockSeries<'_>| found.push(from_block(block, series, range));
-            block.select(matchers, range, labels, watch, add)?;
+            let each = |series: BlockSeries<'_>| add(&mut found, from_block(block, series, range));
+            block.select(selectors, range, labels, watch, each)?;
             in_order = if before == 0 { found.len() } else { in_order };
         }
         for head in self.heads() {
-            found.extend(head.select(matchers, range, watch)?.into_iter().map(|s| from_head(s, range)));
+            head.select(selectors, range, watch, |series| add(&mut found, from_head(series, range)))?;
         }
         if in_order == found.len() {
             return Ok(found);
         }
         if in_order > 0 && !matches!(labels, WantedLabels::All) {
             // Rows for this range came in meanwhile.
-            return self.select_watched(matchers, range, WantedLabels::All, watch);
+            return self.select_wanted(selectors, range, WantedLabels::All, watch);
         }
         // Series that several of them have are counted when they are one.
         merge_parts(found, watch)
     }
 
-    /// The labels of these series, sorted.
+    /// The labels of the series that satisfy all matchers of one of the selectors and have a chunk that touches `range`. Without
+    /// matchers, a selector means all series.
     ///
     /// # Errors
-    /// As [`select`](Self::select).
-    pub fn series_labels(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>> {
-        let mut found = Vec::new();
-        for block in &self.blocks {
-            found.extend(block.labels(matchers, range)?);
-        }
-        for head in self.heads() {
-            found.extend(head.labels(matchers, range)?);
-        }
-        found.sort_unstable();
-        found.dedup();
+    /// As [`select_watched`](Self::select_watched).
+    pub fn series_labels(
+        &self,
+        selectors: &[&[Matcher]],
+        range: TimeRange,
+        watch: Watch<'_>,
+    ) -> Result<Found<Labels>> {
+        let mut found = Found::new(watch.pieces());
+        let mut add = |labels: Labels| {
+            let bytes = labels.as_packed().len() + LABELS_OVERHEAD_BYTES;
+            found.add(&labels, bytes, || labels.clone())
+        };
+        self.blocks.iter().try_for_each(|block| block.labels(selectors, range, watch, &mut add))?;
+        self.heads().try_for_each(|head| head.labels(selectors, range, watch, &mut add))?;
         Ok(found)
     }
 
-    /// The names of the labels that these series carry, sorted.
+    /// The names of the labels that these series carry.
     ///
     /// # Errors
-    /// As [`select`](Self::select).
-    pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
-        let mut names = BTreeSet::new();
-        self.blocks.iter().try_for_each(|block| block.label_names(matchers, range, &mut names))?;
-        self.heads().try_for_each(|head| head.label_names(matchers, range, &mut names))?;
-        Ok(names.into_iter().collect())
+    /// As [`select_watched`](Self::select_watched).
+    pub fn label_names(
+        &self,
+        selectors: &[&[Matcher]],
+        range: TimeRange,
+        watch: Watch<'_>,
+    ) -> Result<Found<String>> {
+        let mut names = Found::new(watch.pieces());
+        self.blocks.iter().try_for_each(|block| block.label_names(selectors, range, watch, &mut names))?;
+        self.heads().try_for_each(|head| head.label_names(selectors, range, watch, &mut names))?;
+        Ok(names)
     }
 
-    /// The values that these series have for the label `name`, sorted.
+    /// The values that these series have for the label `name`.
     ///
     /// # Errors
-    /// As [`select`](Self::select).
-    pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>> {
-        let mut values = BTreeSet::new();
-        self.blocks.iter().try_for_each(|block| block.label_values(name, matchers, range, &mut values))?;
-        self.heads().try_for_each(|head| head.label_values(name, matchers, range, &mut values))?;
-        Ok(values.into_iter().collect())
+    /// As [`select_watched`](Self::select_watched).
+    pub fn label_values(
+        &self,
+        name: &str,
+        selectors: &[&[Matcher]],
+        range: TimeRange,
+        watch: Watch<'_>,
+    ) -> Result<Found<String>> {
+        let mut values = Found::new(watch.pieces());
+        for block in &self.blocks {
+            block.label_values(name, selectors, range, watch, &mut values)?;
+        }
+        self.heads().try_for_each(|head| head.label_values(name, selectors, range, watch, &mut values))?;
+        Ok(values)
     }
 
     /// The time range of all stored samples; `None` when there are none. It may be wider while deleted samples still are in

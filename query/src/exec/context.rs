@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use timberline_engine::{Matcher, Part, Series, Snapshot, TimeRange, WantedLabels, Watch};
+use timberline_engine::{Budget, Matcher, Part, Series, Snapshot, TimeRange, WantedLabels, Watch};
 
 use super::Limits;
 use super::annotations::{Annotations, position};
@@ -131,6 +131,8 @@ pub(super) struct Context<'q> {
     text: &'q str,
     annotations: Mutex<Annotations>,
     annotations_made: AtomicU64,
+    /// What the memory of the evaluation is charged to.
+    pub(super) budget: Arc<Budget>,
     /// What was used so far.
     pub(super) usage: Usage,
     /// The samples that each step looks at, if somebody wants to know.
@@ -144,8 +146,11 @@ impl<'q> Context<'q> {
         limits: &'q Limits,
         lookback_ms: i64,
         text: &'q str,
+        budget: &Arc<Budget>,
         cancel: Cancel,
     ) -> Self {
+        let memory_max = usize::try_from(limits.query_memory_bytes_max).unwrap_or(usize::MAX);
+        let budget = budget.part("query_memory_bytes_max", memory_max);
         Self {
             snapshot,
             threads: pool.threads(cancel.short_until),
@@ -157,7 +162,8 @@ impl<'q> Context<'q> {
             text,
             annotations: Mutex::default(),
             annotations_made: AtomicU64::new(0),
-            usage: Usage::default(),
+            usage: Usage::new(&budget, false),
+            budget,
             tally: None,
         }
     }
@@ -190,7 +196,7 @@ impl<'q> Context<'q> {
         let limit = self.limits.selector_series_max;
         let too_many = |got| QueryError::Limit { name: "selector_series_max", limit, got };
         let goes_on = |found| found <= limit && self.check().is_ok();
-        let watch = Watch::new(&goes_on);
+        let watch = Watch::new(&goes_on).within(&self.budget);
         let watch = if self.cancel.is_if_short() { watch.if_short() } else { watch };
         let series = match self.snapshot.select_watched(matchers, range, labels, watch) {
             Err(timberline_engine::Error::BrokenOff { found }) => {
@@ -273,11 +279,7 @@ impl<'q> Context<'q> {
         if got > SHORT_BYTES {
             self.refuse_if_short()?;
         }
-        let limit = self.limits.query_memory_bytes_max;
-        if got > limit {
-            return Err(QueryError::Limit { name: "query_memory_bytes_max", limit, got });
-        }
-        Ok(())
+        Ok(self.usage.charge(got)?)
     }
 
     /// Adds an annotation; `add` gets the position of `span` in the query text.

@@ -121,7 +121,7 @@ pub struct Query {
     pub lookback_delta_ms: Option<i64>,
     /// Whether to count the samples that each step looks at, which takes time.
     pub count_samples: bool,
-    /// What its regular expressions count against that are compiled when it is planned.
+    /// What its evaluation counts against, and its regular expressions that are compiled when it is planned.
     pub budget: Arc<Budget>,
 }
 
@@ -217,7 +217,7 @@ impl Executor {
         if !analyze {
             return explain::explain(&context, grid, &plan);
         }
-        context.usage = Usage::new(true);
+        context.usage = Usage::new(&context.budget, true);
         let planned = started.elapsed();
         let (_, mut timings) = evaluate(&context, grid, &plan, query.is_instant())?;
         timings.preparation += planned;
@@ -231,7 +231,15 @@ impl Executor {
     fn context<'q>(&'q self, snapshot: &'q Snapshot, query: &'q Query, cancel: &Cancel) -> Context<'q> {
         let lookback_ms = query.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
         let cancel = cancel.with_timeout(self.options.timeout);
-        Context::new(snapshot, &self.pool, &self.options.limits, lookback_ms, &query.text, cancel)
+        Context::new(
+            snapshot,
+            &self.pool,
+            &self.options.limits,
+            lookback_ms,
+            &query.text,
+            &query.budget,
+            cancel,
+        )
     }
 
     fn run(

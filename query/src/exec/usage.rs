@@ -6,8 +6,10 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use timberline_engine::{Budget, Held};
 
 use super::row::Row;
 use crate::explain::Reads;
@@ -40,9 +42,15 @@ impl Level {
     }
 }
 
+/// A budget is asked for so much at a time.
+const STEP_BYTES: u64 = 256 << 10;
+
 /// Counters of one evaluation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Usage {
+    /// What the memory in use is charged to, and how much of it is.
+    charged: Mutex<Held>,
+    charged_bytes: AtomicU64,
     /// Bytes that nodes hold: rows, selected series.
     held: Level,
     /// Cells of the rows among them.
@@ -84,8 +92,45 @@ pub(super) struct Mark {
 }
 
 impl Usage {
-    pub(super) fn new(with_profile: bool) -> Self {
-        Self { profile: with_profile.then(Mutex::default), ..Self::default() }
+    pub(super) fn new(budget: &Arc<Budget>, with_profile: bool) -> Self {
+        Self {
+            charged: Mutex::new(budget.hold()),
+            charged_bytes: AtomicU64::new(0),
+            held: Level::default(),
+            cells: Level::default(),
+            kept_bytes: AtomicU64::new(0),
+            samples: AtomicU64::new(0),
+            held_samples: AtomicU64::new(0),
+            series: AtomicU64::new(0),
+            encoded_bytes: AtomicU64::new(0),
+            condensed_chunks: AtomicU64::new(0),
+            result_points: AtomicU64::new(0),
+            select_nanoseconds: AtomicU64::new(0),
+            profile: with_profile.then(Mutex::default),
+        }
+    }
+
+    /// Charges the memory in use, which is `bytes` now, to the budget: in steps, so that most calls cost a comparison.
+    pub(super) fn charge(&self, bytes: u64) -> timberline_engine::Result<()> {
+        if bytes <= self.charged_bytes.load(Relaxed) {
+            return Ok(());
+        }
+        let mut charged = self.charged.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let in_steps = bytes.div_ceil(STEP_BYTES).saturating_mul(STEP_BYTES);
+        charged.grow(all(in_steps)).or_else(|_| charged.grow(all(bytes)))?;
+        self.charged_bytes.store(charged.bytes() as u64, Relaxed);
+        Ok(())
+    }
+
+    /// Gives back what is charged beyond the memory in use.
+    fn discharge(&self) {
+        let bytes = self.held.now.load(Relaxed).saturating_add(self.kept_bytes.load(Relaxed));
+        if bytes.saturating_add(STEP_BYTES) < self.charged_bytes.load(Relaxed) {
+            let mut charged = self.charged.lock().unwrap_or_else(PoisonError::into_inner);
+            charged.shrink(usize::try_from(bytes).unwrap_or(usize::MAX));
+            self.charged_bytes.store(charged.bytes() as u64, Relaxed);
+        }
     }
 
     pub(super) fn has_profile(&self) -> bool {
@@ -169,6 +214,7 @@ impl Usage {
         let cells: u64 = rows.iter().map(|row| row.values.len() as u64).sum();
         self.cells.set(mark.cells.saturating_add(cells));
         self.held.set(mark.held.saturating_add(cells.saturating_mul(CELL_BYTES)));
+        self.discharge();
         self.record(mark, node, rows.len());
         // Few cells are not worth a look whether they have a sample.
         let points = if cells <= CELLS_UNSEEN { cells } else { rows.iter().map(Row::points).sum() };
@@ -213,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_node_that_ends_holds_its_rows_only() {
-        let usage = Usage::new(true);
+        let usage = Usage::new(&Budget::unlimited(), true);
         let nodes = [1, 2, 3];
         let (outer, inner) = (usage.begin(), usage.begin());
         assert_eq!(usage.add_cells(100), 800);
@@ -230,7 +276,7 @@ mod tests {
 
     #[test]
     fn samples_count_while_they_are_held() {
-        let usage = Usage::new(false);
+        let usage = Usage::new(&Budget::unlimited(), false);
         let (mut one, mut other) = (HeldSamples::default(), HeldSamples::default());
         let mark = usage.begin();
         let held: Vec<u64> = [100, 300, 50].map(|count| usage.add_samples(&mut one, count)).into();
@@ -244,8 +290,26 @@ mod tests {
     }
 
     #[test]
+    fn memory_in_use_is_charged_in_steps_and_given_back_when_a_node_ends() {
+        let budget = Budget::new("bytes_max", 3 * STEP_BYTES as usize + 8);
+        let usage = Usage::new(&budget, false);
+        let (node, mark) = (1, usage.begin());
+        usage.charge(usage.add_bytes(8)).unwrap();
+        assert_eq!(budget.held() as u64, STEP_BYTES);
+        usage.charge(usage.add_bytes(3 * STEP_BYTES)).unwrap();
+        assert_eq!(budget.held() as u64, 3 * STEP_BYTES + 8);
+        assert!(usage.charge(usage.add_bytes(1)).is_err());
+        usage.end(mark, node_id(&node), &[]);
+        assert_eq!(budget.held(), 0);
+        usage.charge(usage.keep_bytes(1)).unwrap();
+        assert_eq!(budget.held() as u64, STEP_BYTES);
+        drop(usage);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
     fn without_a_profile_nothing_is_put_down() {
-        let usage = Usage::new(false);
+        let usage = Usage::new(&Budget::unlimited(), false);
         let (node, mark) = (1, usage.begin());
         usage.end(mark, node_id(&node), &[]);
         assert!(usage.spent(node_id(&node)).is_none());

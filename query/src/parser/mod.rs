@@ -44,7 +44,7 @@ pub const MAX_HEIGHT: usize = 10_000;
 const MAX_DURATION_HEIGHT: usize = 256;
 
 /// What an expression may hold that no request asks for: one of a rule, or of a program that embeds this.
-const DEFAULT_BUDGET_BYTES: usize = 256 << 20;
+const DEFAULT_BUDGET_BYTES: usize = 1 << 30;
 
 /// Parses a PromQL expression and checks its types. What it holds counts against a budget of its own, of the default size.
 ///

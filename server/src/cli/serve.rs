@@ -12,6 +12,7 @@ use super::Error;
 use crate::config::{self, Config, SettingFlags};
 use crate::demo;
 use crate::server::Server;
+use crate::state::blocking_threads;
 
 /// Time that threads get to end after everything is closed.
 const RUNTIME_SHUTDOWN_TIME_MAX: Duration = Duration::from_millis(200);
@@ -23,7 +24,7 @@ const EXIT_CODE_INTERRUPTED: i32 = 130;
 
 pub(super) fn serve(flags: &SettingFlags) -> Result<(), Error> {
     let config = load(Config::default(), flags)?;
-    block_on(async {
+    block_on(blocking_threads(&config), async {
         let shutdown = shutdown_signal()?;
         Ok(Server::bind(config).await?.run(shutdown).await?)
     })
@@ -31,7 +32,7 @@ pub(super) fn serve(flags: &SettingFlags) -> Result<(), Error> {
 
 pub(super) fn demo(flags: &SettingFlags) -> Result<(), Error> {
     let config = load(Config { log: "warn".to_owned(), ..Config::default() }, flags)?;
-    block_on(async {
+    block_on(blocking_threads(&config), async {
         let shutdown = shutdown_signal()?;
         let server = Server::bind(config).await?;
         let demo = demo::start(&server)?;
@@ -61,8 +62,9 @@ fn load(defaults: Config, flags: &SettingFlags) -> Result<Config, Error> {
     Ok(config)
 }
 
-fn block_on(run: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let runtime: Runtime = Builder::new_multi_thread().enable_all().build()?;
+fn block_on(blocking_threads: usize, run: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let runtime: Runtime =
+        Builder::new_multi_thread().max_blocking_threads(blocking_threads).enable_all().build()?;
     let result = runtime.block_on(run);
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIME_MAX);
     result

@@ -2,15 +2,15 @@
 //! What they did is in the log.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use timberline_engine::{CompactionReport, Db, DeleteReport, Result};
+use timberline_engine::{CompactionReport, Db, DeleteReport};
 
-use super::open_db;
-use super::params::Params;
 use super::prometheus::{ApiError, ErrorType};
+use super::turn::{Queue, Read};
+use super::{open_db, stream};
 use crate::state::{SharedState, now_ns};
 
 /// How many selectors of a delete are logged, and how much of each.
@@ -38,19 +38,22 @@ pub(super) async fn compact(State(state): State<SharedState>) -> Response {
 }
 
 /// `POST|PUT /api/v1/admin/tsdb/delete_series?match[]=&start=&end=`: deletes samples; 204 when they are gone for good.
-pub(super) async fn delete_series(State(state): State<SharedState>, params: Params) -> Response {
-    let request = params.required_selectors().and_then(|selectors| Ok((selectors, params.time_range()?)));
-    let (selectors, range) = match request {
-        Ok(request) => request,
+pub(super) async fn delete_series(State(state): State<SharedState>, request: Request) -> Response {
+    let known = &["match[]", "start", "end"];
+    let read = match Read::receive(SharedState::clone(&state), request, known, Queue::Reads).await {
+        Ok(read) => read,
         Err(error) => return error.into_response(),
     };
-    let matched: Vec<String> = params.all("match[]").take(LOGGED_SELECTORS_MAX).map(shortened).collect();
-    let count = selectors.len();
     let deleted = run(state, move |db| {
+        let selectors = read.params.required_selectors(&read.budget)?;
+        let range = read.params.time_range()?;
+        let matched: Vec<String> =
+            read.params.all("match[]").take(LOGGED_SELECTORS_MAX).map(shortened).collect();
+        let count = selectors.as_ref().len();
         let (start_ns, end_ns) = (range.start, range.end);
         // Said before as well: should the process end meanwhile, somebody may ask what was going on.
         tracing::info!(?matched, selectors = count, start_ns, end_ns, "delete asked for");
-        let DeleteReport { blocks, series, samples } = db.delete(&selectors, range)?;
+        let DeleteReport { blocks, series, samples } = db.delete(selectors.as_ref(), range)?;
         tracing::info!(?matched, selectors = count, start_ns, end_ns, blocks, series, samples, "deleted");
         Ok(Value::Null)
     });
@@ -68,8 +71,12 @@ pub(super) async fn clean_tombstones(State(state): State<SharedState>) -> Respon
 }
 
 /// `POST|PUT /api/v1/admin/tsdb/snapshot?skip_head=`: makes a copy below `snapshots/` of the data directory.
-pub(super) async fn snapshot(State(state): State<SharedState>, params: Params) -> Response {
-    let skip_head = match params.get("skip_head").map(str::parse::<bool>) {
+pub(super) async fn snapshot(State(state): State<SharedState>, request: Request) -> Response {
+    let read = match Read::receive(SharedState::clone(&state), request, &["skip_head"], Queue::Reads).await {
+        Ok(read) => read,
+        Err(error) => return error.into_response(),
+    };
+    let skip_head = match read.params.get("skip_head").map(str::parse::<bool>) {
         None => false,
         Some(Ok(skip_head)) => skip_head,
         Some(Err(_)) => {
@@ -106,13 +113,16 @@ fn no_content(response: Response) -> Response {
 }
 
 /// Answers once `work` is done.
-async fn run(state: SharedState, work: impl FnOnce(&Db) -> Result<Value> + Send + 'static) -> Response {
-    let done = tokio::task::spawn_blocking(move || open_db(&state).and_then(|db| work(db))).await;
+async fn run(
+    state: SharedState,
+    work: impl FnOnce(&Db) -> Result<Value, ApiError> + Send + 'static,
+) -> Response {
+    let done = tokio::task::spawn_blocking(move || work(open_db(&state)?)).await;
     match done {
         Ok(Ok(data)) => Json(json!({"status": "success", "data": data})).into_response(),
-        Ok(Err(error)) => ApiError::from(error).into_response(),
+        Ok(Err(error)) => error.into_response(),
         // The thread panicked; the panic's text is on stderr.
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(_) => stream::panicked(),
     }
 }
 

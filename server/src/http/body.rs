@@ -2,8 +2,9 @@
 //!
 //! A body is collected before any of it is parsed, so one that is cut off in the middle stores nothing. Three bounds
 //! keep a client from taking the memory: the size of one body as sent, its size once decompressed, and
-//! the bytes of all bodies held at once, as sent and as decompressed. What counts is what has arrived: who announces much and
-//! sends nothing takes nothing. Two bounds keep it from holding what it took: a time for the whole body, and a rate.
+//! the bytes of all bodies held at once, as sent and as decompressed; forms count among what queries hold. What counts is what
+//! has arrived: who announces much and sends nothing takes nothing. Two bounds keep it from holding what it took: a time for the
+//! whole body, and a rate.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use parking_lot::Mutex;
-use timberline_engine::{Error, Held};
+use timberline_engine::{Budget, Error, Held};
 use tokio::time::Instant;
 
 use crate::state::AppState;
@@ -33,6 +34,8 @@ const RESERVED_BYTES_MAX: usize = 1 << 20;
 /// How much of a refused body is still read, and for how long.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
+/// The largest form, as sent and as decompressed: as in Go's `http.Request.ParseForm`.
+pub(super) const FORM_BYTES_MAX: usize = 10 << 20;
 
 /// Why a body was refused.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,18 @@ pub enum BodyError {
     TooLarge {
         /// The limit, bytes.
         limit: usize,
+    },
+    /// 413.
+    #[error("the form is larger than {limit} bytes, as sent or as decompressed")]
+    FormTooLarge {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// 400.
+    #[error("the form cannot be read: {reason}")]
+    Form {
+        /// What is wrong with it.
+        reason: String,
     },
     /// 415.
     #[error("Content-Encoding {encoding:?} is not supported: send {supported}")]
@@ -78,9 +93,9 @@ impl BodyError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::FormTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Cut { .. } => StatusCode::BAD_REQUEST,
+            Self::Cut { .. } | Self::Form { .. } => StatusCode::BAD_REQUEST,
             Self::Slow { .. } | Self::Trickle => StatusCode::REQUEST_TIMEOUT,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -100,11 +115,35 @@ enum Encoding {
     Gzip,
 }
 
+/// What a body is for, which says how large it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Write,
+    Form,
+}
+
+impl Purpose {
+    fn bytes_max(self, state: &AppState) -> usize {
+        match self {
+            Self::Write => state.config.body_bytes_max,
+            Self::Form => FORM_BYTES_MAX,
+        }
+    }
+
+    fn too_large(self, limit: usize) -> BodyError {
+        match self {
+            Self::Write => BodyError::TooLarge { limit },
+            Self::Form => BodyError::FormTooLarge { limit },
+        }
+    }
+}
+
 /// A body in memory.
 #[derive(Debug)]
 pub struct Received {
     bytes: Buffer,
     held: Held,
+    purpose: Purpose,
 }
 
 impl AsRef<[u8]> for Received {
@@ -114,35 +153,68 @@ impl AsRef<[u8]> for Received {
 }
 
 impl Received {
+    /// What it holds; more may be held for what is made of it.
+    pub(super) fn held(&mut self) -> (&[u8], &mut Held) {
+        (&self.bytes.0, &mut self.held)
+    }
+
     fn replaced_by(self, decoded: Buffer) -> Self {
-        let Self { bytes: sent, mut held } = self;
+        let Self { bytes: sent, mut held, purpose } = self;
         drop(sent);
         held.shrink(decoded.0.len());
-        Self { bytes: decoded, held }
+        Self { bytes: decoded, held, purpose }
     }
 }
 
-/// Reads a body as it was sent, whatever its encoding.
+/// Reads a body that is to be written, as it was sent, whatever its encoding.
 ///
 /// # Errors
-/// All but [`BodyError::Encoding`].
-pub async fn receive(state: &AppState, headers: &HeaderMap, mut body: Body) -> Result<Received, BodyError> {
+/// All but [`BodyError::Encoding`] and those of forms.
+pub async fn receive(state: &AppState, headers: &HeaderMap, body: Body) -> Result<Received, BodyError> {
+    receive_for(Purpose::Write, state.write_budget.hold(), state, headers, body).await
+}
+
+/// Reads a form as it was sent, which counts in `budget`.
+///
+/// # Errors
+/// All but [`BodyError::Encoding`] and [`BodyError::TooLarge`].
+pub async fn receive_form(
+    state: &AppState,
+    budget: &Arc<Budget>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Received, BodyError> {
+    receive_for(Purpose::Form, budget.hold(), state, headers, body).await
+}
+
+async fn receive_for(
+    purpose: Purpose,
+    held: Held,
+    state: &AppState,
+    headers: &HeaderMap,
+    mut body: Body,
+) -> Result<Received, BodyError> {
     let timeout = state.config.body_timeout;
-    let received = tokio::time::timeout(timeout, collect(state, headers, &mut body)).await;
+    let received = tokio::time::timeout(timeout, collect(purpose, held, state, headers, &mut body)).await;
     let received = received.unwrap_or(Err(BodyError::Slow { limit: timeout }));
-    if let Err(BodyError::TooLarge { .. } | BodyError::Busy(_)) = received {
+    if let Err(BodyError::TooLarge { .. } | BodyError::FormTooLarge { .. } | BodyError::Busy(_)) = received {
         discard(&mut body).await;
     }
     received
 }
 
-async fn collect(state: &AppState, headers: &HeaderMap, body: &mut Body) -> Result<Received, BodyError> {
-    let limit = state.config.body_bytes_max;
+async fn collect(
+    purpose: Purpose,
+    mut held: Held,
+    state: &AppState,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Received, BodyError> {
+    let limit = purpose.bytes_max(state);
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
-        return Err(BodyError::TooLarge { limit });
+        return Err(purpose.too_large(limit));
     }
-    let mut held = state.write_budget.hold();
     let mut bytes = Buffers::take(&state.buffers);
     bytes.0.reserve(length.unwrap_or(0).min(RESERVED_BYTES_MAX));
     let mut rate = Rate::new();
@@ -150,13 +222,13 @@ async fn collect(state: &AppState, headers: &HeaderMap, body: &mut Body) -> Resu
         let part = part.map_err(|error| BodyError::Cut { reason: error.to_string() })?;
         let total = bytes.0.len() + part.len();
         if total > limit {
-            return Err(BodyError::TooLarge { limit });
+            return Err(purpose.too_large(limit));
         }
         held.grow(total)?;
         rate.add(part.len());
         bytes.0.extend_from_slice(&part);
     }
-    Ok(Received { bytes, held })
+    Ok(Received { bytes, held, purpose })
 }
 
 /// Whether a body comes fast enough.
@@ -227,9 +299,12 @@ pub fn decode(state: &AppState, headers: &HeaderMap, mut received: Received) -> 
         return Ok(received);
     }
     let mut decoded = Buffers::take(&state.buffers);
-    let Received { bytes: sent, held } = &mut received;
+    let Received { bytes: sent, held, purpose } = &mut received;
+    let limit = purpose.bytes_max(state);
     let hold = |bytes| Ok(held.grow(sent.0.len() + bytes)?);
-    inflate(&sent.0, &mut decoded.0, state.config.body_bytes_max, hold)?;
+    if !inflate(&sent.0, &mut decoded.0, limit, hold)? {
+        return Err(purpose.too_large(limit));
+    }
     Ok(received.replaced_by(decoded))
 }
 
@@ -243,7 +318,7 @@ pub fn decode_with<E: From<BodyError>>(
     bytes: usize,
     decompress: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(), E>,
 ) -> Result<Received, E> {
-    let Received { bytes: sent, held } = &mut received;
+    let Received { bytes: sent, held, .. } = &mut received;
     held.grow(sent.0.len() + bytes).map_err(BodyError::from)?;
     let mut decoded = Buffers::take(&state.buffers);
     decompress(&sent.0, &mut decoded.0)?;
@@ -260,13 +335,14 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     }
 }
 
-/// Decompresses into `out`, which is empty; `hold` is told its length before it grows.
+/// Decompresses into `out`, which is empty, unless that gives more than `limit` bytes: tells whether it did. `hold` is told
+/// the length before `out` grows.
 fn inflate(
     compressed: &[u8],
     out: &mut Vec<u8>,
     limit: usize,
     mut hold: impl FnMut(usize) -> Result<(), BodyError>,
-) -> Result<(), BodyError> {
+) -> Result<bool, BodyError> {
     let mut decoder = MultiGzDecoder::new(compressed);
     loop {
         let filled = out.len();
@@ -279,10 +355,10 @@ fn inflate(
         })?;
         out.truncate(filled + read);
         if out.len() > limit {
-            return Err(BodyError::TooLarge { limit });
+            return Ok(false);
         }
         if read == 0 {
-            return Ok(());
+            return Ok(true);
         }
     }
 }
@@ -341,11 +417,10 @@ mod tests {
         let text = b"x".repeat(200_000);
         let compressed = gzip(&text);
         let mut out = Vec::new();
-        inflate(&compressed, &mut out, text.len(), |_| Ok(())).unwrap();
+        assert!(inflate(&compressed, &mut out, text.len(), |_| Ok(())).unwrap());
         assert_eq!(out, text);
         let mut out = Vec::new();
-        let error = inflate(&compressed, &mut out, text.len() - 1, |_| Ok(())).unwrap_err();
-        assert!(matches!(error, BodyError::TooLarge { .. }));
+        assert!(!inflate(&compressed, &mut out, text.len() - 1, |_| Ok(())).unwrap());
         assert!(out.len() <= text.len(), "stops right behind the limit");
     }
 
@@ -353,7 +428,7 @@ mod tests {
     fn inflates_all_members_and_notices_a_cut() {
         let two = [gzip(b"a 1\n"), gzip(b"b 2\n")].concat();
         let mut out = Vec::new();
-        inflate(&two, &mut out, 100, |_| Ok(())).unwrap();
+        assert!(inflate(&two, &mut out, 100, |_| Ok(())).unwrap());
         assert_eq!(out, b"a 1\nb 2\n");
         for cut in 1..two.len() {
             let result = inflate(&two[..cut], &mut Vec::new(), 100, |_| Ok(()));

@@ -1,15 +1,14 @@
 //! `/api/v1/import` and `/api/v1/export`: series as JSON lines, in and out.
 
-use std::collections::HashSet;
-
 use axum::extract::{Request, State};
 use axum::response::Response;
-use timberline_engine::{Labels, Matcher, Samples, Snapshot, TimeRange};
+use timberline_engine::{Samples, Series};
 
 use super::missing::{Missing, Verdict};
-use super::params::Params;
-use super::prometheus::{ApiError, ErrorType};
-use super::stream::{self, Writer};
+use super::params::{self, Known, Params};
+use super::prometheus::ApiError;
+use super::stream::Writer;
+use super::turn::{Queue, Read};
 use super::write::{self, Counts, RefusedRows, WriteError};
 use super::{body, influx, open_db};
 use crate::ingest::{Precision, jsonl};
@@ -21,12 +20,14 @@ const LINE_SAMPLES_MAX: usize = 65_536;
 /// A line of a series that has histograms holds fewer.
 const LINE_HISTOGRAMS_MAX: usize = 512;
 
+const IMPORT: Known = &["precision"];
+const EXPORT: Known = &["match[]", "start", "end", "precision", "timeout"];
+
 /// `POST /api/v1/import?precision=ms`
 pub(super) async fn import(State(state): State<SharedState>, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
-    let params = Params::of_url(&parts);
-    let unknown = params.unknown(&["precision"]).map(|name| format!("unknown parameter {name:?}"));
-    let precision = match unknown.map_or_else(|| precision(&params), Err) {
+    let unknown = params::unknown(&parts.uri, IMPORT).map(|name| format!("unknown parameter {name:?}"));
+    let precision = match unknown.map_or_else(|| precision(&Params::of_url(&parts.uri, IMPORT)), Err) {
         Ok(precision) => precision,
         Err(reason) => {
             let error = WriteError::Request(reason);
@@ -57,57 +58,42 @@ pub(super) async fn import(State(state): State<SharedState>, request: Request) -
     }
 }
 
-/// `GET|POST /api/v1/export?match[]=&start=&end=&precision=ms`
-pub(super) async fn export(State(state): State<SharedState>, params: Params) -> Result<Response, ApiError> {
-    let mut selectors = params.selectors()?;
-    if selectors.is_empty() {
-        // All series.
-        selectors.push(Vec::new());
-    }
-    let range = params.time_range()?;
-    let precision = precision(&params).map_err(|reason| ApiError::parameter("precision", reason))?;
-    let place = state.query_gate.enter().await.map_err(|_| {
-        ApiError::new(
-            ErrorType::Unavailable,
-            "limit query_queue_max reached: too many queries are waiting, try again",
-        )
-    })?;
-    let snapshot = open_db(&state)?.snapshot();
+/// `GET|POST /api/v1/export?match[]=&start=&end=&precision=ms`. Its time is over once it has found its series: how long it takes to
+/// read them, and its client to take them, is not bounded as long as the client takes some.
+pub(super) async fn export(State(state): State<SharedState>, request: Request) -> Result<Response, ApiError> {
+    let read = Read::receive(state, request, EXPORT, Queue::Exports).await?;
+    let range = read.params.time_range()?;
+    let precision = precision(&read.params).map_err(|reason| ApiError::parameter("precision", reason))?;
     let verdict = Verdict::default();
     let told = verdict.clone();
-    let answer = stream::respond("application/stream+json; charset=utf-8", move |writer| {
-        let _place = place;
+    let answer = read.answer("application/stream+json; charset=utf-8", move |turn, writer| {
+        let selectors = turn.params.selectors(&turn.budget)?;
+        let snapshot = open_db(&turn.state)?.snapshot();
+        let found = turn.watched(|watch| snapshot.select_any(&selectors.or_all_series(), range, watch))?;
+        let _held = turn.budget.take(found.iter().map(Series::memory_bytes).sum())?;
         let mut missing = Missing::of(&snapshot);
-        write_series(writer, &snapshot, &selectors, range, precision, &mut missing)?;
+        write_series(writer, found, precision, &mut missing)?;
         missing.end(writer, &told);
-        Ok::<(), ApiError>(())
+        Ok(())
     });
-    Ok(verdict.mark(answer.await))
+    Ok(verdict.mark(answer.await?))
 }
 
-/// Writes the series that satisfy any of the selectors, each once, as far as they can be read.
+/// Writes the series, as far as they can be read.
 fn write_series(
     writer: &mut Writer,
-    snapshot: &Snapshot,
-    selectors: &[Vec<Matcher>],
-    range: TimeRange,
+    series: Vec<Series>,
     precision: Precision,
     missing: &mut Missing,
 ) -> Result<(), ApiError> {
-    let mut written: HashSet<Labels> = HashSet::new();
     let mut samples = Samples::default();
-    for selector in selectors {
-        for series in snapshot.select(selector, range)? {
-            if selectors.len() > 1 && !written.insert(series.labels().clone()) {
-                continue;
-            }
-            missing.read(&series, &mut samples);
-            let step = if samples.histograms.is_empty() { LINE_SAMPLES_MAX } else { LINE_HISTOGRAMS_MAX };
-            for start in (0..samples.len()).step_by(step) {
-                let positions = start..samples.len().min(start + step);
-                jsonl::append_line(&mut writer.buffer, series.labels(), &samples, positions, precision);
-                writer.checkpoint()?;
-            }
+    for series in series {
+        missing.read(&series, &mut samples);
+        let step = if samples.histograms.is_empty() { LINE_SAMPLES_MAX } else { LINE_HISTOGRAMS_MAX };
+        for start in (0..samples.len()).step_by(step) {
+            let positions = start..samples.len().min(start + step);
+            jsonl::append_line(&mut writer.buffer, series.labels(), &samples, positions, precision);
+            writer.checkpoint()?;
         }
     }
     Ok(())

@@ -3,26 +3,32 @@
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
-use timberline_engine::TimeRange;
+use timberline_engine::{Found, TimeRange};
 
 use super::door::MayWrite;
 use super::observe::INFLUX_VERSION;
 use super::params::Params;
+use super::prometheus::{ApiError, ErrorType, json};
+use super::stream::Writer;
+use super::turn::{Queue, Read};
 use super::write::{self, Counts, RefusedRows, Stored, WriteError};
-use super::{body, open_db};
+use super::{JSON, body, open_db};
 use crate::ingest::Precision;
 use crate::ingest::line_protocol::{self, Namespace};
 use crate::metrics::Protocol;
 use crate::state::{SharedState, now_ns};
 
+/// Of a statement that is refused, the answer shows so much.
+const STATEMENT_CHARS_SHOWN: usize = 200;
+
 /// `POST /write?db=&rp=&precision=`. A missing `db` is accepted: the series then have no such label.
 pub(super) async fn write_v1(State(state): State<SharedState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let params = Params::of_url(&parts);
+    let params = Params::of_url(&parts.uri, &["db", "rp", "precision"]);
     let namespace = ["db", "rp"].map(|name| params.get(name).map(str::to_owned));
     match write_lines(state, parts.headers, body, namespace, &params).await {
         Ok(stored) => written(stored),
@@ -33,7 +39,7 @@ pub(super) async fn write_v1(State(state): State<SharedState>, request: Request)
 /// `POST /api/v2/write?org=&bucket=&precision=`. The bucket is the database; there are no organisations.
 pub(super) async fn write_v2(State(state): State<SharedState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let params = Params::of_url(&parts);
+    let params = Params::of_url(&parts.uri, &["bucket", "precision"]);
     let namespace = [params.get("bucket").map(str::to_owned), None];
     match write_lines(state, parts.headers, body, namespace, &params).await {
         Ok(stored) => written(stored),
@@ -111,58 +117,94 @@ fn with_retry_after(error: &WriteError, body: Json<Value>) -> Response {
     }
 }
 
+/// The InfluxQL statements that clients send before their first write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Statement {
+    /// A database is a label; it is there with its first write.
+    CreateDatabase,
+    ShowDatabases,
+}
+
+impl Statement {
+    fn of(text: &str) -> Result<Self, ApiError> {
+        let mut words = text.split_whitespace();
+        let mut next_is = |word: &str| words.next().is_some_and(|next| next.eq_ignore_ascii_case(word));
+        if next_is("CREATE") {
+            if next_is("DATABASE") && words.next().is_some() {
+                return Ok(Self::CreateDatabase);
+            }
+        } else if text.split_whitespace().map(str::to_ascii_uppercase).eq(["SHOW", "DATABASES"]) {
+            return Ok(Self::ShowDatabases);
+        }
+        let begin: String = text.chars().take(STATEMENT_CHARS_SHOWN).collect();
+        Err(ApiError::new(
+            ErrorType::BadData,
+            format!(
+                "InfluxQL is not spoken here, except CREATE DATABASE and SHOW DATABASES: ask in PromQL at /api/v1/query \
+                 (statement: {begin})"
+            ),
+        ))
+    }
+}
+
 /// `GET|POST /query`: the two InfluxQL statements that clients send before their first write.
 pub(super) async fn query(
     State(state): State<SharedState>,
-    Extension(may_write): Extension<MayWrite>,
-    params: Params,
-) -> Response {
-    let Some(text) = params.get("q") else {
-        return error_v1(&WriteError::Request("missing required parameter \"q\"".to_owned()));
-    };
-    let mut results = Vec::new();
-    for (id, statement) in
-        text.split(';').map(str::trim).filter(|statement| !statement.is_empty()).enumerate()
-    {
-        match answer_statement(&state, &may_write, statement) {
-            Ok(Some(series)) => results.push(json!({"statement_id": id, "series": [series]})),
-            Ok(None) => results.push(json!({"statement_id": id})),
-            Err(error) => return error_v1(&error),
+    Extension(MayWrite(may_write)): Extension<MayWrite>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let read = Read::receive(state, request, &["q"], Queue::Reads).await?;
+    read.answer(JSON, move |turn, writer| {
+        let Some(text) = turn.params.get("q") else {
+            return Err(ApiError::new(ErrorType::BadData, "missing required parameter \"q\""));
+        };
+        let statements = || text.split(';').map(str::trim).filter(|statement| !statement.is_empty());
+        for statement in statements() {
+            match (Statement::of(statement)?, &may_write) {
+                (Statement::CreateDatabase, Err(refusal)) => {
+                    return Err(ApiError::forbidden(refusal.message.clone()));
+                }
+                (Statement::CreateDatabase, Ok(())) | (Statement::ShowDatabases, _) => {}
+            }
         }
-    }
-    Json(json!({"results": results})).into_response()
+        let snapshot = open_db(&turn.state)?.snapshot();
+        let mut databases = None;
+        writer.buffer.extend_from_slice(br#"{"results":["#);
+        for (id, statement) in statements().enumerate() {
+            turn.cancel.check()?;
+            writer.buffer.extend_from_slice(if id > 0 { b"," } else { b"" });
+            writer.buffer.extend_from_slice(format!(r#"{{"statement_id":{id}"#).as_bytes());
+            if Statement::of(statement)? == Statement::ShowDatabases {
+                let databases = match &mut databases {
+                    Some(databases) => databases,
+                    none => none.insert(
+                        turn.watched(|watch| snapshot.label_values("db", &[&[]], TimeRange::ALL, watch))?,
+                    ),
+                };
+                write_databases(writer, databases)?;
+            }
+            writer.buffer.push(b'}');
+            writer.checkpoint()?;
+        }
+        Ok(writer.write(b"]}")?)
+    })
+    .await
 }
 
-/// The series that a statement answers, if any.
-fn answer_statement(
-    state: &SharedState,
-    may_write: &MayWrite,
-    statement: &str,
-) -> Result<Option<Value>, WriteError> {
-    let mut words = statement.split_whitespace().map(str::to_ascii_uppercase);
-    match (words.next().as_deref(), words.next().as_deref(), words.next()) {
-        // A database is a label; it is there with its first write.
-        (Some("CREATE"), Some("DATABASE"), Some(_)) => {
-            may_write.0.clone().map(|()| None).map_err(|refusal| WriteError::Forbidden(refusal.message))
-        }
-        (Some("SHOW"), Some("DATABASES"), None) => {
-            let values: Vec<[String; 1]> = databases(state)?.into_iter().map(|name| [name]).collect();
-            Ok(Some(json!({"name": "databases", "columns": ["name"], "values": values})))
-        }
-        _ => Err(WriteError::Request(format!(
-            "InfluxQL is not spoken here, except CREATE DATABASE and SHOW DATABASES: ask in PromQL at /api/v1/query \
-             (statement: {statement})"
-        ))),
+fn write_databases(writer: &mut Writer, databases: &Found<String>) -> Result<(), ApiError> {
+    writer.buffer.extend_from_slice(br#","series":[{"name":"databases","columns":["name"],"values":["#);
+    for (i, name) in databases.iter().enumerate() {
+        writer.buffer.extend_from_slice(if i > 0 { b",[" } else { b"[" });
+        json::write_string(&mut writer.buffer, name);
+        writer.buffer.push(b']');
+        writer.checkpoint()?;
     }
-}
-
-fn databases(state: &SharedState) -> timberline_engine::Result<Vec<String>> {
-    open_db(state)?.snapshot().label_values("db", &[], TimeRange::ALL)
+    Ok(writer.write(b"]}]")?)
 }
 
 /// `GET|HEAD /ping`
-pub(super) async fn ping(params: Params) -> Response {
-    match params.get("verbose") {
+pub(super) async fn ping(uri: Uri) -> Response {
+    match Params::of_url(&uri, &["verbose"]).get("verbose") {
         None | Some("false" | "0") => StatusCode::NO_CONTENT.into_response(),
         Some(_) => Json(json!({"version": INFLUX_VERSION})).into_response(),
     }

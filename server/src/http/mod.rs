@@ -11,6 +11,7 @@
 //! | `prometheus/` | the Prometheus query API |
 //! | `admin.rs` | `/api/v1/admin/…` |
 //! | `health.rs` | `/-/healthy`, `/-/ready`, `/metrics`, `/` |
+//! | `turn.rs` | what all reads share: parameters, a place, a budget, a deadline, an answer |
 //! | `door.rs` | who may come in, by what a route does; the 503 until the database is open |
 //! | `observe.rs` | headers and metrics of every answer |
 //! | `slow.rs` | which queries were slow, in the log |
@@ -30,6 +31,7 @@ mod prometheus;
 mod remote_write;
 mod slow;
 mod stream;
+mod turn;
 mod write;
 
 use std::sync::Arc;
@@ -129,7 +131,7 @@ fn prometheus_routes() -> Vec<Route> {
         ("/api/v1/format_query", Scope::Read, get(syntax::format).post(syntax::format)),
         ("/api/v1/parse_query", Scope::Read, get(syntax::parse).post(syntax::parse)),
         ("/api/v1/labels", Scope::Read, get(labels::names).post(labels::names)),
-        ("/api/v1/label/{name}/values", Scope::Read, get(labels::values)),
+        ("/api/v1/label/{name}/values", Scope::Read, get(labels::values).post(labels::values)),
         ("/api/v1/series", Scope::Read, get(labels::series).post(labels::series)),
         ("/api/v1/query_exemplars", Scope::Read, get(info::empty_list).post(info::empty_list)),
         ("/api/v1/alerts", Scope::Read, get(info::alerts)),

@@ -1,14 +1,16 @@
 //! Answers that a blocking thread writes while the client already reads; and those that are so short that no other thread is asked.
 //!
 //! A short answer goes out whole, with its length. A long one goes out in chunks, at most [`CHUNKS_AHEAD`] of them ahead
-//! of the client, so its memory is bounded.
+//! of the client, so its memory is bounded: by [`TEXT_BYTES`], which whoever answers holds, and which is given back with the last
+//! chunk.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::CONTENT_TYPE;
@@ -16,16 +18,25 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::Frame;
+use timberline_engine::{Error, Held};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+
+use super::observe::all_dialects;
 
 /// A chunk goes out when it has this many bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 const CHUNKS_AHEAD: usize = 4;
 /// An answer with more than this is not given at once.
 const AT_ONCE_BYTES_MAX: usize = 512 << 10;
+/// What the text of an answer takes at a time.
+pub(super) const TEXT_BYTES: usize = (CHUNKS_AHEAD + 2) * CHUNK_BYTES;
 /// A client that takes no chunk for so long has lost interest.
 const STALL_MAX: Duration = Duration::from_secs(60);
+/// One that takes none for so long is cut off if others wait for what it keeps.
+const STALL_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(5);
+/// How often is looked whether others wait.
+const LOOK_FOR_OTHERS: Duration = Duration::from_millis(100);
 
 /// The client went away or stopped reading.
 #[derive(Debug)]
@@ -46,8 +57,47 @@ struct Client {
     head: Option<oneshot::Sender<Head>>,
     chunks: Option<mpsc::Sender<Bytes>>,
     is_cut: Arc<AtomicBool>,
-    stall_max: Duration,
+    patience: Patience,
+    /// The memory of the text.
+    held: Arc<Held>,
     runtime: Handle,
+}
+
+/// How long a client may take nothing.
+pub(super) struct Patience {
+    at_most: Duration,
+    while_others_wait: Duration,
+    /// Whether others wait for what an answer keeps while its client takes nothing.
+    do_others_wait: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Patience {
+    pub(super) fn new(do_others_wait: impl Fn() -> bool + Send + 'static) -> Self {
+        let do_others_wait = Box::new(do_others_wait);
+        Self { at_most: STALL_MAX, while_others_wait: STALL_WHILE_OTHERS_WAIT, do_others_wait }
+    }
+}
+
+impl fmt::Debug for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Patience({:?}, {:?} while others wait)", self.at_most, self.while_others_wait)
+    }
+}
+
+/// Text, and the memory that it is charged to: given back once the text is sent.
+struct Charged {
+    text: Vec<u8>,
+    _held: Arc<Held>,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+fn charged(text: Vec<u8>, held: &Arc<Held>) -> Bytes {
+    if text.is_empty() { Bytes::new() } else { Bytes::from_owner(Charged { text, _held: Arc::clone(held) }) }
 }
 
 #[derive(Debug)]
@@ -57,18 +107,12 @@ enum Head {
     Failed(Response),
 }
 
-/// Runs `work` on a blocking thread and answers with what it writes. An error is the answer as long as nothing was sent,
-/// else it cuts the body off, which the client sees.
+/// Runs `work` on a blocking thread and answers with what it writes, for which [`TEXT_BYTES`] are `held`. An error is the answer as
+/// long as nothing was sent, else it cuts the body off, which the client sees.
 pub(super) async fn respond<E: IntoResponse>(
     content_type: &'static str,
-    work: impl FnOnce(&mut Writer) -> Result<(), E> + Send + 'static,
-) -> Response {
-    respond_within(STALL_MAX, content_type, work).await
-}
-
-async fn respond_within<E: IntoResponse>(
-    stall_max: Duration,
-    content_type: &'static str,
+    held: Held,
+    patience: Patience,
     work: impl FnOnce(&mut Writer) -> Result<(), E> + Send + 'static,
 ) -> Response {
     let (sender, head) = oneshot::channel();
@@ -76,7 +120,8 @@ async fn respond_within<E: IntoResponse>(
         head: Some(sender),
         chunks: None,
         is_cut: Arc::default(),
-        stall_max,
+        patience,
+        held: Arc::new(held),
         runtime: Handle::current(),
     };
     let mut writer = Writer { buffer: Vec::new(), client: Some(client) };
@@ -90,21 +135,29 @@ async fn respond_within<E: IntoResponse>(
         Ok(Head::Start(chunks)) => (content_type, Body::new(chunks)).into_response(),
         Ok(Head::Failed(response)) => response,
         // The thread panicked; the panic's text is on stderr.
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n").into_response(),
+        Err(_) => panicked(),
     }
 }
 
-/// Answers with what `work` writes, all of it at once.
+/// The answer to a request whose work panicked.
+pub(super) fn panicked() -> Response {
+    all_dialects(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error: see the server's log")
+}
+
+/// Answers with what `work` writes, all of it at once; it is `held` until it is sent.
 ///
 /// # Errors
 /// That of `work`, which gets [`Gone`] when it writes more than an answer at once may have.
-pub(super) fn respond_at_once<E>(
+pub(super) fn respond_at_once<E: From<Error>>(
     content_type: &'static str,
+    mut held: Held,
     work: impl FnOnce(&mut Writer) -> Result<(), E>,
 ) -> Result<Response, E> {
     let mut writer = Writer::default();
     work(&mut writer)?;
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static(content_type))], writer.buffer).into_response())
+    held.grow(writer.buffer.capacity())?;
+    let text = charged(writer.buffer, &Arc::new(held));
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response())
 }
 
 impl Writer {
@@ -121,15 +174,26 @@ impl Writer {
             return if is_gone { Err(Gone) } else { Ok(()) };
         }
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4));
-        client.send(chunk.into())
+        client.send(chunk)
+    }
+
+    /// Appends text that may be long.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub(super) fn write(&mut self, text: &[u8]) -> Result<(), Gone> {
+        text.chunks(CHUNK_BYTES).try_for_each(|piece| {
+            self.buffer.extend_from_slice(piece);
+            self.checkpoint()
+        })
     }
 
     fn finish<E: IntoResponse>(self, result: Result<(), E>) {
         let Some(mut client) = self.client else { return };
-        let rest = Bytes::from(self.buffer);
+        let rest = self.buffer;
         // When a send fails, the client is gone and nobody is left to tell.
         let _ = match (client.head.take(), result) {
-            (Some(head), Ok(())) => head.send(Head::Whole(rest)).map_err(|_| Gone),
+            (Some(head), Ok(())) => head.send(Head::Whole(charged(rest, &client.held))).map_err(|_| Gone),
             (Some(head), Err(error)) => head.send(Head::Failed(error.into_response())).map_err(|_| Gone),
             (None, Ok(())) => {
                 client.send(rest).inspect_err(|Gone| client.is_cut.store(true, Ordering::Release))
@@ -143,7 +207,7 @@ impl Writer {
 }
 
 impl Client {
-    fn send(&mut self, chunk: Bytes) -> Result<(), Gone> {
+    fn send(&mut self, text: Vec<u8>) -> Result<(), Gone> {
         if let Some(head) = self.head.take() {
             let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
             let chunks = Chunks { receiver, is_cut: Arc::clone(&self.is_cut) };
@@ -151,12 +215,31 @@ impl Client {
             self.chunks = Some(sender);
         }
         let chunks = self.chunks.as_ref().ok_or(Gone)?;
-        match chunks.try_send(chunk) {
+        match chunks.try_send(charged(text, &self.held)) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Gone),
             Err(mpsc::error::TrySendError::Full(chunk)) => {
-                self.runtime.block_on(chunks.send_timeout(chunk, self.stall_max)).map_err(|_| Gone)
+                self.runtime.block_on(self.patience.wait_for(chunks)).map(|room| room.send(chunk))
             }
+        }
+    }
+}
+
+impl Patience {
+    /// Waits until the client takes a chunk.
+    async fn wait_for<'a>(&self, chunks: &'a mpsc::Sender<Bytes>) -> Result<mpsc::Permit<'a, Bytes>, Gone> {
+        let room = chunks.reserve();
+        tokio::pin!(room);
+        let since = Instant::now();
+        let mut wait = self.while_others_wait.min(self.at_most);
+        loop {
+            if let Ok(room) = tokio::time::timeout(wait, &mut room).await {
+                return room.map_err(|_| Gone);
+            }
+            if since.elapsed() >= self.at_most || (self.do_others_wait)() {
+                return Err(Gone);
+            }
+            wait = LOOK_FOR_OTHERS;
         }
     }
 }
@@ -195,6 +278,14 @@ mod tests {
         axum::body::to_bytes(response.into_body(), usize::MAX).await.map(|bytes| bytes.to_vec())
     }
 
+    fn held() -> Held {
+        timberline_engine::Budget::unlimited().hold()
+    }
+
+    fn patient() -> Patience {
+        Patience::new(|| false)
+    }
+
     fn write_parts(writer: &mut Writer, parts: usize) -> Result<(), StatusCode> {
         for _ in 0..parts {
             writer.buffer.extend_from_slice(&[b'x'; 10_000]);
@@ -205,26 +296,32 @@ mod tests {
 
     #[tokio::test]
     async fn short_answers_have_a_length_and_long_ones_are_chunked() {
-        let short = respond("text/plain", |writer| write_parts(writer, 1)).await;
+        let short = respond("text/plain", held(), patient(), |writer| write_parts(writer, 1)).await;
         assert_eq!(short.body().size_hint().exact(), Some(10_000));
-        let long = respond("text/plain", |writer| write_parts(writer, 1_000)).await;
+        let long = respond("text/plain", held(), patient(), |writer| write_parts(writer, 1_000)).await;
         assert_eq!(long.body().size_hint().exact(), None);
         assert_eq!(read(long).await.unwrap().len(), 10_000_000);
     }
 
     #[tokio::test]
     async fn what_is_answered_at_once_has_a_length() {
-        let response = respond_at_once("text/plain", |writer| write_parts(writer, 10)).unwrap();
+        let write = |writer: &mut Writer, parts| write_parts(writer, parts).map_err(|_| Error::Closed);
+        let budget = timberline_engine::Budget::new("answer_bytes_max", 200_000);
+        let response = respond_at_once("text/plain", budget.hold(), |writer| write(writer, 10)).unwrap();
         assert_eq!(response.body().size_hint().exact(), Some(100_000));
-        assert!(respond_at_once("text/plain", |_| Err(StatusCode::NOT_FOUND)).is_err());
-        assert!(respond_at_once("text/plain", |writer| write_parts(writer, usize::MAX)).is_err());
+        assert!(budget.held() >= 100_000, "{}", budget.held());
+        let other = respond_at_once("text/plain", budget.hold(), |writer| write(writer, 10));
+        assert!(matches!(other, Err(Error::Limit { name: "answer_bytes_max", .. })));
+        drop(response);
+        assert_eq!(budget.held(), 0);
+        assert!(respond_at_once("text/plain", held(), |writer| write(writer, usize::MAX)).is_err());
     }
 
     #[tokio::test]
     async fn an_error_is_the_answer_first_and_a_cut_body_later() {
-        let early = respond("text/plain", |_| Err(StatusCode::NOT_FOUND)).await;
+        let early = respond("text/plain", held(), patient(), |_| Err(StatusCode::NOT_FOUND)).await;
         assert_eq!(early.status(), StatusCode::NOT_FOUND);
-        let late = respond("text/plain", |writer| {
+        let late = respond("text/plain", held(), patient(), |writer| {
             write_parts(writer, 100)?;
             Err(StatusCode::NOT_FOUND)
         });
@@ -235,21 +332,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_stops_reading_ends_the_work_and_its_answer_is_cut() {
-        let (sender, receiver) = oneshot::channel();
-        let stalled = respond_within(Duration::ZERO, "text/plain", move |writer| {
-            let result = write_parts(writer, usize::MAX);
-            sender.send(()).ok();
-            result
-        });
-        let stalled = stalled.await;
-        receiver.await.unwrap();
-        assert!(read(stalled).await.is_err());
+        let after_all = || Patience { at_most: Duration::ZERO, ..Patience::new(|| false) };
+        let for_others = || Patience { while_others_wait: Duration::ZERO, ..Patience::new(|| true) };
+        for patience in [after_all(), for_others()] {
+            let (sender, receiver) = oneshot::channel();
+            let stalled = respond("text/plain", held(), patience, move |writer| {
+                let result = write_parts(writer, usize::MAX);
+                sender.send(()).ok();
+                result
+            });
+            let stalled = stalled.await;
+            receiver.await.unwrap();
+            assert!(read(stalled).await.is_err());
+        }
     }
 
     #[tokio::test]
     async fn a_client_that_goes_away_ends_the_work() {
         let (sender, receiver) = oneshot::channel();
-        let response = respond("text/plain", move |writer| {
+        let response = respond("text/plain", held(), patient(), move |writer| {
             let result = write_parts(writer, usize::MAX);
             sender.send(()).ok();
             result

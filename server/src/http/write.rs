@@ -27,9 +27,6 @@ pub(super) enum WriteError {
     /// A parameter or header is wrong; nothing is stored.
     #[error("{0}")]
     Request(String),
-    /// Who asks may not write; nothing is stored.
-    #[error("{0}")]
-    Forbidden(String),
     /// The body's type is not one that this endpoint takes; nothing is stored.
     #[error("{0}")]
     MediaType(String),
@@ -96,7 +93,6 @@ impl WriteError {
         match self {
             Self::Body(error) => error.status(),
             Self::Request(_) | Self::Rows(..) => StatusCode::BAD_REQUEST,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Engine(error) | Self::Interrupted { error, .. } => match error {
                 Error::InvalidSeries { .. } | Error::InvalidHistogram { .. } => StatusCode::BAD_REQUEST,
@@ -112,17 +108,17 @@ impl WriteError {
     fn reason(&self) -> &'static str {
         match self {
             Self::Body(error) => match error {
-                BodyError::TooLarge { .. } => "body_bytes_max",
+                BodyError::TooLarge { .. } | BodyError::FormTooLarge { .. } => "body_bytes_max",
                 BodyError::Slow { .. } => "body_timeout",
                 BodyError::Trickle => "body_rate",
                 BodyError::Busy(error) => reason_of(error),
                 BodyError::Encoding { .. } => "unsupported",
+                BodyError::Form { .. } => MALFORMED,
                 BodyError::Cut { .. } => "incomplete",
             },
             Self::MediaType(_) => "unsupported",
             Self::Request(_) | Self::Rows(..) => MALFORMED,
             Self::Engine(error) | Self::Interrupted { error, .. } => reason_of(error),
-            Self::Forbidden(_) => "forbidden",
             Self::Panicked => "internal",
         }
     }

@@ -32,7 +32,7 @@ pub struct Gauges {
     /// Bytes that are free in the file system of the data directory.
     pub disk_free_bytes: Option<u64>,
     /// The total of all memory and its shares.
-    pub memory: [MemoryShare; 4],
+    pub memory: [MemoryShare; 5],
 }
 
 /// A share of memory.

@@ -44,15 +44,16 @@ fn seconds(db: &Db, host: &str, value: f64) -> Vec<i64> {
 
 fn hosts(db: &Db, range: TimeRange) -> Vec<String> {
     let snapshot = db.snapshot();
-    let values = snapshot.label_values("host", &[], range).unwrap();
+    let (values, _) = snapshot.label_values("host", &[&[]], range, Watch::default()).unwrap().into_parts();
+    let values: Vec<String> = values.into_iter().collect();
     let of_series: Vec<String> = snapshot
-        .series_labels(&[], range)
+        .series_labels(&[&[]], range, Watch::default())
         .unwrap()
         .iter()
         .filter_map(|labels| labels.get("host").map(str::to_owned))
         .collect();
     assert_eq!(values, of_series);
-    let has_names = !snapshot.label_names(&[], range).unwrap().is_empty();
+    let has_names = !snapshot.label_names(&[&[]], range, Watch::default()).unwrap().is_empty();
     assert_eq!(has_names, !values.is_empty());
     values
 }

@@ -66,7 +66,7 @@ fn series_are_counted_by_metric_label_and_pair() {
     assert_eq!(try_write(&db, &hosts, &["x", "y"]), [""; 0]);
     assert_eq!(try_write(&db, &["h07"], &["z"]), [""; 0]);
     let check = |with_blocks| {
-        let found = db.snapshot().cardinality(2, with_blocks).unwrap();
+        let found = db.snapshot().cardinality(2, with_blocks, Watch::default()).unwrap();
         assert_eq!((found.series, found.label_pairs), (201, 103));
         assert_eq!(pairs(&found.series_by_metric), [("cpu_x", 100), ("cpu_y", 100)]);
         assert_eq!(pairs(&found.values_by_label), [("host", 100), ("__name__", 3)]);
@@ -76,11 +76,14 @@ fn series_are_counted_by_metric_label_and_pair() {
     };
     let found = check(false);
     assert_eq!((found.head_chunks, found.head_range), (201, Some(TimeRange::new(1, 1))));
-    let all = db.snapshot().cardinality(1000, false).unwrap();
+    let all = db.snapshot().cardinality(1000, false, Watch::default()).unwrap();
     assert!(pairs(&all.series_by_pair).contains(&("host=h07", 3)));
     check(true);
     db.flush().unwrap();
-    assert_eq!(db.snapshot().cardinality(2, false).unwrap(), crate::querier::Cardinality::default());
+    assert_eq!(
+        db.snapshot().cardinality(2, false, Watch::default()).unwrap(),
+        crate::querier::Cardinality::default()
+    );
     assert_eq!(check(true).head_range, None);
     try_write(&db, &hosts, &["x"]);
     check(true);

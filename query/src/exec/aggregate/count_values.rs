@@ -18,6 +18,8 @@ pub(super) fn evaluate(
     label: &str,
     grouping: &Grouping,
 ) -> Result<Vec<Row>> {
+    // At least so much, mostly: each row has a value of its own.
+    evaluator.context.charge_kept_bytes(label.len().saturating_mul(rows.len()))?;
     let mut results: Vec<Row> = Vec::new();
     let mut by_labels: HashMap<Labels, usize, foldhash::fast::RandomState> = HashMap::default();
     for row in rows {
@@ -37,6 +39,7 @@ pub(super) fn evaluate(
                     let at = *by_labels.entry(labels.clone()).or_insert(next);
                     if at == next {
                         evaluator.context.charge_points(1, row.values.len())?;
+                        evaluator.context.charge_kept_bytes(labels.as_packed().len())?;
                         results.push(Row {
                             labels,
                             drop_name: false,

@@ -17,6 +17,7 @@ pub(in crate::exec) fn label_replace(
     source: &str,
     pattern: &Pattern,
 ) -> Result<Vec<Row>> {
+    context.charge_kept_bytes(target.len().saturating_mul(rows.len()))?;
     for (at, row) in rows.iter_mut().enumerate() {
         context.cancel().look(at)?;
         let value = row.labels.get(source).unwrap_or_default();
@@ -37,6 +38,7 @@ pub(in crate::exec) fn label_join(
     separator: &str,
     sources: &[String],
 ) -> Result<Vec<Row>> {
+    context.charge_kept_bytes(target.len().saturating_mul(rows.len()))?;
     for (at, row) in rows.iter_mut().enumerate() {
         context.cancel().look(at)?;
         let values: Vec<&str> =
@@ -78,7 +80,7 @@ mod tests {
         let db = Db::open(directory.path(), Options::default()).unwrap();
         let (snapshot, pool) = (db.snapshot(), Pool::new(1).unwrap());
         let limits = Limits { query_memory_bytes_max: bytes_max, ..Limits::default() };
-        let context = Context::new(&snapshot, &pool, &limits, 0, "", Cancel::new());
+        let context = Context::new(&snapshot, &pool, &limits, 0, "", &Budget::unlimited(), Cancel::new());
         of(&context, rows()).map(|mut rows| rows.remove(0))
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::http::body::BodyError;
 use crate::http::stream::Gone;
-use crate::state::AppState;
+use crate::state::{AppState, QUERIES_BYTES_MAX};
 
 /// The types of error that clients tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +72,30 @@ impl ApiError {
     }
 
     /// Counts it among the queries that failed; one that is refused for a limit is logged.
-    pub(super) fn count(&self, state: &AppState) {
+    pub(in crate::http) fn count(&self, state: &AppState) {
         state.metrics.queries.fail(self.kind.as_str(), self.limit);
         if let Some(limit) = self.limit {
             state.metrics.refusals.request("query", limit, &self.message);
         }
+    }
+
+    /// For a text that is not parsed: it is wrong, or past a limit.
+    pub(in crate::http) fn not_parsed(name: &str, error: &timberline_query::ParseError) -> Self {
+        match error.limit {
+            None => Self::parameter(name, error),
+            Some(limit) => Self::past_limit(limit, format!("invalid parameter {name:?}: {error}")),
+        }
+    }
+
+    /// For a limit: that of the request, or of all reads together, which may be less full in a moment.
+    pub(in crate::http) fn past_limit(limit: &'static str, message: impl Into<String>) -> Self {
+        let kind = if limit == QUERIES_BYTES_MAX { ErrorType::Unavailable } else { ErrorType::Execution };
+        Self::new(kind, message).for_limit(limit)
+    }
+
+    /// 403.
+    pub(in crate::http) fn forbidden(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::FORBIDDEN, ..Self::new(ErrorType::BadData, message) }
     }
 
     /// 400 for a parameter, in Prometheus's words.
@@ -87,6 +106,9 @@ impl ApiError {
 
 impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
+        if let BodyError::Busy(error) = error {
+            return error.into();
+        }
         Self { kind: ErrorType::BadData, message: error.to_string(), limit: None, status: error.status() }
     }
 }
@@ -101,7 +123,7 @@ impl From<timberline_engine::Error> for ApiError {
     fn from(error: timberline_engine::Error) -> Self {
         use timberline_engine::Error;
         let kind = match error {
-            Error::Limit { .. } => ErrorType::Execution,
+            Error::Limit { name, .. } => return Self::past_limit(name, error.to_string()),
             Error::Closed | Error::WritesRefused { .. } => ErrorType::Unavailable,
             _ => ErrorType::Internal,
         };

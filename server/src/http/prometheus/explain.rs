@@ -6,64 +6,53 @@ use serde_json::{Map, Value, json};
 use timberline_query::explain::{Analysis, Explanation, Node, Selection, Steps};
 
 use super::ApiError;
-use super::query::{Request, instant_request, range_request};
+use super::query::{instant_request, range_request};
+use super::syntax::DESCRIBED_BYTES;
 use super::tree::Children::{List, One};
 use super::tree::write_node;
-use super::turn::Turn;
-use crate::http::params::Params;
+use crate::http::params::Known;
 use crate::http::stream::Writer;
+use crate::http::turn::{Queue, Read, Turn};
 use crate::http::{JSON, open_db};
 use crate::state::SharedState;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+const KNOWN: Known =
+    &["query", "time", "start", "end", "step", "timeout", "limit", "lookback_delta", "format", "analyze"];
+
 /// `GET|POST /api/v1/explain`: the parameters of `query`, or with `start` those of `query_range`.
 pub(in crate::http) async fn explain(
     State(state): State<SharedState>,
-    params: Params,
+    request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
-    let request = if params.get("start").is_some() {
-        range_request(&params, &state)
-    } else {
-        instant_request(&params, &state)
+    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    let as_text = match read.params.get("format") {
+        None | Some("json") => false,
+        Some("text") => true,
+        Some(_) => return Err(ApiError::parameter("format", "it is neither json nor text")),
     };
-    let request = request.and_then(|request| {
-        let as_text = match params.get("format") {
-            None | Some("json") => false,
-            Some("text") => true,
-            Some(_) => return Err(ApiError::parameter("format", "it is neither json nor text")),
-        };
-        let analyze = match params.get("analyze") {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(_) => return Err(ApiError::parameter("analyze", "it is neither true nor false")),
-        };
-        Ok((request, as_text, analyze))
-    });
-    let count = |error: &ApiError| error.count(&state);
-    let (request, as_text, analyze) = request.inspect_err(count)?;
-    let turn = Turn::begin(SharedState::clone(&state), request.timeout).await.inspect_err(count)?;
+    let analyze = match read.params.get("analyze") {
+        None | Some("false" | "0") => false,
+        Some("true" | "1") => true,
+        Some(_) => return Err(ApiError::parameter("analyze", "it is neither true nor false")),
+    };
     let content_type = if as_text { TEXT } else { JSON };
-    let answer = move |turn, writer: &mut Writer| answer(&turn, &request, analyze, as_text, writer);
-    Ok(turn.answer(content_type, answer).await)
+    read.answer(content_type, move |turn, writer| answer(&turn, analyze, as_text, writer)).await
 }
 
-fn answer(
-    turn: &Turn,
-    request: &Request,
-    analyze: bool,
-    as_text: bool,
-    writer: &mut Writer,
-) -> Result<(), ApiError> {
-    let state = &turn.state;
+fn answer(turn: &Turn, analyze: bool, as_text: bool, writer: &mut Writer) -> Result<(), ApiError> {
+    let Turn { state, params, budget, .. } = turn;
+    let parse = if params.get("start").is_some() { range_request } else { instant_request };
+    let request = parse(params, budget)?;
     let snapshot = open_db(state)?.snapshot();
     let explanation = state.executor.explain(&snapshot, &request.query, &turn.cancel, analyze)?;
     if let Some(analysis) = &explanation.analysis {
         state.metrics.queries.samples_read.add(analysis.stats.samples);
     }
+    let _described = budget.take(request.query.text.len().saturating_mul(DESCRIBED_BYTES))?;
     let text = if as_text { explanation.to_string() } else { json_text(&explanation) };
-    writer.buffer.extend_from_slice(text.as_bytes());
-    Ok(())
+    Ok(writer.write(text.as_bytes())?)
 }
 
 fn json_text(explanation: &Explanation) -> String {

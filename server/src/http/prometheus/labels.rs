@@ -1,124 +1,112 @@
 //! `labels`, `label/…/values` and `series`: what is there to query.
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use timberline_engine::{Labels, Matcher, Snapshot, TimeRange};
+use timberline_engine::{Found, Matcher, Result as EngineResult, Snapshot, TimeRange, Watch};
 
 use super::{ApiError, ErrorType, json};
-use crate::http::params::Params;
-use crate::http::stream::{self, Writer};
+use crate::http::params::Known;
+use crate::http::stream::Writer;
+use crate::http::turn::{Queue, Read, Reading, Turn};
 use crate::http::{JSON, open_db};
 use crate::state::SharedState;
 
 const TRUNCATED: &str = "results truncated due to limit";
 
+const KNOWN: Known = &["match[]", "start", "end", "limit", "timeout"];
+
 /// `GET|POST /api/v1/labels`
 pub(in crate::http) async fn names(
     State(state): State<SharedState>,
-    params: Params,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let request = Request { selectors: params.selectors()?, ..Request::new(&params)? };
-    let snapshot = open_db(&state)?.snapshot();
-    Ok(stream::respond(JSON, move |writer| {
-        let names = request.union(|matchers| snapshot.label_names(matchers, request.range))?;
-        request.write(writer, &names, snapshot.damage(), |out, name| json::write_string(out, name))
+    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    read.answer(JSON, |turn, writer| {
+        let find = |snapshot: &Snapshot, selectors: &[&[Matcher]], range, watch: Watch<'_>| {
+            snapshot.label_names(selectors, range, watch)
+        };
+        answer(turn, false, find, |out, name| json::write_string(out, name), writer)
     })
-    .await)
+    .await
 }
 
-/// `GET /api/v1/label/{name}/values`
+/// `GET|POST /api/v1/label/{name}/values`
 pub(in crate::http) async fn values(
     State(state): State<SharedState>,
     name: Result<Path<String>, PathRejection>,
-    params: Params,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
     let Path(name) = name.map_err(|error| ApiError::new(ErrorType::BadData, error.body_text()))?;
     let name = unescape(&name)
         .filter(|name| !name.is_empty())
         .ok_or_else(|| ApiError::new(ErrorType::BadData, format!("invalid label name: {name:?}")))?;
-    let request = Request { selectors: params.selectors()?, ..Request::new(&params)? };
-    let snapshot = open_db(&state)?.snapshot();
-    Ok(stream::respond(JSON, move |writer| {
-        let values = request.union(|matchers| snapshot.label_values(&name, matchers, request.range))?;
-        request.write(writer, &values, snapshot.damage(), |out, value| json::write_string(out, value))
+    read.answer(JSON, move |turn, writer| {
+        let find = |snapshot: &Snapshot, selectors: &[&[Matcher]], range, watch: Watch<'_>| {
+            snapshot.label_values(&name, selectors, range, watch)
+        };
+        answer(turn, false, find, |out, value| json::write_string(out, value), writer)
     })
-    .await)
+    .await
 }
 
 /// `GET|POST /api/v1/series`
 pub(in crate::http) async fn series(
     State(state): State<SharedState>,
-    params: Params,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let request = Request { selectors: params.required_selectors()?, ..Request::new(&params)? };
-    let snapshot: Snapshot = open_db(&state)?.snapshot();
-    Ok(stream::respond(JSON, move |writer| {
-        let series: Vec<Labels> =
-            request.union(|matchers| snapshot.series_labels(matchers, request.range))?;
-        request.write(writer, &series, snapshot.damage(), json::write_labels)
-    })
-    .await)
-}
-
-/// What the three endpoints have in common.
-struct Request {
-    selectors: Vec<Vec<Matcher>>,
-    range: TimeRange,
-    limit: usize,
-}
-
-impl Request {
-    fn new(params: &Params) -> Result<Self, ApiError> {
-        Ok(Self { selectors: Vec::new(), range: params.time_range()?, limit: params.limit()? })
-    }
-
-    /// What `find` answers for all selectors together, sorted and without repetitions; without a selector, for all series.
-    fn union<T: Ord>(
-        &self,
-        find: impl Fn(&[Matcher]) -> timberline_engine::Result<Vec<T>>,
-    ) -> Result<Vec<T>, ApiError> {
-        let mut found = match self.selectors.as_slice() {
-            [] => find(&[])?,
-            [selector] => find(selector)?,
-            selectors => {
-                let mut all = Vec::new();
-                for selector in selectors {
-                    all.append(&mut find(selector)?);
-                }
-                all
-            }
+    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    read.answer(JSON, |turn, writer| {
+        let find = |snapshot: &Snapshot, selectors: &[&[Matcher]], range, watch: Watch<'_>| {
+            snapshot.series_labels(selectors, range, watch)
         };
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
-    }
+        answer(turn, true, find, json::write_labels, writer)
+    })
+    .await
+}
 
-    fn write<T>(
-        &self,
-        writer: &mut Writer,
-        items: &[T],
-        damage: impl Iterator<Item = String>,
-        write_item: impl Fn(&mut Vec<u8>, &T),
-    ) -> Result<(), ApiError> {
-        writer.buffer.extend_from_slice(br#"{"status":"success","data":["#);
-        for (i, item) in items.iter().take(self.limit).enumerate() {
-            if i > 0 {
-                writer.buffer.push(b',');
-            }
-            write_item(&mut writer.buffer, item);
-            writer.checkpoint()?;
+/// What the three endpoints have in common: writes what `find` finds for all selectors together; without a selector, for all
+/// series, unless one `is_required`.
+fn answer<T: Ord>(
+    turn: Turn,
+    is_required: bool,
+    find: impl FnOnce(&Snapshot, &[&[Matcher]], TimeRange, Watch<'_>) -> EngineResult<Found<T>>,
+    write_item: impl Fn(&mut Vec<u8>, &T),
+    writer: &mut Writer,
+) -> Result<(), ApiError> {
+    let range = turn.params.time_range()?;
+    let limit = turn.params.limit()?;
+    let selectors = match is_required {
+        true => turn.params.required_selectors(&turn.budget)?,
+        false => turn.params.selectors(&turn.budget)?,
+    };
+    let snapshot = open_db(&turn.state)?.snapshot();
+    let found = turn.watched(|watch| find(&snapshot, &selectors.or_all_series(), range, watch))?;
+    drop(selectors);
+    let damage: Vec<String> = snapshot.damage().collect();
+    drop(snapshot);
+    let (items, pieces) = found.into_parts();
+    let reading = Reading::begin(&turn.state, turn.place, pieces.into_held());
+    writer.buffer.extend_from_slice(br#"{"status":"success","data":["#);
+    for (i, item) in items.iter().take(limit).enumerate() {
+        if i > 0 {
+            writer.buffer.push(b',');
         }
-        writer.buffer.push(b']');
-        let truncated = (items.len() > self.limit).then(|| TRUNCATED.to_owned());
-        let warnings: Vec<String> = damage.chain(truncated).collect();
-        if !warnings.is_empty() {
-            writer.buffer.extend_from_slice(br#","warnings":"#);
-            json::write_strings(&mut writer.buffer, warnings.iter().map(String::as_str));
-        }
-        writer.buffer.push(b'}');
-        Ok(())
+        write_item(&mut writer.buffer, item);
+        writer.checkpoint()?;
     }
+    writer.buffer.push(b']');
+    let truncated = (items.len() > limit).then(|| TRUNCATED.to_owned());
+    let warnings: Vec<String> = damage.into_iter().chain(truncated).collect();
+    if !warnings.is_empty() {
+        writer.buffer.extend_from_slice(br#","warnings":"#);
+        json::write_strings(&mut writer.buffer, warnings.iter().map(String::as_str));
+    }
+    writer.buffer.push(b'}');
+    drop(items);
+    drop(reading);
+    Ok(())
 }
 
 /// A label name as Prometheus 3 escapes it in a path: `U__` in front, `__` for an underscore, and `_hex_` for a code point

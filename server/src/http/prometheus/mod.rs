@@ -11,6 +11,5 @@ pub(super) mod query;
 pub(super) mod status;
 pub(super) mod syntax;
 mod tree;
-mod turn;
 
 pub(super) use answer::{ApiError, ErrorType};

@@ -1,8 +1,11 @@
 //! Parameters of the Prometheus API: times, durations, limits, matchers, read and refused as Prometheus does.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use timberline_engine::{Matcher, TimeRange};
+use timberline_engine::{Budget, Held, Matcher, TimeRange};
 
 use super::{ApiError, ErrorType};
 use crate::http::params::Params;
@@ -102,23 +105,58 @@ impl Params {
         }
     }
 
-    /// Each `match[]`, parsed.
-    pub(in crate::http) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        self.all("match[]").map(selector).collect()
+    /// Each `match[]`, parsed, for which memory of `budget` is taken. Takes CPU time: call it on a blocking thread.
+    pub(in crate::http) fn selectors(&self, budget: &Arc<Budget>) -> Result<Selectors, ApiError> {
+        let mut held = budget.hold();
+        let mut seen = HashSet::new();
+        let mut parsed = Vec::new();
+        for text in self.all("match[]") {
+            // A list that grows is there twice for a moment.
+            held.add(3 * size_of::<&str>() + 2 * size_of::<Vec<Matcher>>())?;
+            // The same text again would find the same series again.
+            if seen.insert(text) {
+                held.add(text.len().saturating_mul(PARSED_BYTES))?;
+                parsed.push(selector(text, budget)?);
+            }
+        }
+        Ok(Selectors { parsed, _held: held })
     }
 
     /// Each `match[]`, of which there must be one.
-    pub(in crate::http) fn required_selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let selectors = self.selectors()?;
-        if selectors.is_empty() {
+    pub(in crate::http) fn required_selectors(&self, budget: &Arc<Budget>) -> Result<Selectors, ApiError> {
+        let selectors = self.selectors(budget)?;
+        if selectors.parsed.is_empty() {
             return Err(ApiError::new(ErrorType::BadData, "no match[] parameter provided"));
         }
         Ok(selectors)
     }
 }
 
-fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
-    let matchers = timberline_query::parse_selector(text).map_err(|e| ApiError::parameter("match[]", e))?;
+/// What a byte of a text takes once it is parsed, at most.
+pub(super) const PARSED_BYTES: usize = 64;
+
+/// Parsed selectors, each once, and the memory that they take.
+pub(in crate::http) struct Selectors {
+    parsed: Vec<Vec<Matcher>>,
+    _held: Held,
+}
+
+impl Selectors {
+    /// Them as the engine takes them; when there is none, one that all series satisfy.
+    pub(in crate::http) fn or_all_series(&self) -> Vec<&[Matcher]> {
+        if self.parsed.is_empty() { vec![&[]] } else { self.parsed.iter().map(Vec::as_slice).collect() }
+    }
+}
+
+impl AsRef<[Vec<Matcher>]> for Selectors {
+    fn as_ref(&self) -> &[Vec<Matcher>] {
+        &self.parsed
+    }
+}
+
+fn selector(text: &str, budget: &Arc<Budget>) -> Result<Vec<Matcher>, ApiError> {
+    let matchers = timberline_query::parse_selector_within(text, budget)
+        .map_err(|error| ApiError::not_parsed("match[]", &error))?;
     if matchers.iter().all(Matcher::matches_empty) {
         let reason = "match[] must contain at least one non-empty matcher";
         return Err(ApiError::parameter("match[]", reason));

@@ -1,54 +1,57 @@
 //! `query` and `query_range`: PromQL evaluated, and its value as Prometheus writes it.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use timberline_engine::histogram::cell;
-use timberline_engine::{Histogram, Labels};
+use timberline_engine::{Budget, Held, Histogram, Labels};
 use timberline_query::ast::Expr;
 use timberline_query::{ErrorKind, MatrixSeries, Outcome, Query, QueryError, Value};
 
-use super::params::to_ms;
+use super::params::{PARSED_BYTES, to_ms};
 use super::points::PointWriter;
-use super::turn::{Reading, Turn};
 use super::{ApiError, ErrorType, json};
-use crate::http::params::Params;
+use crate::http::params::{Known, Params};
 use crate::http::slow::{self, Caller};
 use crate::http::stream::{self, Gone, Writer};
+use crate::http::turn::{Queue, Read, Reading, Turn};
 use crate::http::{JSON, open_db};
 use crate::state::{SharedState, now_ns};
+
+const INSTANT: Known = &["query", "time", "timeout", "limit", "lookback_delta", "stats"];
+const RANGE: Known = &["query", "start", "end", "step", "timeout", "limit", "lookback_delta", "stats"];
 
 /// `GET|POST /api/v1/query`
 pub(in crate::http) async fn instant(
     State(state): State<SharedState>,
     Extension(caller): Extension<Caller>,
-    params: Params,
+    request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     state.metrics.queries.instant.add(1);
-    let request = instant_request(&params, &state);
-    evaluate(state, caller, request).await
+    evaluate(Read::receive(state, request, INSTANT, Queue::Reads).await?, caller, instant_request).await
 }
 
 /// `GET|POST /api/v1/query_range`
 pub(in crate::http) async fn range(
     State(state): State<SharedState>,
     Extension(caller): Extension<Caller>,
-    params: Params,
+    request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     state.metrics.queries.range.add(1);
-    let request = range_request(&params, &state);
-    evaluate(state, caller, request).await
+    evaluate(Read::receive(state, request, RANGE, Queue::Reads).await?, caller, range_request).await
 }
 
 /// A query, and how to answer it.
 pub(super) struct Request {
     pub(super) query: Query,
-    pub(super) timeout: Duration,
     limit: usize,
     stats: Stats,
+    /// The memory of the query.
+    _held: Held,
 }
 
 /// What of an evaluation's statistics is asked for.
@@ -70,15 +73,22 @@ impl Stats {
     }
 }
 
-pub(super) fn instant_request(params: &Params, state: &SharedState) -> Result<Request, ApiError> {
+/// Reads an instant query. Takes CPU time unless its text [is cheap to parse](timberline_query::is_cheap_to_parse): call it on a
+/// blocking thread then.
+pub(super) fn instant_request(params: &Params, budget: &Arc<Budget>) -> Result<Request, ApiError> {
     let limit = params.limit()?;
     let time_ms = to_ms(params.time("time", now_ns())?);
-    let timeout = timeout(params, state)?;
-    let (text, expr) = expression(params)?;
-    finish_request(Query::instant(text, expr, time_ms), timeout, limit, params)
+    let (text, expr, held) = expression(params, budget)?;
+    finish_request(
+        Query { budget: Arc::clone(budget), ..Query::instant(text, expr, time_ms) },
+        held,
+        limit,
+        params,
+    )
 }
 
-pub(super) fn range_request(params: &Params, state: &SharedState) -> Result<Request, ApiError> {
+/// As [`instant_request`], for a range query.
+pub(super) fn range_request(params: &Params, budget: &Arc<Budget>) -> Result<Request, ApiError> {
     let limit = params.limit()?;
     let start_ms = to_ms(params.required_time("start")?);
     let end_ms = to_ms(params.required_time("end")?);
@@ -91,52 +101,58 @@ pub(super) fn range_request(params: &Params, state: &SharedState) -> Result<Requ
         let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(ApiError::parameter("step", reason));
     }
-    let timeout = timeout(params, state)?;
-    let (text, expr) = expression(params)?;
-    finish_request(Query::range(text, expr, start_ms, end_ms, step_ms), timeout, limit, params)
+    let (text, expr, held) = expression(params, budget)?;
+    let query = Query::range(text, expr, start_ms, end_ms, step_ms);
+    finish_request(Query { budget: Arc::clone(budget), ..query }, held, limit, params)
 }
 
-fn finish_request(
-    mut query: Query,
-    timeout: Duration,
-    limit: usize,
-    params: &Params,
-) -> Result<Request, ApiError> {
+fn finish_request(mut query: Query, held: Held, limit: usize, params: &Params) -> Result<Request, ApiError> {
     query.lookback_delta_ms = params.duration("lookback_delta")?.filter(|delta| *delta > 0);
     let stats = Stats::of(params);
     query.count_samples = stats != Stats::None;
-    Ok(Request { query, timeout, limit, stats })
+    Ok(Request { query, limit, stats, _held: held })
 }
 
-fn timeout(params: &Params, state: &SharedState) -> Result<Duration, ApiError> {
-    let longest = state.config.query_timeout;
-    let asked = params.duration("timeout")?.map(|timeout| u64::try_from(timeout).unwrap_or(0));
-    Ok(asked.map_or(longest, |timeout| longest.min(Duration::from_millis(timeout))))
-}
-
-pub(super) fn expression(params: &Params) -> Result<(&str, Expr), ApiError> {
+/// The query's text and its tree, and the memory that these take.
+pub(super) fn expression<'p>(
+    params: &'p Params,
+    budget: &Arc<Budget>,
+) -> Result<(&'p str, Expr, Held), ApiError> {
     let text = params.get("query").unwrap_or_default();
-    let expr = timberline_query::parse(text).map_err(|error| ApiError::parameter("query", error))?;
-    Ok((text, expr))
+    let held = budget.take(text.len().saturating_mul(PARSED_BYTES))?;
+    let expr = timberline_query::parse_within(text, budget)
+        .map_err(|error| ApiError::not_parsed("query", &error))?;
+    Ok((text, expr, held))
 }
 
 async fn evaluate(
-    state: SharedState,
+    read: Read,
     caller: Caller,
-    request: Result<Request, ApiError>,
+    parse: fn(&Params, &Arc<Budget>) -> Result<Request, ApiError>,
 ) -> Result<Response, ApiError> {
-    let count = |error: &ApiError| error.count(&state);
-    let request = request.inspect_err(count)?;
-    let turn = Turn::begin(SharedState::clone(&state), request.timeout).await.inspect_err(count)?;
-    match answer_if_short(&turn, &caller, &request).inspect_err(count)? {
-        Some(response) => Ok(response),
-        None => Ok(turn.answer(JSON, move |turn, writer| execute(turn, &caller, &request, writer)).await),
+    let mut parsed = None;
+    if timberline_query::is_cheap_to_parse(read.params.get("query").unwrap_or_default()) {
+        let count = |error: &ApiError| error.count(&read.state);
+        let request = parse(&read.params, &read.budget).inspect_err(count)?;
+        if let Some(response) = answer_if_short(&read, &caller, &request).inspect_err(count)? {
+            return Ok(response);
+        }
+        parsed = Some(request);
     }
+    read.answer(JSON, move |turn, writer| {
+        let request = match parsed {
+            Some(request) => request,
+            None => parse(&turn.params, &turn.budget)?,
+        };
+        execute(turn, &caller, &request, writer)
+    })
+    .await
 }
 
-/// Evaluates the query in this thread, which reads requests, unless that takes long.
-fn answer_if_short(turn: &Turn, caller: &Caller, request: &Request) -> Result<Option<Response>, ApiError> {
-    let Turn { state, cancel, queued, .. } = turn;
+/// Evaluates the query in this thread, which reads requests, unless that takes long. It needs no place: these are for queries that
+/// keep a thread and much memory.
+fn answer_if_short(read: &Read, caller: &Caller, request: &Request) -> Result<Option<Response>, ApiError> {
+    let Read { state, cancel, .. } = read;
     if request.stats != Stats::None {
         return Ok(None);
     }
@@ -146,9 +162,12 @@ fn answer_if_short(turn: &Turn, caller: &Caller, request: &Request) -> Result<Op
         let Some(outcome) = state.executor.execute_if_short(&snapshot, &request.query, cancel)? else {
             return Ok(None);
         };
-        slow::note(state, caller, &request.query, *queued + started.elapsed(), Ok(&outcome));
-        let write = |writer: &mut Writer| write_answer(writer, &outcome, request, *queued);
-        let Ok(response) = stream::respond_at_once(JSON, write) else { return Ok(None) };
+        slow::note(state, caller, &request.query, started.elapsed(), Ok(&outcome));
+        let write = |writer: &mut Writer| {
+            Ok::<(), ApiError>(write_answer(writer, &outcome, request, Duration::ZERO)?)
+        };
+        let answer = stream::respond_at_once(JSON, state.answer_budget.hold(), write);
+        let Ok(response) = answer else { return Ok(None) };
         state.metrics.queries.samples_read.add(outcome.stats.samples);
         Ok(Some(response))
     };
@@ -157,7 +176,7 @@ fn answer_if_short(turn: &Turn, caller: &Caller, request: &Request) -> Result<Op
 }
 
 fn execute(turn: Turn, caller: &Caller, request: &Request, writer: &mut Writer) -> Result<(), ApiError> {
-    let Turn { state, cancel, queued, place } = turn;
+    let Turn { state, cancel, queued, place, budget, .. } = turn;
     let snapshot = open_db(&state)?.snapshot();
     let started = Instant::now();
     let evaluated = state.executor.execute(&snapshot, &request.query, &cancel);
@@ -165,7 +184,7 @@ fn execute(turn: Turn, caller: &Caller, request: &Request, writer: &mut Writer) 
     let outcome = evaluated?;
     drop(snapshot);
     state.metrics.queries.samples_read.add(outcome.stats.samples);
-    let reading = Reading::begin(&state, place, outcome.value.memory_bytes());
+    let reading = Reading::begin(&state, place, budget.take(outcome.value.memory_bytes())?);
     let written = write_answer(writer, &outcome, request, queued);
     drop(outcome);
     drop(reading);
@@ -363,8 +382,10 @@ fn write_stats(out: &mut Vec<u8>, outcome: &Outcome, request: &Request, queued: 
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        if matches!(error, QueryError::Query(_)) {
-            return Self::parameter("query", error);
+        match error {
+            QueryError::Query(_) => return Self::parameter("query", error),
+            QueryError::Limit { name, .. } => return Self::past_limit(name, error.to_string()),
+            _ => {}
         }
         let kind = match error.kind() {
             ErrorKind::BadData => ErrorType::BadData,

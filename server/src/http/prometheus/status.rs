@@ -1,45 +1,42 @@
 //! `status/tsdb`: which metrics, labels and pairs have the most series.
 
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Request, State};
+use axum::response::Response;
 use serde_json::{Value, json};
 use timberline_engine::{Cardinality, Count, Stats};
 
 use super::params::to_ms;
 use super::{ApiError, ErrorType};
-use crate::http::open_db;
-use crate::http::params::Params;
+use crate::http::params::{Known, Params};
+use crate::http::turn::{Queue, Read};
+use crate::http::{JSON, open_db};
 use crate::state::SharedState;
 
 const LIMIT_DEFAULT: usize = 10;
 /// As in Prometheus.
 const LIMIT_MAX: usize = 10_000;
 
+const KNOWN: Known = &["limit", "blocks", "timeout"];
+
 /// `GET /api/v1/status/tsdb?limit=10&blocks=false`
 pub(in crate::http) async fn tsdb(
     State(state): State<SharedState>,
-    params: Params,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let top = limit(&params)?;
-    let with_blocks = match params.get("blocks") {
+    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    let top = limit(&read.params)?;
+    let with_blocks = match read.params.get("blocks") {
         None | Some("false" | "0") => false,
         Some("true" | "1") => true,
         Some(other) => return Err(ApiError::parameter("blocks", format!("{other:?} is not true or false"))),
     };
-    let count = move || {
-        let db = open_db(&state)?;
-        db.snapshot().cardinality(top, with_blocks).map(|found| (found, db.stats()))
-    };
-    match tokio::task::spawn_blocking(count).await {
-        Ok(found) => {
-            let (found, stats) = found?;
-            Ok(Json(answer(&found, &stats)).into_response())
-        }
-        // The thread panicked; the panic's text is on stderr.
-        Err(_) => Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
-    }
+    read.answer(JSON, move |turn, writer| {
+        let db = open_db(&turn.state)?;
+        let snapshot = db.snapshot();
+        let found = turn.watched(|watch| snapshot.cardinality(top, with_blocks, watch))?;
+        Ok(writer.write(answer(&found, &db.stats()).to_string().as_bytes())?)
+    })
+    .await
 }
 
 fn limit(params: &Params) -> Result<usize, ApiError> {

@@ -1,8 +1,7 @@
 //! `format_query` and `parse_query`: a query as text and as a tree, without evaluating it.
 
-use axum::Json;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Request, State};
+use axum::response::Response;
 use serde_json::{Map, Value, json};
 use timberline_engine::Matcher;
 use timberline_query::ast::{
@@ -13,25 +12,43 @@ use super::ApiError;
 use super::query::expression;
 use super::tree::{Children, Children::One, write_node};
 use crate::http::JSON;
-use crate::http::params::Params;
+use crate::http::params::Known;
+use crate::http::turn::{Queue, Read};
+use crate::state::SharedState;
+
+const KNOWN: Known = &["query", "timeout"];
+
+/// What a byte of a query takes once it is described, at most: an operator of one byte is a node with all its names.
+pub(super) const DESCRIBED_BYTES: usize = 256;
 
 /// `GET|POST /api/v1/format_query`
-pub(in crate::http) async fn format(params: Params) -> Result<Response, ApiError> {
-    let (_, expr) = expression(&params)?;
-    Ok(success(&expr.pretty().into()))
+pub(in crate::http) async fn format(
+    State(state): State<SharedState>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    describe(read, |text, expr| text.push_str(&Value::from(expr.pretty()).to_string())).await
 }
 
 /// `GET|POST /api/v1/parse_query`
-pub(in crate::http) async fn parse(params: Params) -> Result<Response, ApiError> {
-    let (_, expr) = expression(&params)?;
-    let mut text = String::from(r#"{"status":"success","data":"#);
-    write_tree(&mut text, &expr);
-    text.push('}');
-    Ok(([(CONTENT_TYPE, JSON)], text).into_response())
+pub(in crate::http) async fn parse(
+    State(state): State<SharedState>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    describe(Read::receive(state, request, KNOWN, Queue::Reads).await?, write_tree).await
 }
 
-fn success(data: &Value) -> Response {
-    Json(json!({"status": "success", "data": data})).into_response()
+/// Answers what `write` appends about the query.
+async fn describe(read: Read, write: fn(&mut String, &Expr)) -> Result<Response, ApiError> {
+    read.answer(JSON, move |turn, writer| {
+        let (query, expr, _held) = expression(&turn.params, &turn.budget)?;
+        let _described = turn.budget.take(query.len().saturating_mul(DESCRIBED_BYTES))?;
+        let mut text = String::from(r#"{"status":"success","data":"#);
+        write(&mut text, &expr);
+        text.push('}');
+        Ok(writer.write(text.as_bytes())?)
+    })
+    .await
 }
 
 /// Appends the tree in the form that Prometheus's own user interface reads.
