@@ -62,7 +62,7 @@ fn slow_queries_are_logged_with_what_they_read_and_who_asked() {
     for part in [
         "query=\"sum(m + on(host) m)\"",
         "start=1000.0 end=11000.0 step=1.0 seconds=",
-        "series=1000 ",
+        "series=500 ",
         "samples=",
         "client=127.0.0.1:",
         "request_id=",
