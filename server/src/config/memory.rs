@@ -68,7 +68,7 @@ pub(super) struct Available {
 
 impl Config {
     /// Sets the total and all shares of memory from those that were given and from what is `available`.
-    pub(super) fn divide_memory(&mut self, available: Available) -> Result<(), Error> {
+    pub(super) fn divide_memory(&mut self, available: &Available) -> Result<(), Error> {
         let given = self.given;
         (self.memory_bytes_max, self.memory_source) = match given.total {
             Some(total) => (total, "memory-bytes-max".to_owned()),
@@ -273,7 +273,7 @@ mod tests {
     fn divided(given: Given, available: usize) -> Result<Config, String> {
         let mut config = Config { given, ..Config::default() };
         let available = Available { bytes: available, source: "a test".to_owned() };
-        config.divide_memory(available).map(|()| config).map_err(|error| error.to_string())
+        config.divide_memory(&available).map(|()| config).map_err(|error| error.to_string())
     }
 
     /// What all shares of a configuration take together.

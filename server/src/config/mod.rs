@@ -240,7 +240,7 @@ impl Config {
             let origin = format!("--{}", setting.name);
             setting.set(&mut self, text).map_err(|reason| Error::Value { origin, reason })?;
         }
-        self.divide_memory(memory::available(Path::new("/")))?;
+        self.divide_memory(&memory::available(Path::new("/")))?;
         self.check_sizes()?;
         Ok(self)
     }
