@@ -139,6 +139,7 @@ impl AppState {
             write_bytes_held: self.write_budget.held(),
             queue_waits: vec![
                 ("query", self.query_gate.waits().distribution()),
+                ("export", self.export_gate.waits().distribution()),
                 ("write", self.write_gate.waits().distribution()),
             ],
             disk_free_bytes: free_bytes(&self.config.data_dir),
