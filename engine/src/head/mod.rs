@@ -17,6 +17,7 @@ mod pairs;
 mod postings;
 mod scan;
 mod shard;
+mod stats;
 mod turnstile;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use parking_lot::{Mutex, RwLock};
 pub use admission::Admission;
 pub use group::GroupChunk;
 pub use order::SeriesInOrder;
+pub use stats::HeadStats;
 
 use crate::budget::Found;
 use crate::encoding::histogram::histogram_bytes_max;
@@ -106,21 +108,6 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.shards.iter().all(Rows::is_empty)
     }
-}
-
-/// Sizes and counts of a head.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HeadStats {
-    /// Series.
-    pub series: u64,
-    /// Samples.
-    pub samples: u64,
-    /// Samples that came with a timestamp not above the newest of their group's buffer.
-    pub out_of_order: u64,
-    /// Bytes of memory for samples, keys and index, roughly.
-    pub bytes: u64,
-    /// The oldest timestamp; `i64::MAX` when there is none.
-    pub oldest: i64,
 }
 
 /// The newest samples. Everything in it is also in the log segments of its generation.
@@ -508,19 +495,6 @@ impl Head {
     #[must_use]
     pub fn sample_bytes(&self) -> usize {
         usize::try_from(self.sample_bytes.load(Ordering::Relaxed)).unwrap_or_default()
-    }
-
-    /// Sizes and counts.
-    #[must_use]
-    pub fn stats(&self) -> HeadStats {
-        let index_bytes: usize = self.shards.iter().map(|shard| shard.read().index_bytes()).sum();
-        HeadStats {
-            series: self.series.load(Ordering::Relaxed),
-            samples: self.samples.load(Ordering::Relaxed),
-            out_of_order: self.out_of_order.load(Ordering::Relaxed),
-            oldest: self.oldest.load(Ordering::Relaxed),
-            bytes: (self.sample_bytes() + index_bytes + self.keys.heap_bytes()) as u64,
-        }
     }
 }
 
