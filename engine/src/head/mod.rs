@@ -377,9 +377,19 @@ impl Head {
             watch.look(found)?;
             each(series)
         };
+        self.scan(selectors, watch, |shard, scan| shard.select(scan, range, watch, &mut each))
+    }
+
+    /// Does `work` with each shard, and the values of the selectors' labels looked at.
+    fn scan(
+        &self,
+        selectors: &[&[Matcher]],
+        watch: Watch<'_>,
+        mut work: impl FnMut(&Shard, &Scan<'_>) -> Result<()>,
+    ) -> Result<()> {
         self.shards.iter().try_for_each(|shard| {
             let (shard, scan) = Scan::begin(shard, selectors, watch)?;
-            shard.select(&scan, range, watch, &mut each)
+            work(&shard, &scan)
         })
     }
 
@@ -388,12 +398,11 @@ impl Head {
     /// # Errors
     /// As [`select`](Self::select).
     pub fn count_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<u64> {
-        let selectors = [matchers];
-        let count = |shard| {
-            let (shard, scan) = Scan::begin(shard, &selectors, Watch::default())?;
-            shard.count_series(&scan, range)
-        };
-        self.shards.iter().map(count).sum()
+        let mut count = 0;
+        self.scan(&[matchers], Watch::default(), |shard, scan| {
+            shard.count_series(scan, range).map(|series| count += series)
+        })?;
+        Ok(count)
     }
 
     /// Calls `each` with the labels of these series; in no order.
@@ -407,10 +416,7 @@ impl Head {
         watch: Watch<'_>,
         mut each: impl FnMut(Labels) -> Result<()>,
     ) -> Result<()> {
-        self.shards.iter().try_for_each(|shard| {
-            let (shard, scan) = Scan::begin(shard, selectors, watch)?;
-            shard.labels(&scan, range, watch, &mut each)
-        })
+        self.scan(selectors, watch, |shard, scan| shard.labels(scan, range, watch, &mut each))
     }
 
     /// Adds the label names of these series.
@@ -424,10 +430,7 @@ impl Head {
         watch: Watch<'_>,
         out: &mut Found<String>,
     ) -> Result<()> {
-        self.shards.iter().try_for_each(|shard| {
-            let (shard, scan) = Scan::begin(shard, selectors, watch)?;
-            shard.label_names(&scan, range, watch, out)
-        })
+        self.scan(selectors, watch, |shard, scan| shard.label_names(scan, range, watch, out))
     }
 
     /// Adds the values of a label among these series.
@@ -442,10 +445,7 @@ impl Head {
         watch: Watch<'_>,
         out: &mut Found<String>,
     ) -> Result<()> {
-        self.shards.iter().try_for_each(|shard| {
-            let (shard, scan) = Scan::begin(shard, selectors, watch)?;
-            shard.label_values(name, &scan, range, watch, out)
-        })
+        self.scan(selectors, watch, |shard, scan| shard.label_values(name, scan, range, watch, out))
     }
 
     /// Adds the names of all labels.
@@ -454,8 +454,7 @@ impl Head {
     /// Those of `out`.
     pub fn all_label_names(&self, out: &mut Found<String>) -> Result<()> {
         self.shards.iter().try_for_each(|shard| {
-            let shard = shard.read();
-            shard.pairs().names().try_for_each(|name| out.add(name, name.len(), || name.to_owned()))
+            shard.read().pairs().names().try_for_each(|name| out.add(name, name.len(), || name.to_owned()))
         })
     }
 
@@ -466,9 +465,7 @@ impl Head {
     /// Those of `visit`.
     pub fn count_values(&self, name: &str, visit: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
         self.shards.iter().try_for_each(|shard| {
-            let shard = shard.read();
-            let mut values = shard.pairs().values(name);
-            values.try_for_each(|(value, postings)| visit(value, postings.count()))
+            shard.read().pairs().values(name).try_for_each(|(value, postings)| visit(value, postings.count()))
         })
     }
 
