@@ -2,13 +2,15 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use timberline_engine::directory::Mapped;
+use timberline_engine::directory::{Directory, Mapped, SimulatedDirectory};
 use timberline_engine::index::{
-    BlockMeta, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
+    BlockMeta, ChunkRef, Dictionary, Index, IndexBuilder, ListedSeries, PairSource, StatisticsRef,
+    TimesEntry, matching,
 };
-use timberline_engine::{Labels, MatchOp, Matcher, TimeRange, Watch};
+use timberline_engine::{Labels, MatchOp, Matcher, Result, TimeRange, Watch};
 
 /// How many series, and values of the label.
 const SIZES: [u32; 2] = [100_000, 1_000_000];
@@ -24,14 +26,20 @@ const PATTERNS: [(&str, &str); 7] = [
     ("contains", ".*1234.*"),
 ];
 
-fn file(size: u32) -> Vec<u8> {
-    let mut builder = IndexBuilder::default();
-    let times = builder.add_times(&TimesEntry { offset: 12, range: TimeRange::new(0, 1), count: 2 });
-    for id in 0..size {
+fn file(size: u32) -> Result<Vec<u8>> {
+    let labels = (0..size).map(|id| {
         let host = format!("host-{id:07}.example.net");
-        let labels = Labels::from_pairs([("__name__", "up"), ("host", &host), ("job", "node")]);
+        Labels::from_pairs([("__name__", "up"), ("host", &host), ("job", "node")]).unwrap_or_default()
+    });
+    let series = ListedSeries::new(labels.collect());
+    let dictionary = Dictionary::new([&series as &dyn PairSource])?;
+    let simulated = SimulatedDirectory::new(1);
+    let directory: Arc<dyn Directory> = simulated.clone();
+    let mut builder = IndexBuilder::new(&dictionary, &directory, Path::new(""));
+    let times = builder.add_times(&TimesEntry { offset: 12, range: TimeRange::new(0, 1), count: 2 })?;
+    for id in 0..size {
         let chunk = ChunkRef { times, values: u64::from(id) * 100, statistics: StatisticsRef::default() };
-        builder.add_series(&labels.unwrap_or_default(), &[chunk], &[]);
+        builder.add_series(&[(0, id)], &[chunk], &[])?;
     }
     let meta = BlockMeta {
         id: Default::default(),
@@ -43,12 +51,13 @@ fn file(size: u32) -> Vec<u8> {
         samples: 2 * u64::from(size),
         chunk_bytes: 38,
     };
-    builder.finish(&meta).unwrap_or_default()
+    builder.finish(&meta, Path::new("index"))?;
+    Ok(simulated.read(Path::new("index")).unwrap_or_default())
 }
 
 fn bench(criterion: &mut Criterion) {
     for size in SIZES {
-        let bytes = Mapped::from_memory(file(size));
+        let Ok(bytes) = file(size).map(Mapped::from_memory) else { return };
         println!("index of {size} series: {} bytes", bytes.len());
         let open = || Index::open(Path::new("index"), bytes.clone());
         let Ok(index) = open() else { return };

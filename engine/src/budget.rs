@@ -83,6 +83,14 @@ impl Budget {
         charged
     }
 
+    /// Counts bytes that are taken already, whether there is room for them or not.
+    fn count(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.within {
+            whole.count(bytes);
+        }
+    }
+
     fn give_back(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(whole) = &self.within {
@@ -121,6 +129,17 @@ impl Held {
     /// As [`add`](Self::add).
     pub fn grow(&mut self, total: usize) -> Result<()> {
         self.add(total.saturating_sub(self.bytes))
+    }
+
+    /// Says that the share is `total` bytes now. It may become more than the budget has: this is for memory that is taken
+    /// already, and of which nothing can be refused any more.
+    pub fn count(&mut self, total: usize) {
+        if total < self.bytes {
+            self.shrink(total);
+        } else if total > self.bytes {
+            self.budget.count(total - self.bytes);
+            self.bytes = total;
+        }
     }
 
     /// Gives back what the share has beyond `total` bytes.
@@ -301,6 +320,20 @@ mod tests {
         assert!(found.iter().eq(["a", "b"]));
         drop(found);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn what_is_taken_already_counts_beyond_the_limit_and_leaves_no_room() {
+        let whole = Budget::new("all", 100);
+        let part = whole.part("part", usize::MAX);
+        let mut held = part.hold();
+        held.count(150);
+        assert_eq!((held.bytes(), part.held(), whole.held()), (150, 150, 150));
+        assert!(matches!(part.take(1), Err(Error::Limit { name: "all", limit: 100, got: 151 })));
+        held.count(20);
+        assert!(part.take(80).is_ok());
+        drop(held);
+        assert_eq!((part.held(), whole.held()), (0, 0));
     }
 
     #[test]

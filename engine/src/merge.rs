@@ -1,23 +1,29 @@
 //! Making blocks: from a sealed head, and from several blocks.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use ulid::Ulid;
 
 use crate::block::{Block, BlockWriter, CHUNK_SAMPLES_MAX, FinishedBlock};
+use crate::budget::Budget;
 use crate::directory::Directory;
-use crate::error::{Error, Result};
-use crate::head::Head;
-use crate::index::{ChunkRef, TimesEntry};
-use crate::labels::Labels;
+use crate::error::Result;
+use crate::head::{FrozenHead, Head};
+use crate::index::{ChunkRef, Dictionary, PairSource, TimesEntry};
 use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
 use crate::tombstones::Deleted;
-use crate::windows::{Window, Windows};
+use crate::windows::Windows;
+
+/// Bytes that a merge takes for each series of each block: a number, and a label set's place and hash.
+const SERIES_BYTES: usize = 4 + 8 + 18;
+/// Bytes that it takes for each label pair: two numbers, and whether a series has it.
+const PAIR_BYTES: usize = 9;
 
 /// Writes a head as blocks, one for each of the `windows` that has samples. `now_ns` is what the clock says.
+///
+/// The blocks are written one after the other, each straight to the disk. So sealing needs little memory besides the head's: some
+/// bytes for each series and each label pair.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Limit`] of the index. No block stays then.
@@ -27,60 +33,85 @@ pub fn seal(
     windows: &Windows,
     now_ns: i64,
 ) -> Result<Vec<FinishedBlock>> {
-    // A sample from the far future would have all others count as old.
-    let newest = head.range().end.min(now_ns);
-    let mut writers = Writers { directory, windows, newest, writers: BTreeMap::new() };
-    writers.write(head)?;
-    let generations = (head.generation(), head.generation());
-    let finished = writers.writers.into_values().map(|writer| writer.finish(generations, 0));
-    finished.filter_map(Result::transpose).collect()
+    let range = head.range();
+    if range.start > range.end {
+        return Ok(Vec::new());
+    }
+    let head = Seal {
+        directory,
+        generation: head.generation(),
+        head: &head.frozen(),
+        windows,
+        // A sample from the far future would have all others count as old.
+        newest: range.end.min(now_ns),
+    };
+    let dictionary = Dictionary::new(head.head.sources())?;
+    let mut series = head.head.order(&dictionary)?;
+    let mut blocks = Vec::new();
+    let mut start = range.start;
+    while series.iter().any(|shard| !shard.is_empty()) {
+        let mut rest = Rest { start: i64::MAX, series: vec![Vec::new(); series.len()] };
+        blocks.extend(head.block(start, &dictionary, &series, &mut rest)?);
+        Rest { start, series } = rest;
+    }
+    Ok(blocks)
 }
 
-/// The blocks that a head becomes.
-struct Writers<'a> {
+/// What is left of a head after some of its blocks.
+struct Rest {
+    /// Where the next window begins, or a bit before that.
+    start: i64,
+    /// The series of each shard that have something from there on, in the order of their labels.
+    series: Vec<Vec<u32>>,
+}
+
+/// A head that becomes blocks.
+struct Seal<'a> {
     directory: &'a Arc<dyn Directory>,
+    generation: u64,
+    head: &'a FrozenHead<'a>,
     windows: &'a Windows,
     newest: i64,
-    writers: BTreeMap<Window, BlockWriter>,
 }
 
-impl Writers<'_> {
-    fn write(&mut self, head: &Head) -> Result<()> {
+impl Seal<'_> {
+    /// Writes the block of the window that `start` is in, from `start` on, of these series.
+    fn block(
+        &self,
+        start: i64,
+        dictionary: &Dictionary<'_>,
+        series: &[Vec<u32>],
+        rest: &mut Rest,
+    ) -> Result<Option<FinishedBlock>> {
+        let this = self.windows.of(start, self.newest);
+        let is_inside = |timestamp: i64| self.windows.of(timestamp, self.newest) == this;
+        let mut writer = BlockWriter::create(Arc::clone(self.directory), Ulid::generate(), dictionary)?;
         let mut samples = Samples::default();
-        for series in head.series_in_order() {
+        for place in self.head.series_in_order(dictionary, series)? {
+            let place = place?;
+            let mut later: Option<i64> = None;
             samples.clear();
-            for chunk in &series.chunks {
-                chunk
-                    .decode(series.column, TimeRange::ALL, &mut samples)
-                    .map_err(|e| Error::corruption("(memory)", e.offset as u64, e.reason))?;
-            }
-            if let Some(buffered) = &series.buffered {
-                samples.append(buffered);
-            }
-            sort_last_wins(&mut samples);
-            self.write_series(&series.labels, &samples)?;
-        }
-        Ok(())
-    }
-
-    fn write_series(&mut self, labels: &Labels, samples: &Samples) -> Result<()> {
-        let mut start = 0;
-        while let Some(first) = samples.timestamps.get(start) {
-            let window_of = |timestamp: i64| self.windows.of(timestamp, self.newest);
-            let window = window_of(*first);
-            let len = samples.timestamps[start..].partition_point(|t| window_of(*t) == window);
-            let writer = match self.writers.entry(window) {
-                Entry::Occupied(writer) => writer.into_mut(),
-                Entry::Vacant(vacant) => {
-                    vacant.insert(BlockWriter::create(Arc::clone(self.directory), Ulid::generate())?)
+            let mut is_wanted = |range: TimeRange| {
+                let begins_inside = is_inside(range.start.max(start));
+                if !begins_inside {
+                    later = Some(later.map_or(range.start, |later| later.min(range.start)));
                 }
+                begins_inside && range.end >= start
             };
-            let end = start + len;
-            writer.samples(samples, start..end)?;
-            writer.end_series(labels);
-            start = end;
+            self.head.read(place, &mut is_wanted, &mut samples)?;
+            sort_last_wins(&mut samples);
+            let from = samples.timestamps.partition_point(|timestamp| *timestamp < start);
+            let len = samples.timestamps[from..].partition_point(|timestamp| is_inside(*timestamp));
+            writer.samples(&samples, from..from + len)?;
+            writer.end_series(&[place])?;
+            if let Some(timestamp) =
+                later.into_iter().chain(samples.timestamps.get(from + len).copied()).min()
+            {
+                rest.start = rest.start.min(timestamp);
+                rest.series[place.0].push(place.1);
+            }
         }
-        Ok(())
+        writer.finish((self.generation, self.generation), 0)
     }
 }
 
@@ -91,15 +122,18 @@ impl Writers<'_> {
 /// before each series, and its error ends the merge.
 ///
 /// # Errors
-/// [`Error::Corruption`] in one of the blocks; [`Error::Io`]; [`Error::Limit`] of the index; what `go_on` returns. No block
-/// is written then.
+/// [`Error::Corruption`] in one of the blocks; [`Error::Io`]; [`Error::Limit`] of the index, and when the blocks have more
+/// series than `memory` is enough for; what `go_on` returns. No block is written then.
 pub fn merge(
     directory: &Arc<dyn Directory>,
     blocks: &[Arc<Block>],
+    memory: &Arc<Budget>,
     go_on: impl Fn() -> Result<()>,
 ) -> Result<Option<FinishedBlock>> {
-    let mut writer = BlockWriter::create(Arc::clone(directory), Ulid::generate())?;
-    merge_series(blocks, go_on, &mut writer)?;
+    let _held = memory.take(blocks.iter().map(|block| memory_bytes(block)).sum())?;
+    let dictionary = Dictionary::new(blocks.iter().map(|block| block.index() as &dyn PairSource))?;
+    let mut writer = BlockWriter::create(Arc::clone(directory), Ulid::generate(), &dictionary)?;
+    merge_series(blocks, &dictionary, go_on, &mut writer)?;
     let metas = || blocks.iter().map(|block| block.meta());
     let first = metas().map(|meta| meta.generation_first).min().unwrap_or_default();
     let last = metas().map(|meta| meta.generation_last).max().unwrap_or_default();
@@ -107,35 +141,50 @@ pub fn merge(
     writer.finish((first, last), level)
 }
 
+/// What a merge keeps in memory for a block of its sources: a number for each pair and each series, and where to find
+/// each label set of the new block.
+fn memory_bytes(block: &Block) -> usize {
+    let (series, pairs) = (block.index().series_count(), block.index().pair_count());
+    series.saturating_mul(SERIES_BYTES).saturating_add(pairs.saturating_mul(PAIR_BYTES))
+}
+
 /// The next series of a block.
 struct Cursor<'a> {
+    /// The position of the block among the sources.
+    source: usize,
     block: &'a Block,
     next: u32,
-    labels: Option<Labels>,
+    /// Its pairs, which compare as its labels do.
+    pairs: Vec<u32>,
+    is_there: bool,
 }
 
 impl Cursor<'_> {
-    fn load(&mut self) -> Result<()> {
-        let more = u64::from(self.next) < self.block.meta().series;
-        self.labels = if more { Some(self.block.index().labels(self.next)?) } else { None };
-        Ok(())
+    fn load(&mut self, dictionary: &Dictionary<'_>) -> Result<()> {
+        self.is_there = u64::from(self.next) < self.block.meta().series;
+        if self.is_there { dictionary.pairs_of(self.source, self.next, &mut self.pairs) } else { Ok(()) }
     }
 }
 
 fn merge_series(
     blocks: &[Arc<Block>],
+    dictionary: &Dictionary<'_>,
     go_on: impl Fn() -> Result<()>,
-    writer: &mut BlockWriter,
+    writer: &mut BlockWriter<'_>,
 ) -> Result<()> {
-    let mut cursors: Vec<Cursor<'_>> =
-        blocks.iter().map(|block| Cursor { block, next: 0, labels: None }).collect();
-    cursors.iter_mut().try_for_each(Cursor::load)?;
+    let cursor =
+        |(source, block): (usize, _)| Cursor { source, block, next: 0, pairs: Vec::new(), is_there: false };
+    let mut cursors: Vec<Cursor<'_>> = blocks.iter().map(|block| &**block).enumerate().map(cursor).collect();
+    cursors.iter_mut().try_for_each(|cursor| cursor.load(dictionary))?;
     let mut chunks: Vec<SourceChunk<'_>> = Vec::new();
-    let mut found = Vec::new();
-    while let Some(labels) = cursors.iter().filter_map(|cursor| cursor.labels.clone()).min() {
+    let (mut found, mut pairs, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    while let Some(first) = cursors.iter().filter(|cursor| cursor.is_there).map(|cursor| &cursor.pairs).min()
+    {
+        pairs.clone_from(first);
         go_on()?;
         chunks.clear();
-        for cursor in cursors.iter_mut().filter(|cursor| cursor.labels.as_ref() == Some(&labels)) {
+        places.clear();
+        for cursor in cursors.iter_mut().filter(|cursor| cursor.is_there && cursor.pairs == pairs) {
             found.clear();
             cursor.block.index().chunks(cursor.next, &mut found)?;
             let (block, deleted) = (cursor.block, cursor.block.deleted(cursor.next));
@@ -145,11 +194,12 @@ fn merge_series(
                 let source = SourceChunk { block, chunk: *chunk, times: *times, deleted: touching.cloned() };
                 (!is_gone).then_some(source)
             }));
+            places.push((cursor.source, cursor.next));
             cursor.next += 1;
-            cursor.load()?;
+            cursor.load(dictionary)?;
         }
         write_merged(&mut chunks, writer)?;
-        writer.end_series(&labels);
+        writer.end_series(&places)?;
     }
     Ok(())
 }
@@ -181,7 +231,7 @@ impl SourceChunk<'_> {
 }
 
 /// Writes the chunks of one series, which come oldest writes first.
-fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter) -> Result<()> {
+fn write_merged(chunks: &mut [SourceChunk<'_>], writer: &mut BlockWriter<'_>) -> Result<()> {
     let mut pending = Samples::default();
     let overlap = {
         let mut ranges: Vec<TimeRange> = chunks.iter().map(|chunk| chunk.times.range).collect();

@@ -23,9 +23,12 @@ pub struct Options {
     pub retention: Option<Duration>,
     /// The time that one unmerged block spans, and so how long samples stay in the head.
     pub block_span: Duration,
-    /// The head is sealed early when its samples take this many bytes of memory. Where sealing does not keep up, writes are
-    /// refused from twice as many on.
+    /// The head is sealed early when its series and samples take this many bytes of memory. Where sealing does not keep up, new
+    /// series are refused when all heads take 1.75 times as many, and all writes from twice as many on.
     pub head_bytes_max: usize,
+    /// Memory that a merge of blocks may take to find its way, bytes. Blocks with more series than it is enough for stay as they
+    /// are.
+    pub merge_bytes_max: usize,
     /// Series that the newest head may have; new ones beyond it are refused, while those that are there go on. `None` sets no
     /// bound. What the log holds is replayed in any case.
     pub head_series_max: Option<u64>,
@@ -43,6 +46,7 @@ impl Default for Options {
             retention: None,
             block_span: Duration::from_secs(2 * 3600),
             head_bytes_max: 1 << 30,
+            merge_bytes_max: 1 << 30,
             head_series_max: None,
             new_series_per_second_max: None,
             background: true,

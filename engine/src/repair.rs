@@ -1,6 +1,5 @@
 //! Salvages what checks out of a damaged data directory into a new one, and says what is lost.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ulid::Ulid;
 
 use crate::block::{BLOCKS_DIR, Block, BlockWriter, FinishedBlock};
+use crate::budget::Budget;
 use crate::db::LOCK_FILE;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::head::Head;
-use crate::index::{ChunkRef, TimesEntry};
+use crate::head::Replayed;
+use crate::index::{ChunkRef, Dictionary, ListedSeries, PairSource, TimesEntry};
 use crate::labels::Labels;
 use crate::manifest::{ListedBlock, MANIFEST_FILE, Manifest};
 use crate::merge::seal;
@@ -137,16 +137,24 @@ impl Repair<'_> {
                 }
             }
         }
-        let mut writer = BlockWriter::create(Arc::clone(self.into), Ulid::generate())?;
-        let mut previous: Option<Labels> = None;
+        let (mut ids, mut good): (Vec<u32>, Vec<Labels>) = (Vec::new(), Vec::new());
         for id in 0..u32::try_from(block.meta().series).unwrap_or(u32::MAX) {
-            match series(&block, id, previous.as_ref()) {
+            match series(&block, id, good.last()) {
                 Err(error) => self.lose(format!("series {id} of block {}", listed.id), &error),
-                Ok((labels, chunks)) => {
-                    self.series(&block, (&labels, block.deleted(id)), &chunks, &mut writer)?;
-                    previous = Some(labels);
+                Ok((labels, _)) => {
+                    ids.push(id);
+                    good.push(labels);
                 }
             }
+        }
+        // Postings of an index that contradicts itself are not to be trusted: these are made of the labels.
+        let source = ListedSeries::new(good);
+        let dictionary = Dictionary::new([&source as &dyn PairSource])?;
+        let mut writer = BlockWriter::create(Arc::clone(self.into), Ulid::generate(), &dictionary)?;
+        for (number, id) in (0..).zip(ids) {
+            let (labels, chunks) = series(&block, id, None)?;
+            self.series(&block, (&labels, block.deleted(id)), &chunks, &mut writer)?;
+            writer.end_series(&[(0, number)])?;
         }
         let meta = block.meta();
         let finished = writer.finish((meta.generation_first, meta.generation_last), meta.level)?;
@@ -160,7 +168,7 @@ impl Repair<'_> {
         block: &Block,
         (labels, deleted): (&Labels, Option<Deleted>),
         chunks: &[(ChunkRef, TimesEntry)],
-        writer: &mut BlockWriter,
+        writer: &mut BlockWriter<'_>,
     ) -> Result<()> {
         let mut samples = Samples::default();
         let mut sound = Vec::with_capacity(chunks.len());
@@ -190,13 +198,12 @@ impl Repair<'_> {
             sort_last_wins(&mut samples);
             writer.samples(&samples, 0..samples.len())?;
         }
-        writer.end_series(labels);
         Ok(())
     }
 
     /// Turns what the log holds into blocks. It is read as it is when the database is opened.
     fn log(&mut self, first: u64) -> Result<()> {
-        let mut heads: BTreeMap<u64, Head> = BTreeMap::new();
+        let mut heads = Replayed::new(&Budget::unlimited());
         let what = "writes in the log";
         if first != 0 && !segment_numbers(self.from)?.contains(&first) {
             let file = self.from.display_path(&segment_path(first));
@@ -211,7 +218,7 @@ impl Repair<'_> {
         }
         let windows = Windows::new(Options::default().block_span, None);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        for head in heads.into_values().filter(|head| !head.is_empty()) {
+        for head in heads.by_generation.into_values().filter(|head| !head.is_empty()) {
             let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
             self.finished.extend(seal(self.into, &head, &windows, now)?);
         }
@@ -259,7 +266,7 @@ fn copy_chunks(
     block: &Block,
     chunks: &[(ChunkRef, TimesEntry)],
     deleted: Option<&Deleted>,
-    writer: &mut BlockWriter,
+    writer: &mut BlockWriter<'_>,
 ) -> Result<()> {
     let mut samples = Samples::default();
     for (chunk, times) in chunks {

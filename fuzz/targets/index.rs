@@ -2,13 +2,14 @@
 #![no_main]
 
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use timberline_engine::chunk::decode_statistics;
-use timberline_engine::directory::Mapped;
+use timberline_engine::directory::{Directory, Mapped, SimulatedDirectory};
 use timberline_engine::index::{
-    BlockMeta, ChunkRef, Index, IndexBuilder, StatisticsRef, TimesEntry, matching,
+    BlockMeta, ChunkRef, Dictionary, Index, IndexBuilder, ListedSeries, PairSource, StatisticsRef,
+    TimesEntry, matching,
 };
 use timberline_engine::{Labels, MatchOp, Matcher, TimeRange, Watch};
 use timberline_fuzz::damage;
@@ -72,21 +73,25 @@ fn labels(pairs: &[(u8, u8)]) -> Labels {
 }
 
 fn build(series: &[Labels], times: &[(u64, i64, i64, u32)]) -> Vec<u8> {
-    let mut builder = IndexBuilder::default();
+    let listed = ListedSeries::new(series.to_vec());
+    let dictionary = Dictionary::new([&listed as &dyn PairSource]).unwrap();
+    let simulated = SimulatedDirectory::new(1);
+    let directory: Arc<dyn Directory> = simulated.clone();
+    let mut builder = IndexBuilder::new(&dictionary, &directory, Path::new(""));
     let columns: Vec<u32> = times
         .iter()
         .map(|(offset, start, end, count)| {
             let range = TimeRange::new(*start, *end);
-            builder.add_times(&TimesEntry { offset: *offset, range, count: *count })
+            builder.add_times(&TimesEntry { offset: *offset, range, count: *count }).unwrap()
         })
         .collect();
-    for labels in series {
+    for id in 0..series.len() as u32 {
         let chunks = columns.iter().map(|times| ChunkRef {
             times: *times,
             values: u64::from(*times) * 10,
             statistics: StatisticsRef { start: 0, len: (times % 3) as u8 },
         });
-        builder.add_series(labels, &chunks.collect::<Vec<_>>(), &[1, 2]);
+        builder.add_series(&[(0, id)], &chunks.collect::<Vec<_>>(), &[1, 2]).unwrap();
     }
     let meta = BlockMeta {
         id: Ulid::from_parts(1, 2),
@@ -98,7 +103,8 @@ fn build(series: &[Labels], times: &[(u64, i64, i64, u32)]) -> Vec<u8> {
         samples: 3,
         chunk_bytes: 4,
     };
-    builder.finish(&meta).unwrap()
+    builder.finish(&meta, Path::new("index")).unwrap();
+    simulated.read(Path::new("index")).unwrap()
 }
 
 /// Makes all checksums right, as docs/format/index.md of the engine has them.

@@ -63,6 +63,7 @@ mod tests {
     use super::*;
     use crate::chunk::{encode_timestamps, encode_values};
     use crate::directory::{Directory, SimulatedDirectory};
+    use crate::index::{Dictionary, ListedSeries, PairSource};
     use crate::labels::Labels;
     use crate::samples::Samples;
 
@@ -71,7 +72,10 @@ mod tests {
         let directory = SimulatedDirectory::new(1);
         directory.create_dir_all(Path::new(BLOCKS_DIR)).unwrap();
         let id = Ulid::from_bytes([7; 16]);
-        let mut writer = BlockWriter::create(directory.clone(), id).unwrap();
+        let labels = ["a", "b"].map(|name| Labels::from_pairs([("__name__", name)]).unwrap());
+        let series = ListedSeries::new(labels.to_vec());
+        let dictionary = Dictionary::new([&series as &dyn PairSource]).unwrap();
+        let mut writer = BlockWriter::create(directory.clone(), id, &dictionary).unwrap();
         let mut expected = b"TMBRCHK\0\x01\0\0\0".to_vec();
         let mut unit = |encode: &dyn Fn(&mut Vec<u8>)| {
             let mut column = Vec::new();
@@ -81,9 +85,9 @@ mod tests {
             expected.extend_from_slice(&crc32c::crc32c(&column).to_le_bytes());
         };
         unit(&|out| encode_timestamps(&[1, 2], out));
-        for (name, values) in [("a", [1.0, 2.5]), ("b", [3.0, 3.0])] {
+        for (series, values) in [(0, [1.0, 2.5]), (1, [3.0, 3.0])] {
             writer.samples(&Samples::floats(vec![1, 2], values.to_vec()), 0..2).unwrap();
-            writer.end_series(&Labels::from_pairs([("__name__", name)]).unwrap());
+            writer.end_series(&[(0, series)]).unwrap();
             unit(&|out| encode_values(&values, out));
         }
         let finished = writer.finish((1, 1), 0).unwrap();

@@ -18,15 +18,16 @@ use crate::directory::{Directory, WriteFile};
 use crate::encoding::write_varint;
 use crate::error::{Error, Result};
 use crate::histogram::Histogram;
-use crate::index::{BlockMeta, ChunkRef, IndexBuilder, StatisticsRef, TimesEntry};
-use crate::labels::Labels;
+use crate::index::{BlockMeta, ChunkRef, Dictionary, IndexBuilder, StatisticsRef, TimesEntry};
 use crate::samples::{Samples, histogram_of};
 use crate::time::TimeRange;
 
 /// Bytes collected before they are written to the file.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
-/// Timestamp columns remembered to be shared, in bytes of their encoding.
-const SHARED_TIMES_BYTES_MAX: usize = 8 << 20;
+/// Timestamp columns remembered to be shared, in bytes that they take,
+const SHARED_TIMES_BYTES_MAX: usize = 24 << 20;
+/// each this many besides its encoding.
+const SHARED_TIMES_ENTRY_BYTES: usize = 48;
 
 /// The encoded columns of one chunk, as another block holds them.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +46,13 @@ pub struct EncodedColumns<'a> {
 
 /// Writes one block. Dropping it unfinished removes what it wrote.
 #[derive(Debug)]
-pub struct BlockWriter {
+pub struct BlockWriter<'a> {
     folder: Folder,
     file: Box<dyn WriteFile>,
     buffer: Vec<u8>,
     /// Bytes before the buffer.
     flushed: u64,
-    index: IndexBuilder,
+    index: IndexBuilder<'a>,
     /// Encoded timestamp columns that a later chunk may share.
     shared_times: HashMap<Box<[u8]>, u32, FixedState>,
     shared_times_bytes: usize,
@@ -122,12 +123,12 @@ fn chunk_len(values: &[f64], histograms: &[Arc<Histogram>]) -> usize {
     full.map_or(len, |full| full.max(1))
 }
 
-impl BlockWriter {
-    /// Starts a block in a temporary folder.
+impl<'a> BlockWriter<'a> {
+    /// Starts a block in a temporary folder, of series of the dictionary's sources.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(directory: Arc<dyn Directory>, id: Ulid) -> Result<Self> {
+    pub fn create(directory: Arc<dyn Directory>, id: Ulid, dictionary: &'a Dictionary<'a>) -> Result<Self> {
         let folder = Folder { directory, id, kept: false };
         let path = temporary_path(id).join(CHUNKS_FILE);
         let file = folder
@@ -139,12 +140,13 @@ impl BlockWriter {
         buffer.extend_from_slice(&MAGIC);
         buffer.extend_from_slice(&VERSION.to_le_bytes());
         debug_assert_eq!(buffer.len(), HEADER_BYTES);
+        let index = IndexBuilder::new(dictionary, &folder.directory, &temporary_path(id));
         Ok(Self {
             folder,
             file,
             buffer,
             flushed: 0,
-            index: IndexBuilder::default(),
+            index,
             shared_times: HashMap::default(),
             shared_times_bytes: 0,
             last_times: None,
@@ -204,13 +206,18 @@ impl BlockWriter {
         Ok(())
     }
 
-    /// Ends the current series. Its labels sort after those of the series before. A series without samples is left out.
-    pub fn end_series(&mut self, labels: &Labels) {
+    /// Ends the current series, which is at these places of the sources. Its labels sort after those of the series before. A
+    /// series without samples is left out.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corruption`] in a source.
+    pub fn end_series(&mut self, places: &[(usize, u32)]) -> Result<()> {
         if !self.chunks.is_empty() {
-            self.index.add_series(labels, &self.chunks, &self.statistics);
+            self.index.add_series(places, &self.chunks, &self.statistics)?;
             self.chunks.clear();
             self.statistics.clear();
         }
+        Ok(())
     }
 
     /// Adds a chunk whose statistics are those from `start` on.
@@ -226,11 +233,12 @@ impl BlockWriter {
             return Ok(*times);
         }
         let offset = self.unit(encoded)?;
-        let times = self.index.add_times(&TimesEntry { offset, range, count });
-        self.shared_times_bytes += encoded.len();
+        let times = self.index.add_times(&TimesEntry { offset, range, count })?;
+        let bytes = encoded.len() + SHARED_TIMES_ENTRY_BYTES;
+        self.shared_times_bytes += bytes;
         if self.shared_times_bytes > SHARED_TIMES_BYTES_MAX {
             self.shared_times.clear();
-            self.shared_times_bytes = encoded.len();
+            self.shared_times_bytes = bytes;
         }
         self.shared_times.insert(encoded.into(), times);
         Ok(times)
@@ -261,7 +269,8 @@ impl BlockWriter {
     /// Makes the block durable and gives it its name. Returns `None`, and leaves nothing behind, when no series was added.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Limit`] when the index would be too large. What was written is removed.
+    /// [`Error::Io`]; [`Error::Limit`] when the index would be too large; [`Error::Corruption`] in a source. What was written
+    /// is removed.
     pub fn finish(mut self, generations: (u64, u64), level: u32) -> Result<Option<FinishedBlock>> {
         if self.index.series() == 0 {
             return Ok(None);
@@ -278,13 +287,11 @@ impl BlockWriter {
             samples: self.samples,
             chunk_bytes: self.flushed,
         };
-        let index = self.index.finish(&meta)?;
         let (directory, temporary) = (&self.folder.directory, temporary_path(id));
-        let mut publish = || -> std::io::Result<()> {
-            self.file.sync()?;
-            let mut file = directory.create(&temporary.join(INDEX_FILE))?;
-            file.write_all(&index)?;
-            file.sync()?;
+        let synced = self.file.sync();
+        synced.map_err(|e| Error::io("finish", directory.display_path(&temporary), e))?;
+        self.index.finish(&meta, &temporary.join(INDEX_FILE))?;
+        let publish = || -> std::io::Result<()> {
             directory.sync_dir(&temporary)?;
             directory.rename(&temporary, &block_path(id))?;
             directory.sync_dir(Path::new(BLOCKS_DIR))

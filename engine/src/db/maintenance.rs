@@ -17,7 +17,7 @@ use super::reserve::FREE_BYTES_MIN;
 use crate::block::{BLOCKS_DIR, Block, BlockMeta, FinishedBlock, block_path};
 use crate::compaction::{Choice, Policy};
 use crate::error::{Error, Result};
-use crate::head::Head;
+use crate::head::{Head, HeadStats};
 use crate::manifest::{ListedBlock, Manifest};
 use crate::merge::{merge, seal};
 use crate::querier::SealedHead;
@@ -54,7 +54,7 @@ impl Core {
     /// Whether a head waits to become blocks.
     pub(super) fn wants_flush(&self) -> bool {
         let view = self.view.read();
-        !view.sealed.is_empty() || view.active.sample_bytes() > self.options.head_bytes_max
+        !view.sealed.is_empty() || self.is_large(&view.active)
     }
 
     /// The last flush; afterwards nobody touches the directory. `closed` is set already.
@@ -90,22 +90,23 @@ impl Core {
             report.blocks += count;
             report.samples += samples;
             self.counters.flushed();
-            tracing::info!(blocks = count, samples, took = ?start.elapsed(), "sealed the head into blocks");
+            let HeadStats { series, bytes, .. } = sealed.head.stats();
+            tracing::info!(blocks = count, samples, series, bytes, took = ?start.elapsed(), "sealed the head into blocks");
         }
     }
 
-    /// Puts an empty head in place of the active one, if that has samples.
+    /// Puts an empty head in place of the active one, if that has samples, or too many series without any.
     fn seal_active(&self) -> Result<()> {
         let _switch = self.switch.write();
         let active = Arc::clone(&self.view.read().active);
-        if active.is_empty() {
+        if active.is_empty() && !self.is_large(&active) {
             return Ok(());
         }
         let generation = active.generation() + 1;
         let header = self.wal.rotate(generation)?;
         let mut view = self.view.write();
         view.sealed.push(SealedHead { head: active, next_segment: header.number });
-        view.active = Arc::new(Head::new(generation));
+        view.active = Arc::new(Head::new(generation, &self.head_memory));
         Ok(())
     }
 
@@ -273,8 +274,8 @@ impl Core {
         };
         let merged = match self.check_space(&blocks)? {
             // Nothing is left of them.
-            0 => self.reserve.pay(|| merge(&self.directory, &blocks, go_on))?,
-            _ => merge(&self.directory, &blocks, go_on)?,
+            0 => self.reserve.pay(|| merge(&self.directory, &blocks, &self.merge_memory, go_on))?,
+            _ => merge(&self.directory, &blocks, &self.merge_memory, go_on)?,
         };
         let (created, samples) = merged.as_ref().map_or((0, 0), |block| (1, block.meta().samples));
         self.replace_blocks(&blocks, merged)?;

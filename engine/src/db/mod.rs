@@ -32,9 +32,10 @@ pub use maintenance::{CompactionReport, FlushReport};
 pub use snapshots::SNAPSHOTS_DIR;
 pub use stats::Stats;
 
+use crate::budget::Budget;
 use crate::directory::{Directory, DirectoryLock, RealDirectory};
 use crate::error::{Error, Result};
-use crate::head::Admission;
+use crate::head::{Admission, Head};
 use crate::manifest::Manifest;
 use crate::matcher::Matcher;
 use crate::options::Options;
@@ -51,7 +52,7 @@ use stats::Counters;
 /// The file that a process locks to have the data directory for itself.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
-/// Writes are refused when the samples of all heads together take this many times [`Options::head_bytes_max`].
+/// Writes are refused when the heads that take writes or wait to become blocks take this many times [`Options::head_bytes_max`].
 const HEAD_BYTES_FACTOR_MAX: usize = 2;
 
 /// An open database. Dropping it stops its threads and leaves the log to be replayed; [`close`](Db::close) seals the head first.
@@ -78,6 +79,11 @@ struct Core {
     compaction: Mutex<Vec<Vec<Ulid>>>,
     counters: Counters,
     foreground: Foreground,
+    /// Memory of all heads, also of those that only readers still hold. New series are refused before writes are, so that
+    /// known ones go on.
+    head_memory: Arc<Budget>,
+    /// Memory of merges.
+    merge_memory: Arc<Budget>,
     admission: Admission,
     clock: Clock,
     reserve: Reserve,
@@ -238,17 +244,22 @@ impl Core {
         }
     }
 
+    /// Whether the active head takes more memory than one should.
+    fn is_large(&self, head: &Head) -> bool {
+        head.bytes() > self.options.head_bytes_max
+    }
+
     /// Whether the heads may take more samples.
     fn check_room(&self) -> Result<()> {
         let view = self.view.read();
-        let sealed: usize = view.sealed.iter().map(|sealed| sealed.head.sample_bytes()).sum();
-        let bytes = sealed + view.active.sample_bytes();
+        let sealed: usize = view.sealed.iter().map(|sealed| sealed.head.bytes()).sum();
+        let bytes = sealed + view.active.bytes();
         let bytes_max = self.options.head_bytes_max.saturating_mul(HEAD_BYTES_FACTOR_MAX);
         if bytes < bytes_max {
             return Ok(());
         }
         let reason = format!(
-            "samples in memory take {bytes} bytes of at most {bytes_max}, because heads cannot be sealed into blocks as fast \
+            "series and samples in memory take {bytes} bytes of at most {bytes_max}, because heads cannot be sealed into blocks as fast \
              as they fill: try again later; if it stays, free space or repair the disk (the log says what failed), or raise \
              head_bytes_max"
         );

@@ -1,6 +1,5 @@
 //! Opening a database: the lock, the manifest, the blocks, the log.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,11 +16,12 @@ use super::quiet::Quiet;
 use super::reserve::Reserve;
 use super::snapshots::remove_unfinished;
 use super::stats::Counters;
-use super::{Core, LOCK_FILE};
+use super::{Core, HEAD_BYTES_FACTOR_MAX, LOCK_FILE};
 use crate::block::{BLOCKS_DIR, Block, block_id, is_temporary};
+use crate::budget::Budget;
 use crate::directory::{Directory, DirectoryLock};
 use crate::error::{Error, Result};
-use crate::head::{Admission, Head};
+use crate::head::{Admission, Head, Replayed};
 use crate::manifest::{ListedBlock, Manifest};
 use crate::options::Options;
 use crate::querier::{SealedHead, Snapshot};
@@ -46,12 +46,13 @@ pub(super) fn open(
     let log_begins = manifest.wal_first == 0 || segment_numbers(&*directory)?.contains(&manifest.wal_first);
     tolerate(remove_leftovers(&*directory, &manifest, log_begins))?;
     let (blocks, unreadable) = open_blocks(&*directory, &manifest)?;
-    let mut heads = Heads::default();
-    let (mut report, tail) = read_log(&*directory, manifest.wal_first, &mut heads.by_generation, progress)?;
+    let head_memory = Budget::new("head_bytes_max", new_series_bytes_max(options.head_bytes_max));
+    let mut heads = Heads { replayed: Replayed::new(&head_memory) };
+    let (mut report, tail) = read_log(&*directory, manifest.wal_first, &mut heads.replayed, progress)?;
     if !log_begins {
         report.corruptions.push(report_missing_log(&*directory, &manifest));
     }
-    let (active, sealed) = heads.into_active_and_sealed(&report, manifest.next_generation);
+    let (active, sealed) = heads.into_active_and_sealed(&report, manifest.next_generation, &head_memory);
     let header = SegmentHeader {
         number: report.last_segment.max(manifest.wal_first) + 1,
         generation: active.generation(),
@@ -76,6 +77,7 @@ pub(super) fn open(
     let counters = Counters::new(&report);
     let admission = Admission::new(&options);
     let reserve = Reserve::open(Arc::clone(&directory));
+    let merge_memory = Budget::new("merge_bytes_max", options.merge_bytes_max);
     Ok(Core {
         directory,
         options,
@@ -92,6 +94,8 @@ pub(super) fn open(
         compaction: Mutex::default(),
         counters,
         foreground: Foreground::default(),
+        head_memory,
+        merge_memory,
         admission,
         clock: Clock::new(clock_ns),
         reserve,
@@ -110,6 +114,11 @@ fn tolerate(done: Result<()>) -> Result<()> {
         }
         done => done,
     }
+}
+
+/// New series are refused from so many bytes of all heads on: seven eighths of where writes are.
+fn new_series_bytes_max(head_bytes_max: usize) -> usize {
+    head_bytes_max.saturating_mul(HEAD_BYTES_FACTOR_MAX) / 8 * 7
 }
 
 /// Makes the folders and takes the lock.
@@ -308,9 +317,9 @@ fn report_unreadable(id: Ulid, error: &Error) {
 /// The heads that a replay fills. They take no more memory than while the server ran: the log holds what those heads held
 /// that were not yet blocks, and writes are refused before these pass their bound ([`Core::check_room`]). Those before the
 /// newest are sealed as soon as the database is open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Heads {
-    by_generation: BTreeMap<u64, Head>,
+    replayed: Replayed,
 }
 
 impl Heads {
@@ -320,20 +329,21 @@ impl Heads {
         mut self,
         report: &ReplayReport,
         next_generation: u64,
+        memory: &Arc<Budget>,
     ) -> (Head, Vec<SealedHead>) {
         // Behind damage a fresh head begins, so that group numbers which the damage freed are not used again.
         let goes_on = |head: &Head| !head.is_empty() && report.corruptions.is_empty();
-        let newest = match self.by_generation.get(&report.last_generation) {
-            Some(head) if goes_on(head) => self.by_generation.remove(&report.last_generation),
+        let newest = match self.replayed.by_generation.get(&report.last_generation) {
+            Some(head) if goes_on(head) => self.replayed.by_generation.remove(&report.last_generation),
             _ => None,
         };
         let fresh = next_generation.max(report.last_generation + 1);
-        let active = newest.unwrap_or_else(|| Head::new(fresh));
+        let active = newest.unwrap_or_else(|| Head::new(fresh, memory));
         let next_segment = |generation: u64| {
             let next = report.generations.iter().find(|(other, _)| *other > generation);
             next.map_or(report.last_segment + 1, |(_, segment)| *segment)
         };
-        let sealed = self.by_generation.into_iter().filter(|(_, head)| !head.is_empty());
+        let sealed = self.replayed.by_generation.into_iter().filter(|(_, head)| !head.is_empty());
         let sealed = sealed.map(|(generation, head)| SealedHead {
             head: Arc::new(head),
             next_segment: next_segment(generation),

@@ -311,7 +311,7 @@ fn a_flush_that_keeps_failing_seals_one_head_and_no_more() {
 #[test]
 fn writes_are_refused_while_the_heads_are_too_large_and_no_longer() {
     let machine = SimulatedDirectory::new(1);
-    let db = Db::open_in(machine.clone(), Options { head_bytes_max: 2000, ..options() }).unwrap();
+    let db = Db::open_in(machine.clone(), Options { head_bytes_max: 6_000, ..options() }).unwrap();
     let mut timestamp = 0;
     let refused = loop {
         match db.appender() {
@@ -446,7 +446,8 @@ fn a_close_ends_a_merge_and_waits_for_it() {
     });
     assert_eq!(Manifest::load(&*machine).unwrap().unwrap().blocks.len(), 1, "the merge was done");
     let merge = db.core.view.read().blocks.clone();
-    let stopped = crate::merge::merge(&db.core.directory, &merge, || db.core.check_open());
+    let stopped =
+        crate::merge::merge(&db.core.directory, &merge, &db.core.merge_memory, || db.core.check_open());
     assert!(matches!(stopped, Err(Error::Closed)));
     assert!(matches!(db.flush(), Err(Error::Closed)));
     let stats = db.stats();
@@ -473,7 +474,7 @@ fn no_batch_begins_once_a_close_has_waited_for_the_last() {
 fn a_long_merge_keeps_neither_sealing_nor_a_close_waiting() {
     let machine = SimulatedDirectory::new(1);
     drop(database_with_blocks(&machine, &[0, 0]));
-    let options = Options { background: true, head_bytes_max: 1, ..Options::default() };
+    let options = Options { background: true, head_bytes_max: 600, ..Options::default() };
     let db = Db::open_in(machine, options).unwrap();
     let merging = db.core.compaction.lock();
     write(&db, "a", 1, &[("user", 1.0), ("idle", 1.0)]);

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::size::allocated;
 use crate::chunk::{decode_column, decode_timestamps, encode_column, encode_timestamps, is_histogram_column};
 use crate::encoding::DecodeError;
 use crate::histogram::{Histogram, cell};
@@ -88,6 +89,7 @@ impl Group {
     #[inline]
     pub(super) fn append(&mut self, row: RowRef<'_>) -> Appended {
         let buffer = &mut self.buffer;
+        let before = buffer.heap_bytes(self.width.into());
         let timestamp = row.timestamp;
         let out_of_order = timestamp <= buffer.range.end;
         buffer.in_order &= !out_of_order;
@@ -104,30 +106,32 @@ impl Group {
         }
         buffer.timestamps.push(timestamp);
         buffer.range = buffer.range.union(TimeRange::new(timestamp, timestamp));
-        let mut bytes = 8 * (1 + usize::from(self.width)) as isize;
         if !row.histograms.is_empty() {
-            bytes += buffer.adopt(self.width.into(), row.histograms);
+            buffer.adopt(self.width.into(), row.histograms);
         }
         let is_full = buffer.value_bytes() >= CHUNK_BUFFER_BYTES_MAX;
+        let mut bytes = 0;
         if is_full || self.buffer.timestamps.len() >= self.rows_max() {
-            bytes += self.cut();
+            bytes = self.cut();
         }
+        bytes += self.buffer.heap_bytes(self.width.into()) as isize - before as isize;
         Appended { out_of_order, bytes }
     }
 
-    /// Turns the buffer into a chunk; returns the change in bytes.
+    /// Turns the buffer into a chunk; returns how many bytes more the chunks take.
     fn cut(&mut self) -> isize {
-        let freed = 8 * self.buffer.timestamps.len() + self.buffer.value_bytes();
         let chunk = self.buffer.encode(self.width.into());
-        let held = chunk.bytes.len();
+        let places = self.chunks.capacity();
+        let mut held = chunk.heap_bytes();
         self.chunks.push(Arc::new(chunk));
+        held += (self.chunks.capacity() - places) * size_of::<Arc<GroupChunk>>();
         let buffer = std::mem::take(&mut self.buffer);
         // The memory stays for the next rows: a group that fills a chunk will fill another one.
         self.buffer.timestamps = buffer.timestamps;
         self.buffer.values = buffer.values;
         self.buffer.timestamps.clear();
         self.buffer.values.clear();
-        held as isize - freed as isize
+        held as isize
     }
 
     /// Whether a sample may lie inside `range`.
@@ -149,6 +153,29 @@ impl Group {
     /// The chunks that overlap `range`, oldest write first.
     pub(super) fn chunks(&self, range: TimeRange) -> impl Iterator<Item = &Arc<GroupChunk>> {
         self.chunks.iter().filter(move |chunk| chunk.range.overlaps(range))
+    }
+
+    /// Appends the samples of a column, oldest write first, from those chunks (the buffer is one) whose range is `wanted`.
+    ///
+    /// # Errors
+    /// Never, unless memory is damaged.
+    pub(super) fn read(
+        &self,
+        column: usize,
+        wanted: &mut dyn FnMut(TimeRange) -> bool,
+        out: &mut Samples,
+    ) -> Result<(), DecodeError> {
+        for chunk in &self.chunks {
+            if wanted(chunk.range) {
+                chunk.decode(column, TimeRange::ALL, out)?;
+            }
+        }
+        if !self.buffer.timestamps.is_empty() && wanted(self.buffer.range) {
+            let mut samples = Samples::default();
+            self.buffer.column(column, self.width.into(), &mut samples);
+            out.append(&samples);
+        }
+        Ok(())
     }
 
     /// A copy of one column of the buffer, sorted; `None` when nothing of it is inside `range`.
@@ -179,19 +206,30 @@ impl RowBuffer {
         self.values.len() * 8 + self.histograms.as_ref().map_or(0, |histograms| histograms.bytes)
     }
 
-    /// Takes over the histograms that the last row names; returns how many bytes they take.
+    /// What the buffer takes, with the room that it has for more rows.
+    #[inline]
+    fn heap_bytes(&self, width: usize) -> usize {
+        let rows = size_of::<i64>() * self.timestamps.capacity() + size_of::<f64>() * self.values.capacity();
+        let histograms = self.histograms.as_ref().map_or(0, |histograms| histograms.bytes);
+        if self.sparse.is_empty() {
+            return rows + histograms;
+        }
+        let present = self.sparse.len() * allocated(width.div_ceil(8));
+        rows + histograms + present + self.sparse.capacity() * size_of::<SparseRow>()
+    }
+
+    /// Takes over the histograms that the last row names.
     #[cold]
-    fn adopt(&mut self, width: usize, histograms: &[Arc<Histogram>]) -> isize {
+    fn adopt(&mut self, width: usize, histograms: &[Arc<Histogram>]) {
         let start = self.values.len() - width;
         if !self.values[start..].iter().any(|value| cell::is_histogram(*value)) {
-            return 0;
+            return;
         }
         let own = self.histograms.get_or_insert_default();
         let known = own.list.len();
         adopt(&mut self.values[start..], histograms, &mut own.list);
         let bytes: usize = own.list[known..].iter().map(|histogram| histogram.bytes()).sum();
         own.bytes += bytes;
-        bytes as isize
     }
 
     /// Collects a column's samples, sorted by time, the last write winning.
@@ -263,6 +301,14 @@ pub struct GroupChunk {
 }
 
 impl GroupChunk {
+    /// What the chunk takes.
+    fn heap_bytes(&self) -> usize {
+        let counts = 2 * size_of::<usize>();
+        allocated(counts + size_of::<Self>())
+            + allocated(self.bytes.len())
+            + allocated(size_of_val(&*self.columns))
+    }
+
     /// Appends one column's samples inside `range`, sorted by time.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::hash_bytes;
 use super::pages::Pages;
+use super::size::allocated;
+use crate::budget::{Budget, Held};
 use crate::rows::Field;
 use crate::wal::GroupId;
 
@@ -124,16 +126,18 @@ impl KeyEntry {
             Places::Group(_) => 0,
             Places::Slots(slots) => size_of_val(&**slots),
         };
-        self.key.len() + places
+        allocated(self.key.len()) + allocated(places)
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KeyShard {
     entries: Pages<KeyEntry>,
     by_key: HashTable<u32>,
     /// Bytes that the entries keep elsewhere.
     heap_bytes: usize,
+    /// What all of it takes.
+    held: Held,
 }
 
 impl KeyShard {
@@ -144,8 +148,8 @@ impl KeyShard {
     }
 }
 
-/// All keys, in shards with a lock each.
-#[derive(Debug, Default)]
+/// All keys, in shards with a lock each. What they take is counted when they are learnt; layouts are few and are not.
+#[derive(Debug)]
 pub(super) struct KeyTable {
     shards: [RwLock<KeyShard>; KEY_SHARDS],
     layouts: RwLock<HashTable<Arc<Layout>>>,
@@ -156,6 +160,15 @@ fn shard_of(hash: u64) -> usize {
 }
 
 impl KeyTable {
+    /// No keys; what they take counts in `memory`.
+    pub(super) fn new(memory: &Arc<Budget>) -> Self {
+        let shard = |_| {
+            let (entries, by_key) = (Pages::default(), HashTable::new());
+            RwLock::new(KeyShard { entries, by_key, heap_bytes: 0, held: memory.hold() })
+        };
+        Self { shards: std::array::from_fn(shard), layouts: RwLock::default() }
+    }
+
     #[inline]
     pub(super) fn read(&self, hash: u64) -> RwLockReadGuard<'_, KeyShard> {
         self.shards[shard_of(hash)].read()
@@ -169,12 +182,13 @@ impl KeyTable {
     pub(super) fn set(&self, shard: &mut KeyShard, hash: u64, key: &[u8], fields: &[(&[u8], Slot)]) {
         let layout = self.layout(fields);
         let places = Self::places(fields);
-        let KeyShard { entries, by_key, heap_bytes } = shard;
+        let KeyShard { entries, by_key, heap_bytes, held } = shard;
         if let Some(index) = by_key.find(hash, |i| *entries[*i as usize].key == *key) {
             let entry = &mut entries[*index as usize];
             *heap_bytes -= entry.heap_bytes();
             (entry.layout, entry.fields) = (layout, places);
             *heap_bytes += entry.heap_bytes();
+            held.count(*heap_bytes + entries.heap_bytes() + by_key.allocation_size());
             return;
         }
         let index = entries.len() as u32;
@@ -182,6 +196,7 @@ impl KeyTable {
         *heap_bytes += entry.heap_bytes();
         entries.push(entry);
         by_key.insert_unique(hash, index, |i| hash_bytes(&entries[*i as usize].key));
+        held.count(*heap_bytes + entries.heap_bytes() + by_key.allocation_size());
     }
 
     fn places(fields: &[(&[u8], Slot)]) -> Places {
@@ -205,14 +220,5 @@ impl KeyTable {
         let mut layouts = self.layouts.write();
         let entry = layouts.entry(hash, same, |layout| Layout::hash(layout.names()));
         Arc::clone(entry.or_insert_with(|| Arc::new(Layout::new(names()))).get())
-    }
-
-    /// Bytes that the keys take, roughly.
-    pub(super) fn heap_bytes(&self) -> usize {
-        let shards = self.shards.iter().map(|shard| {
-            let shard = shard.read();
-            shard.heap_bytes + shard.entries.len() * size_of::<KeyEntry>() + shard.by_key.capacity() * 5
-        });
-        shards.sum()
     }
 }

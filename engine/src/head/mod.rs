@@ -9,14 +9,15 @@
 //! one shard's lock at a time.
 
 mod admission;
+mod frozen;
 mod group;
 mod keys;
-mod order;
 mod pages;
 mod pairs;
 mod postings;
 mod scan;
 mod shard;
+mod size;
 mod stats;
 mod turnstile;
 
@@ -30,11 +31,11 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 
 pub use admission::Admission;
+pub use frozen::{FrozenHead, SeriesInOrder};
 pub use group::GroupChunk;
-pub use order::SeriesInOrder;
 pub use stats::HeadStats;
 
-use crate::budget::Found;
+use crate::budget::{Budget, Found};
 use crate::encoding::histogram::histogram_bytes_max;
 use crate::error::{Error, Result};
 use crate::histogram::{Histogram, cell};
@@ -122,25 +123,27 @@ pub struct Head {
     series: AtomicU64,
     samples: AtomicU64,
     out_of_order: AtomicU64,
-    sample_bytes: AtomicI64,
     oldest: AtomicI64,
+    /// What series and samples take.
+    memory: Arc<Budget>,
 }
 
 impl Head {
-    /// An empty head.
+    /// An empty head. What it takes is a part of `memory`, and where that is used up, new series are refused.
     #[must_use]
-    pub fn new(generation: u64) -> Self {
+    pub fn new(generation: u64, memory: &Arc<Budget>) -> Self {
+        let memory = memory.part("none", usize::MAX);
         Self {
             generation,
-            keys: KeyTable::default(),
-            shards: Default::default(),
+            keys: KeyTable::new(&memory),
+            shards: std::array::from_fn(|_| RwLock::new(Shard::new(&memory))),
             turnstiles: Default::default(),
             tickets: Mutex::default(),
             series: AtomicU64::new(0),
             samples: AtomicU64::new(0),
             out_of_order: AtomicU64::new(0),
-            sample_bytes: AtomicI64::new(0),
             oldest: AtomicI64::new(i64::MAX),
+            memory,
         }
     }
 
@@ -153,8 +156,8 @@ impl Head {
     /// Adds a row to a batch, defining in the log what series are new. `resolve` gives the labels for a field name.
     ///
     /// # Errors
-    /// What `resolve` returns; [`Error::WritesRefused`]; [`Error::Limit`] when the batch is full, or when `admission` lets no
-    /// more series in. The batch is then as it was before.
+    /// What `resolve` returns; [`Error::WritesRefused`]; [`Error::Limit`] when the batch is full, or when `admission` or the
+    /// memory lets no more series in. The batch is then as it was before.
     #[inline]
     pub fn place(
         &self,
@@ -307,13 +310,18 @@ impl Head {
     ) -> Result<()> {
         let group = GroupId::new(number, shard.groups()).filter(|_| shard.has_room(&series)).ok_or(FULL)?;
         let count = series.len() as u64;
-        admission.admit(&self.series, count)?;
+        shard.ask(&series)?;
         let definition = GroupDefinition { group, series };
-        wal.define(&definition).inspect_err(|_| {
-            self.series.fetch_sub(count, Ordering::Relaxed);
-        })?;
-        shard.define(&definition.series);
-        Ok(())
+        let logged = admission.admit(&self.series, count).and_then(|()| {
+            wal.define(&definition).inspect_err(|_| {
+                self.series.fetch_sub(count, Ordering::Relaxed);
+            })
+        });
+        match &logged {
+            Ok(()) => drop(shard.define(&definition.series)),
+            Err(_) => shard.count(),
+        }
+        logged
     }
 
     /// Log, apply, publish: writes the batch to the log, waits until it is safe, and makes it visible.
@@ -353,7 +361,6 @@ impl Head {
             let applied = self.shards[shard].write().apply(rows.by_ref().take(APPLY_ROWS_MAX));
             self.samples.fetch_add(applied.samples, Ordering::Relaxed);
             self.out_of_order.fetch_add(applied.out_of_order, Ordering::Relaxed);
-            self.sample_bytes.fetch_add(applied.bytes as i64, Ordering::Relaxed);
             self.oldest.fetch_min(applied.oldest.unwrap_or(i64::MAX), Ordering::Relaxed);
             orphaned += applied.orphaned;
         }
@@ -487,12 +494,6 @@ impl Head {
     pub fn is_empty(&self) -> bool {
         self.samples.load(Ordering::Relaxed) == 0
     }
-
-    /// Bytes of memory for samples alone.
-    #[must_use]
-    pub fn sample_bytes(&self) -> usize {
-        usize::try_from(self.sample_bytes.load(Ordering::Relaxed)).unwrap_or_default()
-    }
 }
 
 impl Replay for Head {
@@ -508,12 +509,29 @@ impl Replay for Head {
     }
 }
 
-/// A head for each generation that the log has.
-impl Generations for BTreeMap<u64, Head> {
+/// The heads that a replay fills.
+#[derive(Debug)]
+pub struct Replayed {
+    /// What their memory is a part of. Nothing that the log holds is refused.
+    memory: Arc<Budget>,
+    /// The heads by their generation.
+    pub by_generation: BTreeMap<u64, Head>,
+}
+
+impl Replayed {
+    /// None yet.
+    #[must_use]
+    pub fn new(memory: &Arc<Budget>) -> Self {
+        Self { memory: Arc::clone(memory), by_generation: BTreeMap::new() }
+    }
+}
+
+impl Generations for Replayed {
     type Head = Head;
 
     fn generation(&mut self, generation: u64) -> &Head {
-        self.entry(generation).or_insert_with(|| Head::new(generation))
+        let Self { memory, by_generation } = self;
+        by_generation.entry(generation).or_insert_with(|| Head::new(generation, memory))
     }
 }
 

@@ -35,6 +35,13 @@ impl<T> Pages<T> {
         }
     }
 
+    /// Bytes that the pages take, without what their items keep elsewhere.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let last = self.pages.last().map_or(0, Vec::capacity);
+        let items = self.pages.len().saturating_sub(1) * PAGE + last;
+        items * size_of::<T>() + self.pages.capacity() * size_of::<Vec<T>>()
+    }
+
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&T> {
         self.pages.get(index / PAGE)?.get(index % PAGE)

@@ -9,6 +9,10 @@ use std::hash::{BuildHasher, Hasher};
 use super::hash_bytes;
 use super::pages::Pages;
 use super::postings::Postings;
+use super::size::allocated;
+
+/// What the table of names takes for each.
+const NAME_TABLE_BYTES: usize = 16;
 
 /// The number of a label pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +22,14 @@ impl PairId {
     /// No pair: fills up a row of a table.
     pub(super) const NONE: Self = Self(u32::MAX);
 
-    /// Its position in [`Pairs::ranks`].
-    pub(super) fn index(self) -> usize {
-        self.0 as usize
+    /// The number itself.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The pair with a number that [`number`](Self::number) gave.
+    pub(super) fn of(number: u32) -> Self {
+        Self(number)
     }
 
     /// A number as good as random. Those of a series' pairs, added up in any order, are the hash of the series.
@@ -56,6 +65,8 @@ pub(super) struct Pairs {
     text: Text,
     pairs: Pages<Pair>,
     by_pair: HashTable<PairId>,
+    /// What postings and names take elsewhere.
+    heap_bytes: usize,
 }
 
 impl Pairs {
@@ -88,8 +99,11 @@ impl Pairs {
         let id = PairId(self.pairs.len() as u32);
         let value = self.text.push(value);
         self.pairs.push(Pair { name, value, postings: Postings::default() });
-        self.names[name as usize].pairs.push(id);
-        let Self { text, pairs, by_pair, .. } = self;
+        let Self { names, text, pairs, by_pair, heap_bytes, .. } = self;
+        let of_name = &mut names[name as usize].pairs;
+        *heap_bytes -= of_name.capacity() * size_of::<PairId>();
+        of_name.push(id);
+        *heap_bytes += of_name.capacity() * size_of::<PairId>();
         by_pair.insert_unique(hash, id, |id| {
             let pair = &pairs[id.0 as usize];
             hash_pair(pair.name, text.get(pair.value))
@@ -100,6 +114,7 @@ impl Pairs {
     fn add_name(&mut self, name: &str) -> u32 {
         let index = self.names.len() as u32;
         self.names.push(Name { text: name.into(), pairs: Vec::new() });
+        self.heap_bytes += size_of::<Name>() + allocated(name.len()) + NAME_TABLE_BYTES;
         let names = &self.names;
         self.by_name.insert_unique(hash_bytes(name.as_bytes()), index, |index| {
             hash_bytes(names[*index as usize].text.as_bytes())
@@ -114,7 +129,10 @@ impl Pairs {
 
     /// Says that `len` series from `start` on carry the pair; series come in ascending order.
     pub(super) fn carried_by(&mut self, id: PairId, start: u32, len: u32) {
-        self.pairs[id.0 as usize].postings.add(start, len);
+        let postings = &mut self.pairs[id.0 as usize].postings;
+        let before = postings.heap_bytes();
+        postings.add(start, len);
+        self.heap_bytes = self.heap_bytes + postings.heap_bytes() - before;
     }
 
     /// Name and value of a pair.
@@ -147,26 +165,27 @@ impl Pairs {
         self.ids(name).iter().map(|id| (self.text(*id).1, self.postings(*id)))
     }
 
-    /// The position of each pair in the order of names and values.
-    pub(super) fn ranks(&self) -> Vec<u32> {
-        let mut names: Vec<&Name> = self.names.iter().collect();
-        names.sort_unstable_by(|a, b| a.text.cmp(&b.text));
-        let mut ranks = vec![0; self.pairs.len()];
-        let mut next = 0;
-        for name in names {
-            let mut pairs = name.pairs.clone();
-            pairs.sort_unstable_by(|a, b| self.text(*a).1.cmp(self.text(*b).1));
-            for pair in pairs {
-                ranks[pair.index()] = next;
-                next += 1;
-            }
-        }
-        ranks
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len()
     }
 
-    /// Bytes on the heap, roughly.
+    /// All pairs in the order of names and values.
+    pub(super) fn in_order(&self) -> Vec<PairId> {
+        let mut names: Vec<&Name> = self.names.iter().collect();
+        names.sort_unstable_by(|a, b| a.text.cmp(&b.text));
+        let mut pairs = Vec::with_capacity(self.pairs.len());
+        for name in names {
+            let start = pairs.len();
+            pairs.extend_from_slice(&name.pairs);
+            pairs[start..].sort_unstable_by(|a, b| self.text(*a).1.cmp(self.text(*b).1));
+        }
+        pairs
+    }
+
+    /// Bytes that they take.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.text.heap_bytes() + self.pairs.len() * (size_of::<Pair>() + 6) + self.by_pair.capacity() * 5
+        self.text.heap_bytes + self.pairs.heap_bytes() + self.by_pair.allocation_size() + self.heap_bytes
     }
 }
 
@@ -188,6 +207,8 @@ struct Span {
 #[derive(Debug, Default)]
 struct Text {
     pages: Vec<String>,
+    /// What the pages take.
+    heap_bytes: usize,
 }
 
 impl Text {
@@ -205,10 +226,14 @@ impl Text {
             Some(_) => self.pages.push(String::with_capacity(text.len().max(Self::PAGE_BYTES))),
             None => self.pages.push(String::new()),
         }
-        let page = self.pages.len() - 1;
-        let start = self.pages[page].len();
-        self.pages[page].push_str(text);
-        Span { at: (page << Self::OFFSET_BITS | start) as u32, len: text.len() as u32 }
+        let at = self.pages.len() - 1;
+        let page = &mut self.pages[at];
+        let start = page.len();
+        // A page that is new has nothing and takes what it has room for.
+        self.heap_bytes -= if start == 0 { 0 } else { page.capacity() };
+        page.push_str(text);
+        self.heap_bytes += page.capacity();
+        Span { at: (at << Self::OFFSET_BITS | start) as u32, len: text.len() as u32 }
     }
 
     fn get(&self, span: Span) -> &str {
@@ -221,10 +246,6 @@ impl Text {
     fn has_room(&self, texts: usize, bytes: usize) -> bool {
         let pages = texts.min(1 + 2 * bytes / Self::PAGE_BYTES);
         self.pages.len() + pages < Self::PAGES_MAX
-    }
-
-    fn heap_bytes(&self) -> usize {
-        self.pages.iter().map(String::capacity).sum()
     }
 }
 

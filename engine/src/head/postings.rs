@@ -3,8 +3,14 @@
 
 use croaring::Bitmap;
 
+use super::size::allocated;
+
 /// As many ids are kept as a list; a bitmap takes about as much as a list of these.
 const FEW_MAX: usize = 32;
+/// What an empty bitmap takes,
+const BITMAP_BYTES: usize = 64;
+/// and each container without its ids.
+const CONTAINER_BYTES: usize = 32;
 /// A list grows by this many ids.
 const FEW_STEP: usize = 4;
 
@@ -65,12 +71,36 @@ impl Postings {
         }
     }
 
+    /// Bytes that it takes elsewhere. A bitmap has a container for each 65,536 ids between its first and its last; one takes
+    /// two bytes an id, or 8 KiB.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Run { .. } => 0,
+            Self::Few(ids) => allocated(ids.capacity() * size_of::<u32>()),
+            Self::Many(many) => {
+                let container = |id: Option<u32>| id.unwrap_or_default() as usize >> 16;
+                let containers = 1 + container(many.maximum()) - container(many.minimum());
+                let ids = many.cardinality() as usize;
+                BITMAP_BYTES + containers * CONTAINER_BYTES + (2 * ids).min(containers << 13)
+            }
+        }
+    }
+
     /// How many series there are.
     pub(super) fn count(&self) -> u64 {
         match self {
             Self::Run { len, .. } => u64::from(*len),
             Self::Few(ids) => ids.len() as u64,
             Self::Many(many) => many.cardinality(),
+        }
+    }
+
+    /// Appends the ids.
+    pub(super) fn append_to(&self, out: &mut Vec<u32>) {
+        match self {
+            Self::Run { start, len } => out.extend(*start..*start + *len),
+            Self::Few(ids) => out.extend_from_slice(ids),
+            Self::Many(many) => out.extend(many.iter()),
         }
     }
 

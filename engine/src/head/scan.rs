@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn shard() -> RwLock<Shard> {
-        let mut shard = Shard::default();
+        let mut shard = Shard::new(&crate::budget::Budget::unlimited());
         (0..1000).for_each(|i| define(&mut shard, &format!("host-{i}")));
         RwLock::new(shard)
     }

@@ -11,9 +11,10 @@ use super::pages::Pages;
 use super::pairs::{PairId, Pairs};
 use super::postings::Postings;
 use super::scan::Scan;
-use crate::budget::Found;
+use super::size::allocated;
+use crate::budget::{Budget, Found, Held};
 use crate::error::Result;
-use crate::index::LabelIndex;
+use crate::index::{LabelIndex, PairSource};
 use crate::labels::Labels;
 use crate::time::TimeRange;
 use crate::wal::RowRef;
@@ -79,13 +80,12 @@ pub(super) struct Applied {
     pub(super) samples: u64,
     pub(super) out_of_order: u64,
     pub(super) orphaned: u64,
-    pub(super) bytes: isize,
     /// The oldest of the timestamps; `None` when no row was applied.
     pub(super) oldest: Option<i64>,
 }
 
 /// One shard of the head. Series ids count within the shard, in order of creation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shard {
     pairs: Pairs,
     /// The position of each series' group.
@@ -94,9 +94,44 @@ pub(super) struct Shard {
     groups: Pages<Group>,
     /// The labels of each group.
     labels: Pages<GroupLabels>,
+    /// What the pairs of `labels` take.
+    label_bytes: usize,
+    /// What samples take.
+    sample_bytes: usize,
+    /// What all of it takes.
+    held: Held,
 }
 
+/// What a series may take is asked for before it is taken: its labels, and this many bytes.
+const NEW_SERIES_BYTES: usize = 200;
+
 impl Shard {
+    /// An empty shard; what it takes counts in `memory`.
+    pub(super) fn new(memory: &Arc<Budget>) -> Self {
+        Self {
+            pairs: Pairs::default(),
+            series: Pages::default(),
+            by_labels: HashTable::new(),
+            groups: Pages::default(),
+            labels: Pages::default(),
+            label_bytes: 0,
+            sample_bytes: 0,
+            held: memory.hold(),
+        }
+    }
+
+    /// Asks for the memory that new series take: it is counted until [`count`](Self::count) knows better.
+    pub(super) fn ask(&mut self, columns: &[Labels]) -> Result<()> {
+        self.held.add(columns.iter().map(|labels| labels.as_packed().len() + NEW_SERIES_BYTES).sum())
+    }
+
+    /// Counts what the shard takes now.
+    pub(super) fn count(&mut self) {
+        let series = self.series.heap_bytes() + self.by_labels.allocation_size();
+        let groups = self.groups.heap_bytes() + self.labels.heap_bytes() + self.label_bytes;
+        self.held.count(series + groups + self.pairs.heap_bytes() + self.sample_bytes);
+    }
+
     /// How many groups there are; the next one gets this position.
     pub(super) fn groups(&self) -> usize {
         self.groups.len()
@@ -151,11 +186,13 @@ impl Shard {
             }
         }
         self.groups.push(Group::new(first, width as u16));
+        self.label_bytes += allocated(size_of_val(&*labels.pairs));
         self.labels.push(labels);
         for (id, series) in (first..).zip(&series) {
             self.series.push(group as u32);
             self.insert_by_labels(hash_of(series.iter().copied()), id);
         }
+        self.count();
         group
     }
 
@@ -218,12 +255,13 @@ impl Shard {
                         Some(applied.oldest.map_or(row.timestamp, |oldest| oldest.min(row.timestamp)));
                     let appended = group.append(row);
                     applied.samples += samples;
-                    applied.bytes += appended.bytes;
+                    self.sample_bytes = self.sample_bytes.saturating_add_signed(appended.bytes);
                     applied.out_of_order += if appended.out_of_order { samples } else { 0 };
                 }
                 _ => applied.orphaned += samples,
             }
         }
+        self.count();
         applied
     }
 
@@ -277,33 +315,15 @@ impl Shard {
         })
     }
 
-    /// All ids in the order of their labels.
-    pub(super) fn order(&self) -> Vec<u32> {
-        // Pairs are compared once; series then by the ranks of their pairs, which is the order of their labels.
-        let ranks = self.pairs.ranks();
-        let mut rows: Vec<u32> = Vec::new();
-        let mut ends: Vec<usize> = Vec::with_capacity(self.series.len());
-        for id in 0..self.series.len() as u32 {
-            let (labels, column) = self.labels_and_column(id);
-            rows.extend(self.pairs_of(labels, column).map(|pair| ranks[pair.index()]));
-            ends.push(rows.len());
-        }
-        let row = |id: u32| {
-            let id = id as usize;
-            &rows[if id == 0 { 0 } else { ends[id - 1] }..ends[id]]
-        };
-        let mut ids: Vec<u32> = (0..self.series.len() as u32).collect();
-        ids.sort_unstable_by(|a, b| row(*a).cmp(row(*b)));
-        ids
+    /// How many series there are.
+    pub(super) fn series_count(&self) -> usize {
+        self.series.len()
     }
 
-    /// All samples of a series; `None` when there are none.
-    pub(super) fn samples_of(&self, labels: Labels, id: u32) -> Option<HeadSeries> {
+    /// The group of a series, and its column there.
+    pub(super) fn group_of(&self, id: u32) -> (&Group, usize) {
         let group = &self.groups[self.series[id as usize] as usize];
-        let column = (id - group.first_series) as usize;
-        let chunks: Vec<Arc<GroupChunk>> = group.chunks(TimeRange::ALL).cloned().collect();
-        let buffered = group.buffered(column, TimeRange::ALL).map(Arc::new);
-        (!chunks.is_empty() || buffered.is_some()).then_some(HeadSeries { labels, column, chunks, buffered })
+        (group, (id - group.first_series) as usize)
     }
 
     /// Calls `each` with the series that satisfy one of the selectors, and with what they have inside `range`.
@@ -380,18 +400,40 @@ impl Shard {
     pub(super) fn chunks(&self) -> u64 {
         self.groups.iter().map(|group| group.chunk_count() as u64 * u64::from(group.width)).sum()
     }
-
-    /// Bytes that the series and their index take, roughly.
-    pub(super) fn index_bytes(&self) -> usize {
-        let series = self.series.len() * (size_of::<u32>() + 20) + self.by_labels.capacity() * 5;
-        let groups = self.groups.len() * (size_of::<Group>() + size_of::<GroupLabels>() + 80);
-        series + groups + self.pairs.heap_bytes()
-    }
 }
 
 /// The hash of a series by its pairs, in whatever order they come.
 fn hash_of(pairs: impl Iterator<Item = PairId>) -> u64 {
     pairs.fold(0, |hash: u64, pair| hash.wrapping_add(pair.mixed()))
+}
+
+impl PairSource for Shard {
+    fn series_count(&self) -> usize {
+        self.series.len()
+    }
+
+    fn pair_count(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn pairs_in_order(&self) -> Option<Vec<u32>> {
+        Some(self.pairs.in_order().into_iter().map(PairId::number).collect())
+    }
+
+    fn pair_text(&self, pair: u32) -> Result<(&str, &str)> {
+        Ok(self.pairs.text(PairId::of(pair)))
+    }
+
+    fn pairs_of_series(&self, series: u32, out: &mut Vec<u32>) -> Result<()> {
+        let (labels, column) = self.labels_and_column(series);
+        out.extend(labels.all(column).map(PairId::number));
+        Ok(())
+    }
+
+    fn series_of_pair(&self, pair: u32, out: &mut Vec<u32>) -> Result<()> {
+        self.pairs.postings(PairId::of(pair)).append_to(out);
+        Ok(())
+    }
 }
 
 impl LabelIndex for Shard {
@@ -450,7 +492,7 @@ mod tests {
             labels(&[("Upper", "u"), ("host", "h"), ("mount", "/"), ("zone", "z")]),
             labels(&[("host", "h"), ("zone", "z")]),
         ];
-        let mut shard = Shard::default();
+        let mut shard = Shard::new(&Budget::unlimited());
         shard.define(&[labels(&[("zone", "z"), ("host", "other")])]);
         assert!(columns.iter().all(|labels| shard.find(labels).is_none()));
         assert_eq!(shard.define(&columns), 1);
@@ -468,7 +510,7 @@ mod tests {
 
     #[test]
     fn series_are_found_again_while_the_tables_grow() {
-        let mut shard = Shard::default();
+        let mut shard = Shard::new(&Budget::unlimited());
         let of = |host: usize, name: usize| {
             labels(&[("__name__", &format!("m{name}")), ("host", &format!("h{host}"))])
         };

@@ -13,23 +13,28 @@ pub struct HeadStats {
     pub samples: u64,
     /// Samples that came with a timestamp not above the newest of their group's buffer.
     pub out_of_order: u64,
-    /// Bytes of memory for samples, keys and index, roughly.
+    /// Bytes of memory for series and samples.
     pub bytes: u64,
     /// The oldest timestamp; `i64::MAX` when there is none.
     pub oldest: i64,
 }
 
 impl Head {
+    /// Bytes of memory for series and samples.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.memory.held()
+    }
+
     /// Sizes and counts.
     #[must_use]
     pub fn stats(&self) -> HeadStats {
-        let index_bytes: usize = self.shards.iter().map(|shard| shard.read().index_bytes()).sum();
         HeadStats {
             series: self.series.load(Ordering::Relaxed),
             samples: self.samples.load(Ordering::Relaxed),
             out_of_order: self.out_of_order.load(Ordering::Relaxed),
             oldest: self.oldest.load(Ordering::Relaxed),
-            bytes: (self.sample_bytes() + index_bytes + self.keys.heap_bytes()) as u64,
+            bytes: self.bytes() as u64,
         }
     }
 }

@@ -1,213 +1,325 @@
-//! Builds an index file in memory from series that come sorted by labels.
+//! Writes an index file from series that come sorted by labels.
+//!
+//! While series come, what says where their chunks are goes to a file ([`spill`](super::spill)); a number for each series and
+//! each label set stays in memory. At the end the sections are written one after the other: texts and postings come from
+//! the sources once more, pair by pair, so that nobody holds all of them.
 
-use std::borrow::Cow;
+use std::hash::{BuildHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use croaring::Bitmap;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
-use super::layout::{
-    BlockMeta, ChunkRef, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, TIMES_ENTRY_BYTES, TimesEntry,
-    VERSION,
-};
+use super::dictionary::{Dictionary, contradiction};
+use super::layout::{BlockMeta, ChunkRef, Section, TIMES_ENTRY_BYTES, TimesEntry};
 use super::postings;
-use crate::encoding::{write_varint, write_zigzag};
-use crate::error::{Error, Result};
-use crate::labels::{Labels, METRIC_NAME};
+use super::sections::SectionWriter;
+use super::spill::{Spill, Spilled};
+use crate::directory::Directory;
+use crate::encoding::{Reader, write_varint, write_zigzag};
+use crate::error::Result;
 
-/// A label pair in order of appearance; the file numbers them in sorted order.
-type Provisional = u32;
+/// In place of an id: the series is not in the index.
+const NO_ID: u32 = u32::MAX;
+/// Postings of fewer series are collected in a list, and of more in a bitmap.
+const LIST_IDS_MAX: usize = 4096;
 
+/// Writes an index file.
 #[derive(Debug)]
-struct SeriesRow {
-    metric: Option<Provisional>,
-    set: u32,
-    /// Where its chunk list ends in `chunk_lists`.
-    chunks_end: usize,
+pub struct IndexBuilder<'a> {
+    dictionary: &'a Dictionary<'a>,
+    directory: Arc<dyn Directory>,
+    /// Whether a series has the pair.
+    used: Vec<bool>,
+    /// The ids of the series of each source.
+    ids: Vec<Vec<u32>>,
+    /// Label sets without the metric name: their hash, and their number.
+    sets_by_pairs: HashTable<(u32, u32)>,
+    /// Where the first series of each set is: source and number there.
+    sets: Vec<(u32, u32)>,
+    series: u32,
+    /// Of each series: pair of its metric name + 1 (0: none), set, length of its chunk list, chunk list.
+    rows: Spill,
+    times: Spill,
+    times_count: u32,
+    /// Used again for each series.
+    pairs: Vec<u32>,
+    chunk_list: Vec<u8>,
 }
 
-/// Builds an index file in memory.
-#[derive(Debug, Default)]
-pub struct IndexBuilder {
-    pairs: HashMap<(Box<str>, Box<str>), Provisional, FixedState>,
-    /// The series of each pair.
-    postings: Vec<Vec<u32>>,
-    /// Label sets without the metric name, by their packed form.
-    sets_by_labels: HashMap<Box<[u8]>, u32, FixedState>,
-    sets: Vec<Box<[Provisional]>>,
-    series: Vec<SeriesRow>,
-    chunk_lists: Vec<u8>,
-    times: Vec<u8>,
-}
+impl<'a> IndexBuilder<'a> {
+    /// An index of series of the dictionary's sources. Files that are needed meanwhile are put into `folder`, which is removed
+    /// by the caller if this is not finished.
+    #[must_use]
+    pub fn new(dictionary: &'a Dictionary<'a>, directory: &Arc<dyn Directory>, folder: &Path) -> Self {
+        let spill = |name: &str| -> Spill {
+            let path: PathBuf = folder.join(name);
+            Spill::new(directory, path)
+        };
+        Self {
+            dictionary,
+            directory: Arc::clone(directory),
+            used: vec![false; dictionary.pair_count()],
+            ids: dictionary.series_counts().map(|series| vec![NO_ID; series]).collect(),
+            sets_by_pairs: HashTable::new(),
+            sets: Vec::new(),
+            series: 0,
+            rows: spill("index.rows"),
+            times: spill("index.times"),
+            times_count: 0,
+            pairs: Vec::new(),
+            chunk_list: Vec::new(),
+        }
+    }
 
-impl IndexBuilder {
     /// Adds a timestamp column; returns its position.
-    pub fn add_times(&mut self, times: &TimesEntry) -> u32 {
-        let position = self.times.len() / TIMES_ENTRY_BYTES;
-        times.encode(&mut self.times);
-        position as u32
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn add_times(&mut self, times: &TimesEntry) -> Result<u32> {
+        self.times.push(|out| times.encode(out))?;
+        self.times_count += 1;
+        Ok(self.times_count - 1)
     }
 
     /// How many series were added.
     #[must_use]
     pub fn series(&self) -> u64 {
-        self.series.len() as u64
+        self.series.into()
     }
 
-    /// Adds a series, whose labels sort after those of the series before. The statistics of its chunks are spans of
-    /// `statistics`.
-    pub fn add_series(&mut self, labels: &Labels, chunks: &[ChunkRef], statistics: &[u8]) {
-        let id = self.series.len() as u32;
-        let metric = labels.metric_name().map(|name| self.pair(METRIC_NAME, name));
-        let set = self.set(labels);
-        for pair in metric.iter().chain(&self.sets[set as usize]) {
-            self.postings[*pair as usize].push(id);
-        }
-        write_varint(&mut self.chunk_lists, chunks.len() as u64);
-        let (mut times, mut values) = (0, 0);
-        for chunk in chunks {
-            write_zigzag(&mut self.chunk_lists, i64::from(chunk.times) - i64::from(times));
-            write_varint(&mut self.chunk_lists, chunk.values - values);
-            (times, values) = (chunk.times, chunk.values);
-            self.chunk_lists.push(chunk.statistics.len);
-            let start = chunk.statistics.start as usize;
-            self.chunk_lists.extend_from_slice(&statistics[start..start + usize::from(chunk.statistics.len)]);
-        }
-        self.series.push(SeriesRow { metric, set, chunks_end: self.chunk_lists.len() });
-    }
-
-    fn pair(&mut self, name: &str, value: &str) -> Provisional {
-        let next = self.postings.len() as u32;
-        let pair = *self.pairs.entry((name.into(), value.into())).or_insert(next);
-        if pair == next {
-            self.postings.push(Vec::new());
-        }
-        pair
-    }
-
-    fn set(&mut self, labels: &Labels) -> u32 {
-        let without_metric = || labels.iter().filter(|(name, _)| *name != METRIC_NAME);
-        let packed = Labels::from_sorted(without_metric());
-        if let Some(set) = self.sets_by_labels.get(packed.as_packed()) {
-            return *set;
-        }
-        let pairs = without_metric().map(|(name, value)| self.pair(name, value)).collect();
-        let set = self.sets.len() as u32;
-        self.sets.push(pairs);
-        self.sets_by_labels.insert(packed.as_packed().into(), set);
-        set
-    }
-
-    /// The bytes of the index file.
+    /// Adds a series, which is at these `places`: sources, and its numbers there. Its labels sort after those of the series
+    /// before. The statistics of its chunks are spans of `statistics`.
     ///
     /// # Errors
-    /// [`Error::Limit`] when a section would grow past what 32 bits can address.
-    pub fn finish(self, meta: &BlockMeta) -> Result<Vec<u8>> {
-        let mut file = SectionWriter::default();
-        file.section(Section::Meta, |out| meta.encode(out));
-        let sorted = self.sorted_pairs();
-        let mut final_ids = vec![0_u32; sorted.len()];
-        for (id, (_, _, provisional)) in sorted.iter().enumerate() {
-            final_ids[*provisional as usize] = id as u32;
-        }
-        file.section(Section::Names, |out| write_names(&sorted, out));
-        file.array(Section::ValueEnds, Section::ValueText, &sorted, |(_, value, _), out| {
-            out.extend_from_slice(value.as_bytes());
-        })?;
-        let mut all: Vec<Cow<'_, [u32]>> = Vec::with_capacity(sorted.len() + 1);
-        all.extend(sorted.iter().map(|(_, _, pair)| Cow::Borrowed(&*self.postings[*pair as usize])));
-        for pairs in sorted.chunk_by(|a, b| a.0 == b.0) {
-            let mut ids: Vec<u32> =
-                pairs.iter().flat_map(|(_, _, pair)| &self.postings[*pair as usize]).copied().collect();
-            ids.sort_unstable();
-            all.push(Cow::Owned(ids));
-        }
-        file.array(Section::PostingEnds, Section::Postings, &all, |ids, out| postings::write(ids, out))?;
-        drop(all);
-        file.array(Section::SetEnds, Section::Sets, &self.sets, |pairs, out| {
-            pairs.iter().for_each(|pair| write_varint(out, final_ids[*pair as usize].into()));
-        })?;
-        let mut chunks_start = 0;
-        file.array(Section::SeriesEnds, Section::Series, &self.series, |row, out| {
-            write_varint(out, row.metric.map_or(0, |pair| u64::from(final_ids[pair as usize]) + 1));
-            write_varint(out, row.set.into());
-            out.extend_from_slice(&self.chunk_lists[chunks_start..row.chunks_end]);
-            chunks_start = row.chunks_end;
-        })?;
-        file.section(Section::Times, |out| out.extend_from_slice(&self.times));
-        Ok(file.finish())
-    }
-
-    fn sorted_pairs(&self) -> Vec<(&str, &str, Provisional)> {
-        let mut sorted: Vec<_> =
-            self.pairs.iter().map(|((name, value), id)| (&**name, &**value, *id)).collect();
-        sorted.sort_unstable();
-        sorted
-    }
-}
-
-fn write_names(sorted: &[(&str, &str, Provisional)], out: &mut Vec<u8>) {
-    let names: Vec<_> = sorted.chunk_by(|a, b| a.0 == b.0).collect();
-    write_varint(out, names.len() as u64);
-    for pairs in names {
-        let name = pairs[0].0;
-        write_varint(out, name.len() as u64);
-        out.extend_from_slice(name.as_bytes());
-        write_varint(out, pairs.len() as u64);
-    }
-}
-
-struct SectionWriter {
-    bytes: Vec<u8>,
-    table: Vec<u8>,
-}
-
-impl Default for SectionWriter {
-    fn default() -> Self {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        Self { bytes, table: Vec::new() }
-    }
-}
-
-impl SectionWriter {
-    fn section(&mut self, section: Section, write: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert_eq!(self.table.len(), section as usize * SECTION_ENTRY_BYTES, "sections come in order");
-        let start = self.bytes.len();
-        write(&mut self.bytes);
-        let len = self.bytes.len() - start;
-        let crc = crc32c::crc32c(&self.bytes[start..]);
-        self.table.extend_from_slice(&(start as u64).to_le_bytes());
-        self.table.extend_from_slice(&(len as u64).to_le_bytes());
-        self.table.extend_from_slice(&crc.to_le_bytes());
-    }
-
-    /// Two sections: where each item ends as u32, and the items.
-    fn array<T>(
+    /// [`Error::Corruption`](crate::Error::Corruption) in the source, [`Error::Io`](crate::Error::Io).
+    pub fn add_series(
         &mut self,
-        ends: Section,
-        items: Section,
-        all: &[T],
-        mut write: impl FnMut(&T, &mut Vec<u8>),
+        places: &[(usize, u32)],
+        chunks: &[ChunkRef],
+        statistics: &[u8],
     ) -> Result<()> {
-        let mut bytes = Vec::new();
-        let mut item_ends = Vec::with_capacity(all.len() * 4);
-        for item in all {
-            write(item, &mut bytes);
-            let (name, limit, got) = ("bytes of an index section", u32::MAX.into(), bytes.len() as u64);
-            let end = u32::try_from(got).map_err(|_| Error::Limit { name, limit, got })?;
-            item_ends.extend_from_slice(&end.to_le_bytes());
+        let &(source, number) = places.first().ok_or_else(contradiction)?;
+        let mut pairs = std::mem::take(&mut self.pairs);
+        self.dictionary.pairs_of(source, number, &mut pairs)?;
+        for &(source, number) in places {
+            *self.ids[source].get_mut(number as usize).ok_or_else(contradiction)? = self.series;
         }
-        self.section(ends, |out| out.extend_from_slice(&item_ends));
-        self.section(items, |out| out.extend_from_slice(&bytes));
+        self.series += 1;
+        pairs.iter().for_each(|pair| self.used[*pair as usize] = true);
+        let metric = take_metric(self.dictionary, &mut pairs);
+        let set = self.set(&pairs, (source as u32, number))?;
+        self.pairs = pairs;
+        let list = &mut self.chunk_list;
+        list.clear();
+        write_varint(list, chunks.len() as u64);
+        let (mut times, mut values) = (0, 0);
+        for chunk in chunks {
+            write_zigzag(list, i64::from(chunk.times) - i64::from(times));
+            write_varint(list, chunk.values - values);
+            (times, values) = (chunk.times, chunk.values);
+            list.push(chunk.statistics.len);
+            let start = chunk.statistics.start as usize;
+            list.extend_from_slice(&statistics[start..start + usize::from(chunk.statistics.len)]);
+        }
+        let row = |out: &mut Vec<u8>| {
+            write_varint(out, metric.map_or(0, |pair| u64::from(pair) + 1));
+            write_varint(out, set.into());
+            write_varint(out, list.len() as u64);
+            out.extend_from_slice(list);
+        };
+        self.rows.push(row)
+    }
+
+    /// The number of a label set, which has a series at `place`.
+    fn set(&mut self, pairs: &[u32], place: (u32, u32)) -> Result<u32> {
+        let mut hasher = FixedState::default().build_hasher();
+        pairs.iter().for_each(|pair| hasher.write_u32(*pair));
+        let hash = (hasher.finish() >> 16) as u32;
+        let spread = |hash: u32| u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (dictionary, sets) = (self.dictionary, &self.sets);
+        let (mut other, mut failed) = (Vec::new(), Ok(()));
+        let same = |&(known, set): &(u32, u32)| {
+            let (source, number) = sets[set as usize];
+            known == hash && {
+                match dictionary.pairs_of(source as usize, number, &mut other) {
+                    Ok(()) => drop(take_metric(dictionary, &mut other)),
+                    Err(error) => failed = Err(error),
+                }
+                other == pairs
+            }
+        };
+        let found = self.sets_by_pairs.find(spread(hash), same).map(|(_, set)| *set);
+        failed?;
+        if let Some(set) = found {
+            return Ok(set);
+        }
+        let set = self.sets.len() as u32;
+        self.sets.push(place);
+        self.sets_by_pairs.insert_unique(spread(hash), (hash, set), |(hash, _)| spread(*hash));
+        Ok(set)
+    }
+
+    /// Writes the index file `path`, and makes it durable.
+    ///
+    /// # Errors
+    /// [`Error::Limit`](crate::Error::Limit) when a section would grow past what 32 bits can address;
+    /// [`Error::Io`](crate::Error::Io), [`Error::Corruption`](crate::Error::Corruption) in a source.
+    pub fn finish(mut self, meta: &BlockMeta, path: &Path) -> Result<()> {
+        // It can be large, and all sets are known.
+        self.sets_by_pairs = HashTable::new();
+        let placeholder = || Spill::new(&self.directory, PathBuf::new());
+        let (rows, times) = (placeholder(), placeholder());
+        let rows = std::mem::replace(&mut self.rows, rows).finish()?;
+        let times = std::mem::replace(&mut self.times, times).finish()?;
+        let written = self.write(meta, path, &rows, &times);
+        rows.remove().and(times.remove()).and(written)
+    }
+
+    fn write(&self, meta: &BlockMeta, path: &Path, rows: &Spilled, times: &Spilled) -> Result<()> {
+        debug_assert_eq!(times.bytes.len(), self.times_count as usize * TIMES_ENTRY_BYTES, "all columns");
+        let mut file = SectionWriter::create(&*self.directory, path)?;
+        let mut scratch = Vec::new();
+        meta.encode(&mut scratch);
+        file.section(Section::Meta, &scratch)?;
+        let numbers = self.final_numbers();
+        scratch.clear();
+        self.write_names(&mut scratch);
+        file.section(Section::Names, &scratch)?;
+        file.array(Section::ValueEnds, Section::ValueText, |item| self.values(item))?;
+        file.array(Section::PostingEnds, Section::Postings, |item| self.postings(item))?;
+        file.array(Section::SetEnds, Section::Sets, |item| self.label_sets(&numbers, item))?;
+        file.array(Section::SeriesEnds, Section::Series, |item| series_rows(&rows.bytes, &numbers, item))?;
+        file.section(Section::Times, &times.bytes)?;
+        file.finish()
+    }
+
+    /// The numbers of the pairs without those that no series has.
+    fn final_numbers(&self) -> Vec<u32> {
+        let mut next = 0;
+        let number = |used: &bool| {
+            next += u32::from(*used);
+            next.wrapping_sub(1)
+        };
+        self.used.iter().map(number).collect()
+    }
+
+    fn write_names(&self, out: &mut Vec<u8>) {
+        let used = |pairs: std::ops::Range<u32>| {
+            self.used[pairs.start as usize..pairs.end as usize].iter().filter(|used| **used).count()
+        };
+        let names = self.dictionary.names().map(|(name, pairs)| (name, used(pairs)));
+        let names: Vec<(&str, usize)> = names.filter(|(_, values)| *values > 0).collect();
+        write_varint(out, names.len() as u64);
+        for (name, values) in names {
+            write_varint(out, name.len() as u64);
+            out.extend_from_slice(name.as_bytes());
+            write_varint(out, values as u64);
+        }
+    }
+
+    fn values(&self, item: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut pairs = self.dictionary.in_order();
+        let mut places = Vec::new();
+        while let Some(pair) = pairs.next(&mut places) {
+            if self.used[pair as usize] {
+                let &place = places.first().ok_or_else(contradiction)?;
+                item(self.dictionary.text(place)?.1.as_bytes())?;
+            }
+        }
         Ok(())
     }
 
-    fn finish(mut self) -> Vec<u8> {
-        let crc = crc32c::crc32c(&self.table);
-        self.bytes.extend_from_slice(&self.table);
-        self.bytes.extend_from_slice(&crc.to_le_bytes());
-        self.bytes.extend_from_slice(&MAGIC);
-        self.bytes
+    /// The postings of all pairs, and then of all names.
+    fn postings(&self, item: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut pairs = self.dictionary.in_order();
+        let (mut places, mut numbers, mut list, mut out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut of_names: Vec<Bitmap> = Vec::new();
+        for (_, range) in self.dictionary.names() {
+            let mut of_name = Bitmap::new();
+            for _ in range {
+                let pair = pairs.next(&mut places).ok_or_else(contradiction)?;
+                if !self.used[pair as usize] {
+                    continue;
+                }
+                list.clear();
+                let mut many = None;
+                for &place in &places {
+                    numbers.clear();
+                    self.dictionary.series_of(place, &mut numbers)?;
+                    let ids = &self.ids[place.0];
+                    for number in &mut numbers {
+                        *number = *ids.get(*number as usize).ok_or_else(contradiction)?;
+                    }
+                    numbers.retain(|id| *id != NO_ID);
+                    if list.len() + numbers.len() > LIST_IDS_MAX {
+                        let many = many.get_or_insert_with(Bitmap::new);
+                        many.add_many(&list);
+                        many.add_many(&numbers);
+                        list.clear();
+                    } else {
+                        list.extend_from_slice(&numbers);
+                    }
+                }
+                out.clear();
+                if let Some(mut many) = many {
+                    many.add_many(&list);
+                    of_name.or_inplace(&many);
+                    postings::write_bitmap(many, &mut out);
+                } else {
+                    list.sort_unstable();
+                    // A series that several sources have comes from each.
+                    list.dedup();
+                    of_name.add_many(&list);
+                    postings::write(&list, &mut out);
+                }
+                item(&out)?;
+            }
+            of_name.run_optimize();
+            of_names.push(of_name);
+        }
+        for of_name in of_names.into_iter().filter(|of_name| !of_name.is_empty()) {
+            out.clear();
+            postings::write_bitmap(of_name, &mut out);
+            item(&out)?;
+        }
+        Ok(())
     }
+
+    fn label_sets(&self, numbers: &[u32], item: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let (mut pairs, mut out) = (Vec::new(), Vec::new());
+        for &(source, number) in &self.sets {
+            self.dictionary.pairs_of(source as usize, number, &mut pairs)?;
+            take_metric(self.dictionary, &mut pairs);
+            out.clear();
+            pairs.iter().for_each(|pair| write_varint(&mut out, numbers[*pair as usize].into()));
+            item(&out)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the metric name out of the pairs of a series, if it has one.
+fn take_metric(dictionary: &Dictionary<'_>, pairs: &mut Vec<u32>) -> Option<u32> {
+    let names = dictionary.metric_names();
+    let at = pairs.iter().position(|pair| names.contains(pair))?;
+    Some(pairs.remove(at))
+}
+
+/// The rows of all series, with the final numbers of their metric names.
+fn series_rows(rows: &[u8], numbers: &[u32], item: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut rows = Reader::new(rows);
+    let mut out = Vec::new();
+    while !rows.is_empty() {
+        let mut next = || rows.varint().map_err(|_| contradiction());
+        let (metric, set, len) = (next()?, next()?, next()?);
+        out.clear();
+        write_varint(&mut out, metric.checked_sub(1).map_or(0, |pair| u64::from(numbers[pair as usize]) + 1));
+        write_varint(&mut out, set);
+        out.extend_from_slice(rows.bytes(len as usize).map_err(|_| contradiction())?);
+        item(&out)?;
+    }
+    Ok(())
 }

@@ -5,22 +5,55 @@ use croaring::{Bitmap, Portable};
 
 use crate::encoding::{DecodeError, Reader, write_varint};
 
+/// No bitmap takes fewer bytes.
+const BITMAP_BYTES_MIN: usize = 12;
+
 /// Appends postings of `ids`, which ascend, in the smaller of both forms.
 pub(super) fn write(ids: &[u32], out: &mut Vec<u8>) {
     let start = out.len();
-    write_varint(out, (ids.len() as u64) << 1);
+    write_list(ids.len() as u64, ids.iter().copied(), out);
+    if out.len() - start > BITMAP_BYTES_MIN {
+        out.truncate(start);
+        write_bitmap(Bitmap::of(ids), out);
+    }
+}
+
+/// As [`write`], of ids in a bitmap.
+pub(super) fn write_bitmap(mut ids: Bitmap, out: &mut Vec<u8>) {
+    let count = ids.cardinality();
+    ids.run_optimize();
     let mut next = 0;
-    for &id in ids {
+    let mut varint_bytes = |id: u32| {
+        let gap = id - next;
+        next = id.wrapping_add(1);
+        (38 - (gap | 1).leading_zeros() as usize) / 7
+    };
+    let head_bytes = (70 - (count << 1 | 1).leading_zeros() as usize) / 7;
+    let list_bytes = head_bytes + ids.iter().map(&mut varint_bytes).sum::<usize>();
+    if ids.get_serialized_size_in_bytes::<Portable>() < list_bytes {
+        write_varint(out, count << 1 | 1);
+        out.extend_from_slice(&ids.serialize::<Portable>());
+    } else {
+        write_list(count, ids.iter(), out);
+    }
+}
+
+fn write_list(count: u64, ids: impl Iterator<Item = u32>, out: &mut Vec<u8>) {
+    write_varint(out, count << 1);
+    let mut next = 0;
+    for id in ids {
         write_varint(out, u64::from(id - next));
         next = id.wrapping_add(1);
     }
-    let mut bitmap = Bitmap::of(ids);
-    bitmap.run_optimize();
-    if bitmap.get_serialized_size_in_bytes::<Portable>() < out.len() - start {
-        out.truncate(start);
-        write_varint(out, (ids.len() as u64) << 1 | 1);
-        out.extend_from_slice(&bitmap.serialize::<Portable>());
-    }
+}
+
+/// Appends the ids of the postings `bytes`.
+pub(super) fn read(bytes: &[u8], out: &mut Vec<u32>) -> Result<(), DecodeError> {
+    let mut union = Union { ids: std::mem::take(out), bitmaps: Vec::new() };
+    let added = union.add(bytes);
+    *out = union.ids;
+    union.bitmaps.iter().for_each(|bitmap| out.extend(bitmap.iter()));
+    added
 }
 
 /// How many ids the postings hold, from their first bytes.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use croaring::Bitmap;
 
+use super::dictionary::PairSource;
 use super::layout::{
     BlockMeta, ChunkRef, FOOTER_BYTES, HEADER_BYTES, MAGIC, SECTION_ENTRY_BYTES, Section, StatisticsRef,
     TIMES_ENTRY_BYTES, TimesEntry, VERSION,
@@ -331,6 +332,43 @@ impl Index {
     fn corrupt(&self, section: Section, offset: usize, reason: &str) -> Error {
         let offset = self.sections[section as usize].start + offset;
         Error::corruption(&self.file, offset as u64, format!("{reason} (section {section:?})"))
+    }
+}
+
+impl PairSource for Index {
+    fn series_count(&self) -> usize {
+        self.meta.series as usize
+    }
+
+    fn pair_count(&self) -> usize {
+        self.names.last().map_or(0, |name| name.pairs.end) as usize
+    }
+
+    fn pairs_in_order(&self) -> Option<Vec<u32>> {
+        None
+    }
+
+    fn pair_text(&self, pair: u32) -> Result<(&str, &str)> {
+        self.pair(pair.into())
+    }
+
+    fn pairs_of_series(&self, series: u32, out: &mut Vec<u32>) -> Result<()> {
+        let mut reader = self.series_reader(series)?;
+        let fail = |e: DecodeError| self.corrupt(Section::Series, e.offset, e.reason);
+        let (metric, set) = (reader.varint().map_err(fail)?, reader.varint().map_err(fail)?);
+        let number = |pair: u64| u32::try_from(pair).unwrap_or(u32::MAX);
+        out.extend(metric.checked_sub(1).map(number));
+        let mut set = Reader::new(self.item(Section::SetEnds, Section::Sets, set as usize)?);
+        while !set.is_empty() {
+            let pair = set.varint().map_err(|e| self.corrupt(Section::Sets, e.offset, e.reason))?;
+            out.push(number(pair));
+        }
+        Ok(())
+    }
+
+    fn series_of_pair(&self, pair: u32, out: &mut Vec<u32>) -> Result<()> {
+        let bytes = self.item(Section::PostingEnds, Section::Postings, pair as usize)?;
+        postings::read(bytes, out).map_err(|e| self.corrupt_postings(pair as usize, e))
     }
 }
 

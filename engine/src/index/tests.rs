@@ -1,9 +1,10 @@
 //! The index file: golden bytes, and answers that fit what was built.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
-use crate::directory::Mapped;
+use crate::directory::{Directory, Mapped, SimulatedDirectory};
 use crate::error::Error;
 use crate::labels::Labels;
 use crate::matcher::{MatchOp, Matcher};
@@ -11,13 +12,32 @@ use crate::time::TimeRange;
 use crate::watch::Watch;
 use ulid::Ulid;
 
+/// The file of an index with these series, which `fill` adds to the builder.
+fn file(labels: Vec<Labels>, fill: impl FnOnce(&mut IndexBuilder<'_>) -> BlockMeta) -> Vec<u8> {
+    let simulated = SimulatedDirectory::new(1);
+    let directory: Arc<dyn Directory> = simulated.clone();
+    let series = ListedSeries::new(labels);
+    let dictionary = Dictionary::new([&series as &dyn PairSource]).unwrap();
+    let mut builder = IndexBuilder::new(&dictionary, &directory, Path::new(""));
+    let meta = fill(&mut builder);
+    builder.finish(&meta, Path::new("index")).unwrap();
+    assert_eq!(simulated.list(Path::new("")).unwrap(), ["index"]);
+    simulated.read(Path::new("index")).unwrap()
+}
+
 fn example() -> Vec<u8> {
-    let mut builder = IndexBuilder::default();
-    let times = builder.add_times(&TimesEntry { offset: 12, range: TimeRange::new(-1, 300), count: 2 });
-    for (i, name) in ["cpu_idle", "cpu_user"].into_iter().enumerate() {
-        let labels = Labels::from_pairs([("__name__", name), ("host", "a")]).unwrap();
+    let names = ["cpu_idle", "cpu_user"];
+    let labels = names.map(|name| Labels::from_pairs([("__name__", name), ("host", "a")]).unwrap());
+    file(labels.to_vec(), fill_example)
+}
+
+fn fill_example(builder: &mut IndexBuilder<'_>) -> BlockMeta {
+    let times = TimesEntry { offset: 12, range: TimeRange::new(-1, 300), count: 2 };
+    let times = builder.add_times(&times).unwrap();
+    for i in 0..2 {
         let statistics = StatisticsRef { start: 1, len: i as u8 };
-        builder.add_series(&labels, &[ChunkRef { times, values: 20 + 9 * i as u64, statistics }], &[0, 0x77]);
+        let chunk = ChunkRef { times, values: 20 + 9 * u64::from(i), statistics };
+        builder.add_series(&[(0, i)], &[chunk], &[0, 0x77]).unwrap();
     }
     let meta = BlockMeta {
         id: Ulid::from_bytes([7; 16]),
@@ -29,7 +49,7 @@ fn example() -> Vec<u8> {
         samples: 4,
         chunk_bytes: 38,
     };
-    builder.finish(&meta).unwrap()
+    meta
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -103,8 +123,6 @@ fn looking_at_values_ends_when_nobody_wants_them() {
 /// An index of `count` series with a metric name each of three, a label with a value for each series, and one that only
 /// every second series has.
 fn many(count: u32) -> Index {
-    let mut builder = IndexBuilder::default();
-    let times = builder.add_times(&TimesEntry { offset: 12, range: TimeRange::new(0, 1), count: 2 });
     let mut all: Vec<Labels> = (0..count)
         .map(|id| {
             let mut pairs = vec![
@@ -118,21 +136,25 @@ fn many(count: u32) -> Index {
         })
         .collect();
     all.sort_unstable();
-    for labels in &all {
-        let statistics = StatisticsRef::default();
-        builder.add_series(labels, &[ChunkRef { times, values: 20, statistics }], &[]);
-    }
-    let meta = BlockMeta {
-        id: Ulid::from_bytes([7; 16]),
-        range: TimeRange::new(0, 1),
-        generation_first: 1,
-        generation_last: 1,
-        level: 0,
-        series: builder.series(),
-        samples: 2 * u64::from(count),
-        chunk_bytes: 38,
+    let fill = |builder: &mut IndexBuilder<'_>| {
+        let times = TimesEntry { offset: 12, range: TimeRange::new(0, 1), count: 2 };
+        let times = builder.add_times(&times).unwrap();
+        for id in 0..count {
+            let statistics = StatisticsRef::default();
+            builder.add_series(&[(0, id)], &[ChunkRef { times, values: 20, statistics }], &[]).unwrap();
+        }
+        BlockMeta {
+            id: Ulid::from_bytes([7; 16]),
+            range: TimeRange::new(0, 1),
+            generation_first: 1,
+            generation_last: 1,
+            level: 0,
+            series: builder.series(),
+            samples: 2 * u64::from(count),
+            chunk_bytes: 38,
+        }
     };
-    Index::open(Path::new("index"), Mapped::from_memory(builder.finish(&meta).unwrap())).unwrap()
+    Index::open(Path::new("index"), Mapped::from_memory(file(all, fill))).unwrap()
 }
 
 #[test]

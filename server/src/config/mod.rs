@@ -277,6 +277,7 @@ impl Config {
             retention: self.retention,
             block_span: self.block_span,
             head_bytes_max: self.head_bytes_max,
+            merge_bytes_max: self.merge_bytes_max,
             head_series_max: self.head_series_max,
             new_series_per_second_max: self.new_series_per_second_max,
             ..Options::default()

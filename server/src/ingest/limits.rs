@@ -37,7 +37,7 @@ impl Default for Limits {
 }
 
 /// The limits for which a row is refused, by their configuration names: those above, and the engine's.
-pub const LIMIT_NAMES: [&str; 8] = [
+pub const LIMIT_NAMES: [&str; 9] = [
     "line_bytes_max",
     "fields_max",
     "series_key_bytes_max",
@@ -45,6 +45,7 @@ pub const LIMIT_NAMES: [&str; 8] = [
     "label_name_bytes_max",
     "label_value_bytes_max",
     "head_series_max",
+    "head_bytes_max",
     "new_series_per_second_max",
 ];
 

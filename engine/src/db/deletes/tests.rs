@@ -165,7 +165,7 @@ fn a_delete_that_arrives_during_a_merge_holds_for_its_block_too() {
     db.flush().unwrap();
     let ids: Vec<Ulid> = db.snapshot().blocks.iter().map(|block| block.meta().id).collect();
     let sources = db.core.blocks(&ids);
-    let merged = merge(&db.core.directory, &sources, || Ok(())).unwrap();
+    let merged = merge(&db.core.directory, &sources, &db.core.merge_memory, || Ok(())).unwrap();
     delete(&db, "b", 0, 49);
     delete(&db, "a", 7, 8);
     db.core.replace_blocks(&sources, merged).unwrap();

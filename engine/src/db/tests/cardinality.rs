@@ -41,6 +41,53 @@ fn a_series_too_many_is_refused_and_the_others_go_on() {
 }
 
 #[test]
+fn new_series_are_refused_where_the_heads_are_full_and_known_ones_go_on() {
+    let limited = Options { head_bytes_max: 200_000, ..options() };
+    let db = Db::open_in(SimulatedDirectory::new(5), limited).unwrap();
+    let mut refused = Vec::new();
+    let mut hosts = 0;
+    while refused.is_empty() {
+        hosts += 1;
+        assert!(hosts < 10_000, "series are counted");
+        refused = try_write(&db, &[&format!("h{hosts}")], &["x", "y"]);
+    }
+    assert!(refused[0].starts_with("limit head_bytes_max reached: "), "{refused:?}");
+    assert!(refused[0].ends_with(" is more than 350000"), "{refused:?}");
+    let stats = db.stats();
+    assert_eq!((stats.head_series, stats.series_created_total), (2 * hosts - 2, 2 * hosts - 2));
+    assert!((300_000..360_000).contains(&stats.head_bytes), "{}", stats.head_bytes);
+    assert_eq!(try_write(&db, &["h1", "new", "h2"], &["x", "y"]).len(), 1, "known series go on");
+    assert!(db.core.wants_flush(), "it is sealed although its samples are few");
+
+    // A head that a reader still holds takes its memory, also after it was sealed.
+    let reader = db.snapshot();
+    db.flush().unwrap();
+    assert_eq!(try_write(&db, &["new"], &["x", "y"]).len(), 1);
+    drop(reader);
+    assert_eq!(try_write(&db, &["new", "h1"], &["x", "y"]), [""; 0]);
+    assert_eq!(read(&db, &[]).len() as u64, 2 * hosts);
+}
+
+#[test]
+fn a_head_that_series_without_samples_fill_is_replaced() {
+    let limited = Options { head_bytes_max: 50_000, ..options() };
+    let db = Db::open_in(SimulatedDirectory::new(6), limited).unwrap();
+    let mut batch = db.appender().unwrap();
+    let fields = [Field { name: b"x", value: 1.0 }];
+    let refused = (0..10_000).find_map(|host| {
+        let (host, key) = (host.to_string(), format!("k{host}"));
+        let row = Row { key: key.as_bytes(), timestamp: 1, fields: &fields };
+        batch.row(row, |field| Ok(labels(field, &host))).err()
+    });
+    assert!(refused.is_some());
+    drop(batch);
+    assert_eq!((db.stats().head_samples, db.core.wants_flush()), (0, true));
+    assert_eq!(db.flush().unwrap(), FlushReport::default());
+    assert_eq!((db.stats().head_series, db.core.wants_flush()), (0, false));
+    assert_eq!(try_write(&db, &["new"], &["x"]), [""; 0]);
+}
+
+#[test]
 fn new_series_are_bounded_by_the_second() {
     let limited = Options { new_series_per_second_max: Some(1), ..options() };
     let db = Db::open_in(SimulatedDirectory::new(4), limited).unwrap();
