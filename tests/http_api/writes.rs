@@ -140,6 +140,20 @@ fn too_many_bytes_in_flight_get_503_and_a_time_to_retry() {
 }
 
 #[test]
+fn what_lines_take_once_they_are_parsed_is_bounded_too() {
+    let server = TestServer::start_with(|config| config.write_bytes_max = 1 << 20);
+    let line = |numbers: usize| {
+        let list = vec!["1"; numbers].join(",");
+        format!("{{\"metric\":{{\"__name__\":\"n\"}},\"values\":[{list}],\"timestamps\":[{list}]}}\n")
+    };
+    let answer = server.post_with("/api/v1/import", &[GZIP], &gzip(line(100_000).as_bytes()));
+    assert_eq!(answer.status, 413, "{}", answer.body);
+    assert!(answer.body.contains("write-bytes-max = 1048576"), "{}", answer.body);
+    assert_eq!(server.post("/api/v1/import", line(1000).repeat(50).as_bytes()).status, 204);
+    server.wait_for_metric("timberline_write_bytes_held 0");
+}
+
+#[test]
 fn decompressed_bytes_count_as_bytes_in_flight() {
     let server = TestServer::start_with(|config| config.write_bytes_max = 1 << 20);
     let lines = gzip("m f=1 1\n".repeat(200_000).as_bytes());

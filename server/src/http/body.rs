@@ -52,6 +52,16 @@ pub enum BodyError {
         /// The limit, bytes.
         limit: usize,
     },
+    /// 413.
+    #[error(
+        "a line of the body takes up to {got} bytes once it is parsed, more than write-bytes-max = {limit}: send shorter lines"
+    )]
+    LineTooLarge {
+        /// The limit, bytes.
+        limit: usize,
+        /// What the whole body and the parsed line take.
+        got: usize,
+    },
     /// 400.
     #[error("the form cannot be read: {reason}")]
     Form {
@@ -93,7 +103,9 @@ impl BodyError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::TooLarge { .. } | Self::FormTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::FormTooLarge { .. } | Self::LineTooLarge { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Cut { .. } | Self::Form { .. } => StatusCode::BAD_REQUEST,
             Self::Slow { .. } | Self::Trickle => StatusCode::REQUEST_TIMEOUT,
@@ -156,6 +168,18 @@ impl Received {
     /// What it holds; more may be held for what is made of it.
     pub(super) fn held(&mut self) -> (&[u8], &mut Held) {
         (&self.bytes.0, &mut self.held)
+    }
+
+    /// Holds memory for what is made of the body at a time, before it is made.
+    ///
+    /// # Errors
+    /// [`BodyError::LineTooLarge`] when that could never be had, [`BodyError::Busy`] when it cannot be had now.
+    pub(super) fn hold_parsed(&mut self, parsed_bytes: usize, limit: usize) -> Result<(), BodyError> {
+        let got = self.bytes.0.len().saturating_add(parsed_bytes);
+        if got > limit {
+            return Err(BodyError::LineTooLarge { limit, got });
+        }
+        Ok(self.held.grow(got)?)
     }
 
     fn replaced_by(self, decoded: Buffer) -> Self {

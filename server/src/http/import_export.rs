@@ -40,7 +40,9 @@ pub(super) async fn import(State(state): State<SharedState>, request: Request) -
         parts.headers,
         body,
         move |state, headers, received, batches| {
-            let text = body::decode(state, headers, received)?;
+            let mut text = body::decode(state, headers, received)?;
+            let parsed_bytes = jsonl::parsed_bytes_max(text.as_ref());
+            text.hold_parsed(parsed_bytes, state.config.write_bytes_max)?;
             let report = jsonl::write_lines(text.as_ref(), precision, &state.config.ingest, batches)?;
             let rows = report.lines - report.errors.total;
             Ok(Counts {

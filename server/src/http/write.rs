@@ -109,6 +109,7 @@ impl WriteError {
         match self {
             Self::Body(error) => match error {
                 BodyError::TooLarge { .. } | BodyError::FormTooLarge { .. } => "body_bytes_max",
+                BodyError::LineTooLarge { .. } => "write_bytes_max",
                 BodyError::Slow { .. } => "body_timeout",
                 BodyError::Trickle => "body_rate",
                 BodyError::Busy(error) => reason_of(error),

@@ -76,6 +76,25 @@ pub struct WriteReport {
     pub errors: ErrorList,
 }
 
+/// The most memory that a number takes while its line is parsed: in the list that it stands in, which may have grown to twice
+/// its length, and among the samples.
+const NUMBER_BYTES: usize = 48;
+/// The same of a label, and of a histogram.
+const PAIR_BYTES: usize = 96;
+const OBJECT_BYTES: usize = 512;
+
+/// The most memory that a line of `text` takes while it is parsed, bytes: lines are parsed one after the other.
+#[must_use]
+pub fn parsed_bytes_max(text: &[u8]) -> usize {
+    let bytes = |byte: &u8| match byte {
+        b',' => NUMBER_BYTES,
+        b':' => PAIR_BYTES,
+        b'{' => OBJECT_BYTES,
+        _ => 0,
+    };
+    text.split(|byte| *byte == b'\n').map(|line| line.iter().map(bytes).sum()).max().unwrap_or_default()
+}
+
 /// Writes the series of `text` into `sink`; the caller commits. A bad line is left out as a whole. A byte order mark in front
 /// of them is skipped.
 ///

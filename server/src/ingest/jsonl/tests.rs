@@ -125,6 +125,25 @@ fn bits_that_stand_for_histograms_are_an_ordinary_nan() {
 }
 
 #[test]
+fn what_a_line_takes_once_it_is_parsed_is_known_before() {
+    assert_eq!(parsed_bytes_max(b""), 0);
+    let line = |numbers: usize| {
+        let list = vec!["1"; numbers].join(",");
+        format!("{{\"metric\":{{\"__name__\":\"n\"}},\"values\":[{list}],\"timestamps\":[{list}]}}\n")
+    };
+    // Vectors that grew to twice their length: a value of 16 bytes, a timestamp of 8, a sample of 16.
+    let numbers = 10_000;
+    let (short, long) = (parsed_bytes_max(line(1).as_bytes()), parsed_bytes_max(line(numbers).as_bytes()));
+    assert!(long > numbers * 2 * (16 + 8 + 16), "{long}");
+    assert_eq!(
+        parsed_bytes_max((line(numbers) + &line(1) + &line(numbers)).as_bytes()),
+        long,
+        "one after the other"
+    );
+    assert!(parsed_bytes_max(b"{},{},{}") > short, "what is no number as well");
+}
+
+#[test]
 fn good_lines_go_in_and_bad_lines_are_named() {
     let (samples, report) = write(concat!(
         "{\"metric\":{\"__name__\":\"a\"},\"values\":[1,\"2.5\",18446744073709551616],\"timestamps\":[1,2,3]}\n",
