@@ -26,7 +26,7 @@ const PAIR_BYTES: usize = 9;
 /// bytes for each series and each label pair.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Limit`] of the index. No block stays then.
+/// [`Error::Io`](crate::Error::Io); [`Error::Limit`](crate::Error::Limit) of the index. No block stays then.
 pub fn seal(
     directory: &Arc<dyn Directory>,
     head: &Head,
@@ -122,7 +122,7 @@ impl Seal<'_> {
 /// before each series, and its error ends the merge.
 ///
 /// # Errors
-/// [`Error::Corruption`] in one of the blocks; [`Error::Io`]; [`Error::Limit`] of the index, and when the blocks have more
+/// [`Error::Corruption`](crate::Error::Corruption) in one of the blocks; [`Error::Io`](crate::Error::Io); [`Error::Limit`](crate::Error::Limit) of the index, and when the blocks have more
 /// series than `memory` is enough for; what `go_on` returns. No block is written then.
 pub fn merge(
     directory: &Arc<dyn Directory>,

@@ -39,7 +39,7 @@ fn fill_example(builder: &mut IndexBuilder<'_>) -> BlockMeta {
         let chunk = ChunkRef { times, values: 20 + 9 * u64::from(i), statistics };
         builder.add_series(&[(0, i)], &[chunk], &[0, 0x77]).unwrap();
     }
-    let meta = BlockMeta {
+    BlockMeta {
         id: Ulid::from_bytes([7; 16]),
         range: TimeRange::new(-1, 300),
         generation_first: 1,
@@ -48,8 +48,7 @@ fn fill_example(builder: &mut IndexBuilder<'_>) -> BlockMeta {
         series: builder.series(),
         samples: 4,
         chunk_bytes: 38,
-    };
-    meta
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
