@@ -23,8 +23,8 @@ pub const QUERIES_BYTES_MAX: &str = "query_bytes_max";
 /// somebody asks for, and snapshots.
 const OTHER_THREADS: usize = 64;
 
-/// Exports that run at once, besides the queries.
-fn exports_max(config: &Config) -> usize {
+/// Exports that run at once, besides the queries; and lists of series, labels and values.
+fn others_max(config: &Config) -> usize {
     (config.query_concurrency_max / 4).max(1)
 }
 
@@ -32,7 +32,7 @@ fn exports_max(config: &Config) -> usize {
 /// keep writes from one.
 #[must_use]
 pub fn blocking_threads(config: &Config) -> usize {
-    let reads = config.query_concurrency_max.saturating_add(exports_max(config)) + ANSWERS_MAX;
+    let reads = config.query_concurrency_max.saturating_add(2 * others_max(config)) + ANSWERS_MAX;
     reads.saturating_add(config.write_concurrency_max) + OTHER_THREADS
 }
 
@@ -50,8 +50,10 @@ pub struct AppState {
     pub is_loopback: bool,
     /// Writes take a place here while they are parsed and committed.
     pub write_gate: Gate,
-    /// Reads take a place here while they are evaluated.
+    /// Queries take a place here while they are evaluated.
     pub query_gate: Gate,
+    /// Lists of series, labels and values have places of their own: dashboards ask for many at once, and alerts should not wait for them.
+    pub list_gate: Gate,
     /// Exports have places of their own, since they hold them for as long as their clients read.
     pub export_gate: Gate,
     /// Memory of all reads together.
@@ -84,7 +86,8 @@ impl AppState {
             // Bodies that wait are bounded by their bytes, so their number needs no bound.
             write_gate: Gate::new(config.write_concurrency_max, usize::MAX),
             query_gate: Gate::new(config.query_concurrency_max, config.query_queue_max),
-            export_gate: Gate::new(exports_max(&config), config.query_queue_max),
+            list_gate: Gate::new(others_max(&config), config.query_queue_max),
+            export_gate: Gate::new(others_max(&config), config.query_queue_max),
             query_budget: Budget::new(QUERIES_BYTES_MAX, config.query_bytes_max),
             write_budget: Budget::new("write_bytes_max", config.write_bytes_max),
             answer_gate: Gate::new(ANSWERS_MAX, 0),
@@ -139,6 +142,7 @@ impl AppState {
             write_bytes_held: self.write_budget.held(),
             queue_waits: vec![
                 ("query", self.query_gate.waits().distribution()),
+                ("list", self.list_gate.waits().distribution()),
                 ("export", self.export_gate.waits().distribution()),
                 ("write", self.write_gate.waits().distribution()),
             ],

@@ -11,6 +11,7 @@ use super::annotations::{Annotations, position};
 use super::native;
 use super::row::Row;
 use super::shared::SharedRows;
+use super::short::Short;
 use super::tally::Tally;
 use super::threads::{Pool, Threads};
 use super::usage::{HeldSamples, Mark, NodeId, Usage};
@@ -25,7 +26,7 @@ pub struct Cancel {
     canceled: Arc<AtomicBool>,
     deadline: Option<Instant>,
     /// A query that takes longer ends as well, to run again on another thread.
-    short_until: Option<Instant>,
+    short: Option<Short>,
 }
 
 impl Cancel {
@@ -48,12 +49,12 @@ impl Cancel {
 
     /// The same handle for a query that only goes on as long as it is short.
     pub(super) fn if_short(&self) -> Self {
-        Self { short_until: Some(Instant::now() + SHORT), ..self.clone() }
+        Self { short: Some(Short::begin()), ..self.clone() }
     }
 
     /// Whether the query only goes on as long as it is short.
     pub(super) fn is_if_short(&self) -> bool {
-        self.short_until.is_some()
+        self.short.is_some()
     }
 
     /// Ends the query: it fails with [`QueryError::Canceled`] as soon as it looks.
@@ -69,13 +70,13 @@ impl Cancel {
         if self.canceled.load(Relaxed) {
             return Err(QueryError::Canceled);
         }
-        if self.deadline.or(self.short_until).is_none() {
+        if self.deadline.is_none() && self.short.is_none() {
             return Ok(());
         }
         let now = Instant::now();
-        match (self.deadline, self.short_until) {
+        match (self.deadline, self.short) {
             (Some(deadline), _) if now >= deadline => Err(QueryError::Timeout),
-            (_, Some(until)) if now >= until => Err(QueryError::NotShort),
+            (_, Some(short)) if short.is_over(now) => Err(QueryError::NotShort),
             _ => Ok(()),
         }
     }
@@ -98,10 +99,9 @@ impl Cancel {
     }
 }
 
-/// How long a query may keep a thread that has other work, and what keeps its parts between two looks at the time short, too: steps,
+/// What keeps the parts of a short query between two looks at the time short: steps,
 /// chunks of a series (which may have to come from a disk), samples of the series of one selector, memory, and points of the answer.
 /// Native histograms are never short.
-const SHORT: Duration = Duration::from_millis(1);
 pub(super) const SHORT_STEPS: usize = 2_000;
 const SHORT_PARTS: usize = 32;
 const SHORT_SAMPLES: usize = 128 << 10;
@@ -153,7 +153,7 @@ impl<'q> Context<'q> {
         let budget = budget.part("query_memory_bytes_max", memory_max);
         Self {
             snapshot,
-            threads: pool.threads(cancel.short_until),
+            threads: pool.threads(cancel.short),
             limits,
             lookback_ms,
             histograms: native::List::default(),
@@ -330,7 +330,7 @@ mod tests {
         let late = Cancel::new().with_timeout(Duration::ZERO).with_timeout(Duration::from_secs(3600));
         assert!(matches!(late.check(), Err(QueryError::Timeout)));
         assert!(matches!(late.check_series(0), Err(QueryError::Timeout)));
-        let short = Cancel { short_until: Some(Instant::now()), ..Cancel::new() };
+        let short = Cancel { short: Some(Short::over()), ..Cancel::new() };
         let short = short.with_timeout(Duration::from_secs(3600));
         assert!((0..20).all(|at| matches!(short.check_series(at), Err(QueryError::NotShort))));
         short.cancel();

@@ -21,6 +21,7 @@ mod rollup;
 mod row;
 mod select;
 mod shared;
+mod short;
 mod tally;
 mod threads;
 mod usage;

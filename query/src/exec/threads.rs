@@ -23,6 +23,7 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use self::slice::LongSlices;
+use super::short::Short;
 use crate::error::{QueryError, Result};
 
 /// How long a query's own thread computes before it asks for the shared ones.
@@ -52,8 +53,8 @@ pub(super) struct Pool {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Threads<'q> {
     pool: &'q Pool,
-    /// A query that only goes on as long as it is short has its own thread alone, until then.
-    short_until: Option<Instant>,
+    /// A query that only goes on as long as it is short has its own thread alone.
+    short: Option<Short>,
     started: Instant,
 }
 
@@ -106,8 +107,8 @@ impl Pool {
     }
 
     /// The threads of one query.
-    pub(super) fn threads(&self, short_until: Option<Instant>) -> Threads<'_> {
-        Threads { pool: self, short_until, started: Instant::now() }
+    pub(super) fn threads(&self, short: Option<Short>) -> Threads<'_> {
+        Threads { pool: self, short, started: Instant::now() }
     }
 }
 
@@ -173,7 +174,7 @@ impl Threads<'_> {
         items: &mut [T],
         compare: impl Fn(&T, &T) -> Ordering + Send + Sync,
     ) {
-        if items.len() < SORT_MIN || self.short_until.is_some() {
+        if items.len() < SORT_MIN || self.short.is_some() {
             items.sort_unstable_by(compare);
         } else {
             self.in_turn(|| items.par_sort_unstable_by(compare));
@@ -190,15 +191,19 @@ impl Threads<'_> {
         item: impl Fn(&mut S, usize) -> Result<()> + Sync,
     ) -> Result<Vec<S>> {
         let work = Work { item, failed: AtomicUsize::new(usize::MAX) };
-        let until = self.short_until.unwrap_or_else(|| Instant::now() + ALONE);
+        let until = Instant::now() + ALONE;
+        let is_over = || {
+            let now = Instant::now();
+            self.short.map_or(now >= until, |short| short.is_over(now))
+        };
         for (at, task) in tasks.iter_mut().enumerate() {
-            work.advance(at, task, || Instant::now() >= until);
-            if Instant::now() >= until {
+            work.advance(at, task, is_over);
+            if is_over() {
                 break;
             }
         }
         while tasks.iter().enumerate().any(|(at, task)| work.goes_on(at, task)) {
-            if self.short_until.is_some() {
+            if self.short.is_some() {
                 return Err(QueryError::NotShort);
             }
             self.in_turn(|| {
@@ -293,9 +298,9 @@ mod tests {
     fn what_is_only_to_be_short_ends_when_its_own_thread_is_not_enough() {
         let pool = Pool::new(1).unwrap();
         let item = |(): &mut (), at: usize| Ok(at);
-        let late = pool.threads(Some(Instant::now()));
+        let late = pool.threads(Some(Short::over()));
         assert!(matches!(late.map(2, || (), item), Err(QueryError::NotShort)));
-        let in_time = pool.threads(Some(Instant::now() + Duration::from_secs(3600)));
+        let in_time = pool.threads(Some(Short::endless()));
         assert_eq!(in_time.map(100, || (), item).unwrap().len(), 100);
     }
 

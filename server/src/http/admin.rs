@@ -40,7 +40,7 @@ pub(super) async fn compact(State(state): State<SharedState>) -> Response {
 /// `POST|PUT /api/v1/admin/tsdb/delete_series?match[]=&start=&end=`: deletes samples; 204 when they are gone for good.
 pub(super) async fn delete_series(State(state): State<SharedState>, request: Request) -> Response {
     let known = &["match[]", "start", "end"];
-    let read = match Read::receive(SharedState::clone(&state), request, known, Queue::Reads).await {
+    let read = match Read::receive(SharedState::clone(&state), request, known, Queue::Queries).await {
         Ok(read) => read,
         Err(error) => return error.into_response(),
     };
@@ -72,7 +72,8 @@ pub(super) async fn clean_tombstones(State(state): State<SharedState>) -> Respon
 
 /// `POST|PUT /api/v1/admin/tsdb/snapshot?skip_head=`: makes a copy below `snapshots/` of the data directory.
 pub(super) async fn snapshot(State(state): State<SharedState>, request: Request) -> Response {
-    let read = match Read::receive(SharedState::clone(&state), request, &["skip_head"], Queue::Reads).await {
+    let read = match Read::receive(SharedState::clone(&state), request, &["skip_head"], Queue::Queries).await
+    {
         Ok(read) => read,
         Err(error) => return error.into_response(),
     };

@@ -153,7 +153,7 @@ pub(super) async fn query(
     Extension(MayWrite(may_write)): Extension<MayWrite>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let read = Read::receive(state, request, &["q"], Queue::Reads).await?;
+    let read = Read::receive(state, request, &["q"], Queue::Queries).await?;
     read.answer(JSON, move |turn, writer| {
         let Some(text) = turn.params.get("q") else {
             return Err(ApiError::new(ErrorType::BadData, "missing required parameter \"q\""));

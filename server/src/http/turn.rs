@@ -18,14 +18,16 @@ use crate::state::{AppState, SharedState};
 /// Where a read waits for its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
-    Reads,
+    Queries,
+    Lists,
     Exports,
 }
 
 impl Queue {
     fn gate(self, state: &AppState) -> &Gate {
         match self {
-            Self::Reads => &state.query_gate,
+            Self::Queries => &state.query_gate,
+            Self::Lists => &state.list_gate,
             Self::Exports => &state.export_gate,
         }
     }

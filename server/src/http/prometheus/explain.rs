@@ -26,7 +26,7 @@ pub(in crate::http) async fn explain(
     State(state): State<SharedState>,
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
-    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    let read = Read::receive(state, request, KNOWN, Queue::Queries).await?;
     let as_text = match read.params.get("format") {
         None | Some("json") => false,
         Some("text") => true,

@@ -21,7 +21,7 @@ pub(in crate::http) async fn names(
     State(state): State<SharedState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    let read = Read::receive(state, request, KNOWN, Queue::Lists).await?;
     read.answer(JSON, |turn, writer| {
         let find = |snapshot: &Snapshot, selectors: &[&[Matcher]], range, watch: Watch<'_>| {
             snapshot.label_names(selectors, range, watch)
@@ -37,7 +37,7 @@ pub(in crate::http) async fn values(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    let read = Read::receive(state, request, KNOWN, Queue::Lists).await?;
     let Path(name) = name.map_err(|error| ApiError::new(ErrorType::BadData, error.body_text()))?;
     let name = unescape(&name)
         .filter(|name| !name.is_empty())
@@ -56,7 +56,7 @@ pub(in crate::http) async fn series(
     State(state): State<SharedState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    let read = Read::receive(state, request, KNOWN, Queue::Lists).await?;
     read.answer(JSON, |turn, writer| {
         let find = |snapshot: &Snapshot, selectors: &[&[Matcher]], range, watch: Watch<'_>| {
             snapshot.series_labels(selectors, range, watch)

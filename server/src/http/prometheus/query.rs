@@ -32,7 +32,7 @@ pub(in crate::http) async fn instant(
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     state.metrics.queries.instant.add(1);
-    evaluate(Read::receive(state, request, INSTANT, Queue::Reads).await?, caller, instant_request).await
+    evaluate(Read::receive(state, request, INSTANT, Queue::Queries).await?, caller, instant_request).await
 }
 
 /// `GET|POST /api/v1/query_range`
@@ -42,7 +42,7 @@ pub(in crate::http) async fn range(
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     state.metrics.queries.range.add(1);
-    evaluate(Read::receive(state, request, RANGE, Queue::Reads).await?, caller, range_request).await
+    evaluate(Read::receive(state, request, RANGE, Queue::Queries).await?, caller, range_request).await
 }
 
 /// A query, and how to answer it.

@@ -23,7 +23,7 @@ pub(in crate::http) async fn tsdb(
     State(state): State<SharedState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    let read = Read::receive(state, request, KNOWN, Queue::Lists).await?;
     let top = limit(&read.params)?;
     let with_blocks = match read.params.get("blocks") {
         None | Some("false" | "0") => false,

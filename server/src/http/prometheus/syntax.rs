@@ -26,7 +26,7 @@ pub(in crate::http) async fn format(
     State(state): State<SharedState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let read = Read::receive(state, request, KNOWN, Queue::Reads).await?;
+    let read = Read::receive(state, request, KNOWN, Queue::Queries).await?;
     describe(read, |text, expr| text.push_str(&Value::from(expr.pretty()).to_string())).await
 }
 
@@ -35,7 +35,7 @@ pub(in crate::http) async fn parse(
     State(state): State<SharedState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    describe(Read::receive(state, request, KNOWN, Queue::Reads).await?, write_tree).await
+    describe(Read::receive(state, request, KNOWN, Queue::Queries).await?, write_tree).await
 }
 
 /// Answers what `write` appends about the query.
