@@ -106,6 +106,12 @@ pub struct Config {
     pub log: String,
 }
 
+/// Queries that are evaluated at once by default. More than the processors carry would only make all of them, and the requests beside
+/// them, wait longer for a processor.
+fn queries_at_once() -> usize {
+    std::thread::available_parallelism().map_or(4, |processors| (2 * processors.get()).max(4))
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -128,7 +134,7 @@ impl Default for Config {
             write_concurrency_max: 32,
             write_bytes_max: 512 << 20,
             ingest: ingest::Limits::DEFAULT,
-            query_concurrency_max: 20,
+            query_concurrency_max: queries_at_once(),
             query_queue_max: 200,
             query_timeout: Duration::from_secs(120),
             query_samples_max: 50_000_000,

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::units::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, MINUTE, SECOND, YEAR};
-use super::{Config, VARIABLE_PREFIX, units};
+use super::{Config, VARIABLE_PREFIX, queries_at_once, units};
 
 /// One setting: its name in all three spellings, its default as text, and how its text is understood.
 #[derive(Debug)]
@@ -227,10 +227,11 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "query-concurrency-max",
         value_name: "N",
-        default: "20",
-        help: "Queries evaluated at once; others wait",
+        default: "auto",
+        help: "Queries evaluated at once; others wait; `auto` is twice the processors, 4 at least",
         apply: |config, text| {
-            units::count(text, 1..=10_000).map(|value| config.query_concurrency_max = value)
+            let value = if text == "auto" { Ok(queries_at_once()) } else { units::count(text, 1..=10_000) };
+            value.map(|value| config.query_concurrency_max = value)
         },
     },
     Setting {
