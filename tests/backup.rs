@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use support::series::Cells;
-use support::{Server, binary, copy, files};
+use support::{Server, command, copy, files};
 use tempfile::TempDir;
 use timberline_engine::directory::RealDirectory;
 use timberline_engine::manifest::Manifest;
@@ -36,7 +36,7 @@ fn database() -> (TempDir, Cells) {
 }
 
 fn timberline(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
-    Command::new(binary()).args(arguments.iter().map(|argument| argument.as_ref())).output().unwrap()
+    command().args(arguments.iter().map(|argument| argument.as_ref())).output().unwrap()
 }
 
 /// Exit code, and all that was printed.

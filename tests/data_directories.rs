@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use support::Server;
 
@@ -111,7 +110,7 @@ fn a_directory_of_a_newer_version_is_refused_and_says_which_version_it_needs() {
             &["restore", path, other],
             &["repair", path, "--into", other],
         ] {
-            let output = Command::new(support::binary()).args(arguments).output().unwrap();
+            let output = support::command().args(arguments).output().unwrap();
             let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
             assert_eq!(output.status.code(), Some(1), "{kind} {arguments:?}: {text}");
             let told = format!(

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use common::Random;
 use flate2::Compression;
@@ -131,7 +131,7 @@ impl Importer {
 
     /// Runs `timberline import`, the server named by the variable.
     fn run(&self, arguments: &[&str], stdin: &[u8]) -> Outcome {
-        let mut child = Command::new(support::binary())
+        let mut child = support::command()
             .arg("import")
             .args(arguments)
             .env("TIMBERLINE_URL", &self.server.url)
@@ -347,7 +347,7 @@ fn an_export_that_is_not_whole_and_its_import_end_with_an_error() {
     std::fs::write(block.join("chunks"), bytes).unwrap();
 
     let server = Server::serve(&data);
-    let output = Command::new(support::binary()).args(["export", "--url", &server.url]).output().unwrap();
+    let output = support::command().args(["export", "--url", &server.url]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_says(
         &(output.status.code().unwrap(), said),

@@ -1,8 +1,6 @@
 //! What an operator sees of the real binary: its log, signals, and settings that it refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
-use std::process::Command;
-
 use support::Server;
 
 mod support;
@@ -91,7 +89,7 @@ fn misspelt_variables_are_named_and_those_of_kubernetes_are_not() {
 fn a_setting_that_cannot_work_is_refused_before_anything_is_opened() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let mut command = Command::new(support::binary());
+    let mut command = support::command();
     command.args(["serve", "--listen", "127.0.0.1:0", "--head-bytes-max", "10", "--data-dir"]).arg(&data);
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();

@@ -22,7 +22,7 @@ const EXPORT_BYTES_MAX: u64 = 4 << 30;
 
 /// The binary, built with the profile of this test. Cargo names the binaries of a test's own package only, so this asks
 /// it to build the one of the server's package; mostly there is nothing left to build.
-pub(crate) fn binary() -> &'static Path {
+fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
@@ -43,9 +43,24 @@ pub(crate) fn binary() -> &'static Path {
     })
 }
 
+/// The command that runs the binary. The settings of whoever runs the tests are not the server's.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(binary());
+    remove_settings(&mut command);
+    command
+}
+
+fn remove_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"TIMBERLINE_") {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// Runs the binary until it ends.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    let output = Command::new(binary()).args(arguments).output().unwrap();
+    let output = command().args(arguments).output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "timberline {arguments:?} ended with {}: {complaint}", output.status);
     output
@@ -97,20 +112,22 @@ impl Server {
 
     /// Starts `timberline serve` with other settings, as variables of the environment, and waits until it is ready.
     pub(crate) fn serve_with(data_dir: &Path, variables: &[(&str, &str)]) -> Self {
-        let server = Self::of(Command::new(binary()).arg("serve").envs(variables.iter().copied()), data_dir);
+        let server = Self::of(command().arg("serve").envs(variables.iter().copied()), data_dir);
         server.log.wait_for("ready seconds=");
         server
     }
 
     /// Starts `timberline COMMAND` and waits until it listens: its database is being opened then.
     pub(crate) fn start_opening(command: &str, data_dir: &Path) -> Self {
-        Self::of(Command::new(binary()).arg(command), data_dir)
+        Self::of(self::command().arg(command), data_dir)
     }
 
     /// Starts `timberline serve` with so many file descriptors and waits until it is ready.
     pub(crate) fn serve_with_descriptors(soft: u32, hard: u32, data_dir: &Path) -> Self {
         let limit = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
-        let server = Self::of(Command::new("sh").args(["-c", &limit]).arg(binary()).arg("serve"), data_dir);
+        let mut shell = Command::new("sh");
+        remove_settings(&mut shell);
+        let server = Self::of(shell.args(["-c", &limit]).arg(binary()).arg("serve"), data_dir);
         server.log.wait_for("ready seconds=");
         server
     }
