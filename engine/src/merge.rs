@@ -9,14 +9,14 @@ use crate::budget::Budget;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::head::{FrozenHead, Head};
-use crate::index::{ChunkRef, Dictionary, PairSource, TimesEntry};
+use crate::index::{ChunkRef, Dictionary, PairSource, SHARED_SET_BYTES_MAX, TimesEntry};
 use crate::samples::{Samples, sort_last_wins};
 use crate::time::TimeRange;
 use crate::tombstones::Deleted;
 use crate::windows::Windows;
 
-/// Bytes that a merge takes for each series of each block: a number, and a label set's place and hash.
-const SERIES_BYTES: usize = 4 + 8 + 18;
+/// Bytes that a merge takes for each series of each block: a number.
+const SERIES_BYTES: usize = 4;
 /// Bytes that it takes for each label pair: two numbers, and whether a series has it.
 const PAIR_BYTES: usize = 9;
 
@@ -119,7 +119,8 @@ impl Seal<'_> {
 /// `None` when that is nothing. One block alone is written anew without what is deleted, at its level.
 ///
 /// Chunks that do not overlap are moved as they are, unless they are small; then neighbours become one. `go_on` is asked
-/// before each series, and its error ends the merge.
+/// before each series, and its error ends the merge. What is left of `memory` is for label sets that series share: when there
+/// are more, those are written once for each series.
 ///
 /// # Errors
 /// [`Error::Corruption`](crate::Error::Corruption) in one of the blocks; [`Error::Io`](crate::Error::Io); [`Error::Limit`](crate::Error::Limit) of the index, and when the blocks have more
@@ -130,9 +131,14 @@ pub fn merge(
     memory: &Arc<Budget>,
     go_on: impl Fn() -> Result<()>,
 ) -> Result<Option<FinishedBlock>> {
-    let _held = memory.take(blocks.iter().map(|block| memory_bytes(block)).sum())?;
+    let mut held = memory.take(blocks.iter().map(|block| memory_bytes(block)).sum())?;
+    let series: usize = blocks.iter().map(|block| block.index().series_count()).sum();
+    let left = memory.limit().saturating_sub(memory.held());
+    let shared_sets = (left / SHARED_SET_BYTES_MAX).min(series);
+    held.add(shared_sets * SHARED_SET_BYTES_MAX)?;
     let dictionary = Dictionary::new(blocks.iter().map(|block| block.index() as &dyn PairSource))?;
     let mut writer = BlockWriter::create(Arc::clone(directory), Ulid::generate(), &dictionary)?;
+    writer.share_sets(shared_sets);
     merge_series(blocks, &dictionary, go_on, &mut writer)?;
     let metas = || blocks.iter().map(|block| block.meta());
     let first = metas().map(|meta| meta.generation_first).min().unwrap_or_default();
@@ -141,8 +147,7 @@ pub fn merge(
     writer.finish((first, last), level)
 }
 
-/// What a merge keeps in memory for a block of its sources: a number for each pair and each series, and where to find
-/// each label set of the new block.
+/// What a merge keeps in memory for a block of its sources: a number for each pair and each series.
 fn memory_bytes(block: &Block) -> usize {
     let (series, pairs) = (block.index().series_count(), block.index().pair_count());
     series.saturating_mul(SERIES_BYTES).saturating_add(pairs.saturating_mul(PAIR_BYTES))

@@ -158,6 +158,11 @@ impl<'a> BlockWriter<'a> {
         })
     }
 
+    /// Remembers only so many label sets to share them ([`IndexBuilder::share_sets`]).
+    pub fn share_sets(&mut self, count_max: usize) {
+        self.index.share_sets(count_max);
+    }
+
     /// Adds the samples at some positions to the current series: sorted by time, after those that it has.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ pub(super) fn open(
     let counters = Counters::new(&report);
     let admission = Admission::new(&options);
     let reserve = Reserve::open(Arc::clone(&directory));
-    let merge_memory = Budget::new("merge_bytes_max", options.merge_bytes_max);
+    let merge_memory = Budget::new("memory_bytes_max (its share for merges)", options.merge_bytes_max);
     Ok(Core {
         directory,
         options,

@@ -1,7 +1,7 @@
 //! Writes an index file from series that come sorted by labels.
 //!
-//! While series come, what says where their chunks are goes to a file ([`spill`](super::spill)); a number for each series and
-//! each label set stays in memory. At the end the sections are written one after the other: texts and postings come from
+//! While series come, what says where their chunks and label sets are goes to files ([`spill`](super::spill)); a number for each
+//! series of the sources, and so many label sets, stay in memory. At the end the sections are written one after the other: texts and postings come from
 //! the sources once more, pair by pair, so that nobody holds all of them.
 
 use std::hash::{BuildHasher, Hasher};
@@ -23,6 +23,9 @@ use crate::error::Result;
 
 /// In place of an id: the series is not in the index.
 const NO_ID: u32 = u32::MAX;
+/// Bytes that a label set takes that is remembered to be shared, at most: a table that has just grown is less than half full, and
+/// the one before is still there.
+pub const SHARED_SET_BYTES_MAX: usize = 3 * (size_of::<SharedSet>() + 1);
 /// Postings of fewer series are collected in a list, and of more in a bitmap.
 const LIST_IDS_MAX: usize = 4096;
 
@@ -35,10 +38,12 @@ pub struct IndexBuilder<'a> {
     used: Vec<bool>,
     /// The ids of the series of each source.
     ids: Vec<Vec<u32>>,
-    /// Label sets without the metric name: their hash, and their number.
-    sets_by_pairs: HashTable<(u32, u32)>,
+    /// Label sets without the metric name.
+    shared_sets: HashTable<SharedSet>,
+    shared_sets_max: usize,
     /// Where the first series of each set is: source and number there.
-    sets: Vec<(u32, u32)>,
+    sets: Spill,
+    sets_count: u32,
     series: u32,
     /// Of each series: pair of its metric name + 1 (0: none), set, length of its chunk list, chunk list.
     rows: Spill,
@@ -47,6 +52,16 @@ pub struct IndexBuilder<'a> {
     /// Used again for each series.
     pairs: Vec<u32>,
     chunk_list: Vec<u8>,
+}
+
+/// A label set that later series may have too.
+#[derive(Clone, Copy, Debug)]
+struct SharedSet {
+    hash: u32,
+    /// Its number.
+    set: u32,
+    /// A series that has it: source and number there.
+    place: (u32, u32),
 }
 
 impl<'a> IndexBuilder<'a> {
@@ -63,8 +78,10 @@ impl<'a> IndexBuilder<'a> {
             directory: Arc::clone(directory),
             used: vec![false; dictionary.pair_count()],
             ids: dictionary.series_counts().map(|series| vec![NO_ID; series]).collect(),
-            sets_by_pairs: HashTable::new(),
-            sets: Vec::new(),
+            shared_sets: HashTable::new(),
+            shared_sets_max: usize::MAX,
+            sets: spill("index.sets"),
+            sets_count: 0,
             series: 0,
             rows: spill("index.rows"),
             times: spill("index.times"),
@@ -72,6 +89,12 @@ impl<'a> IndexBuilder<'a> {
             pairs: Vec::new(),
             chunk_list: Vec::new(),
         }
+    }
+
+    /// Remembers only so many label sets: of those that come later, each series gets its own. Each takes up to
+    /// [`SHARED_SET_BYTES_MAX`].
+    pub fn share_sets(&mut self, count_max: usize) {
+        self.shared_sets_max = count_max;
     }
 
     /// Adds a timestamp column; returns its position.
@@ -139,26 +162,32 @@ impl<'a> IndexBuilder<'a> {
         pairs.iter().for_each(|pair| hasher.write_u32(*pair));
         let hash = (hasher.finish() >> 16) as u32;
         let spread = |hash: u32| u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let (dictionary, sets) = (self.dictionary, &self.sets);
+        let dictionary = self.dictionary;
         let (mut other, mut failed) = (Vec::new(), Ok(()));
-        let same = |&(known, set): &(u32, u32)| {
-            let (source, number) = sets[set as usize];
-            known == hash && {
-                match dictionary.pairs_of(source as usize, number, &mut other) {
+        let same = |known: &SharedSet| {
+            known.hash == hash && {
+                match dictionary.pairs_of(known.place.0 as usize, known.place.1, &mut other) {
                     Ok(()) => drop(take_metric(dictionary, &mut other)),
                     Err(error) => failed = Err(error),
                 }
                 other == pairs
             }
         };
-        let found = self.sets_by_pairs.find(spread(hash), same).map(|(_, set)| *set);
+        let found = self.shared_sets.find(spread(hash), same).map(|known| known.set);
         failed?;
         if let Some(set) = found {
             return Ok(set);
         }
-        let set = self.sets.len() as u32;
-        self.sets.push(place);
-        self.sets_by_pairs.insert_unique(spread(hash), (hash, set), |(hash, _)| spread(*hash));
+        let set = self.sets_count;
+        self.sets_count += 1;
+        self.sets.push(|out| {
+            out.extend_from_slice(&place.0.to_le_bytes());
+            out.extend_from_slice(&place.1.to_le_bytes());
+        })?;
+        if self.shared_sets.len() < self.shared_sets_max {
+            let known = SharedSet { hash, set, place };
+            self.shared_sets.insert_unique(spread(hash), known, |known| spread(known.hash));
+        }
         Ok(set)
     }
 
@@ -169,16 +198,24 @@ impl<'a> IndexBuilder<'a> {
     /// [`Error::Io`](crate::Error::Io), [`Error::Corruption`](crate::Error::Corruption) in a source.
     pub fn finish(mut self, meta: &BlockMeta, path: &Path) -> Result<()> {
         // It can be large, and all sets are known.
-        self.sets_by_pairs = HashTable::new();
-        let placeholder = || Spill::new(&self.directory, PathBuf::new());
-        let (rows, times) = (placeholder(), placeholder());
-        let rows = std::mem::replace(&mut self.rows, rows).finish()?;
-        let times = std::mem::replace(&mut self.times, times).finish()?;
-        let written = self.write(meta, path, &rows, &times);
-        rows.remove().and(times.remove()).and(written)
+        self.shared_sets = HashTable::new();
+        let spills = [&mut self.rows, &mut self.sets, &mut self.times];
+        let spilled = spills
+            .map(|spill| std::mem::replace(spill, Spill::new(&self.directory, PathBuf::new())).finish());
+        let [rows, sets, times] = spilled;
+        let (rows, sets, times) = (rows?, sets?, times?);
+        let written = self.write(meta, path, &rows, &sets, &times);
+        rows.remove().and(sets.remove()).and(times.remove()).and(written)
     }
 
-    fn write(&self, meta: &BlockMeta, path: &Path, rows: &Spilled, times: &Spilled) -> Result<()> {
+    fn write(
+        &self,
+        meta: &BlockMeta,
+        path: &Path,
+        rows: &Spilled,
+        sets: &Spilled,
+        times: &Spilled,
+    ) -> Result<()> {
         debug_assert_eq!(times.bytes.len(), self.times_count as usize * TIMES_ENTRY_BYTES, "all columns");
         let mut file = SectionWriter::create(&*self.directory, path)?;
         let mut scratch = Vec::new();
@@ -190,7 +227,7 @@ impl<'a> IndexBuilder<'a> {
         file.section(Section::Names, &scratch)?;
         file.array(Section::ValueEnds, Section::ValueText, |item| self.values(item))?;
         file.array(Section::PostingEnds, Section::Postings, |item| self.postings(item))?;
-        file.array(Section::SetEnds, Section::Sets, |item| self.label_sets(&numbers, item))?;
+        file.array(Section::SetEnds, Section::Sets, |item| self.label_sets(&sets.bytes, &numbers, item))?;
         file.array(Section::SeriesEnds, Section::Series, |item| series_rows(&rows.bytes, &numbers, item))?;
         file.section(Section::Times, &times.bytes)?;
         file.finish()
@@ -288,9 +325,16 @@ impl<'a> IndexBuilder<'a> {
         Ok(())
     }
 
-    fn label_sets(&self, numbers: &[u32], item: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    fn label_sets(
+        &self,
+        sets: &[u8],
+        numbers: &[u32],
+        item: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let (mut pairs, mut out) = (Vec::new(), Vec::new());
-        for &(source, number) in &self.sets {
+        let (places, _) = sets.as_chunks::<4>();
+        for place in places.chunks_exact(2) {
+            let (source, number) = (u32::from_le_bytes(place[0]), u32::from_le_bytes(place[1]));
             self.dictionary.pairs_of(source as usize, number, &mut pairs)?;
             take_metric(self.dictionary, &mut pairs);
             out.clear();

@@ -17,7 +17,7 @@ mod reader;
 mod sections;
 mod spill;
 
-pub use builder::IndexBuilder;
+pub use builder::{IndexBuilder, SHARED_SET_BYTES_MAX};
 pub use dictionary::{Dictionary, PairSource};
 pub use layout::{BlockMeta, ChunkRef, StatisticsRef, TimesEntry};
 pub use listed::ListedSeries;

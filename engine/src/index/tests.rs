@@ -51,6 +51,20 @@ fn fill_example(builder: &mut IndexBuilder<'_>) -> BlockMeta {
     }
 }
 
+/// Of a fresh block with all series of the builder.
+fn meta(builder: &IndexBuilder<'_>, samples: u64) -> BlockMeta {
+    BlockMeta {
+        id: Ulid::from_bytes([7; 16]),
+        range: TimeRange::new(0, 1),
+        generation_first: 1,
+        generation_last: 1,
+        level: 0,
+        series: builder.series(),
+        samples,
+        chunk_bytes: 38,
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -108,6 +122,35 @@ fn answers_fit_what_was_built() {
 }
 
 #[test]
+fn label_sets_that_are_not_remembered_are_written_again() {
+    let names = ["cpu_idle", "cpu_user"];
+    let labels = ["a", "b"]
+        .map(|host| names.map(|name| Labels::from_pairs([("__name__", name), ("host", host)]).unwrap()));
+    let mut labels = labels.concat();
+    labels.sort_unstable();
+    let read = |shared_sets: usize| {
+        let bytes = file(labels.clone(), |builder| {
+            builder.share_sets(shared_sets);
+            let times = TimesEntry { offset: 12, range: TimeRange::new(0, 1), count: 2 };
+            let times = builder.add_times(&times).unwrap();
+            let chunk = ChunkRef { times, values: 20, statistics: StatisticsRef::default() };
+            (0..4).for_each(|id| builder.add_series(&[(0, id)], &[chunk], &[]).unwrap());
+            meta(builder, 8)
+        });
+        let len = bytes.len();
+        let index = Index::open(Path::new("index"), Mapped::from_memory(bytes)).unwrap();
+        assert_eq!(
+            (0..4).map(|id| index.labels(id).unwrap()).collect::<Vec<_>>(),
+            labels,
+            "{shared_sets} sets"
+        );
+        len
+    };
+    // A set of one pair is its end, 4 bytes, and the pair, 1.
+    assert_eq!([read(0), read(1), read(2), read(9)].map(|len| len - read(2)), [10, 5, 0, 0]);
+}
+
+#[test]
 fn looking_at_values_ends_when_nobody_wants_them() {
     let index = Index::open(Path::new("index"), Mapped::from_memory(example())).unwrap();
     for pattern in ["cpu_.*", "cpu_user|cpu_idle", "a|b|c", "cpu_user|x.*"] {
@@ -142,16 +185,7 @@ fn many(count: u32) -> Index {
             let statistics = StatisticsRef::default();
             builder.add_series(&[(0, id)], &[ChunkRef { times, values: 20, statistics }], &[]).unwrap();
         }
-        BlockMeta {
-            id: Ulid::from_bytes([7; 16]),
-            range: TimeRange::new(0, 1),
-            generation_first: 1,
-            generation_last: 1,
-            level: 0,
-            series: builder.series(),
-            samples: 2 * u64::from(count),
-            chunk_bytes: 38,
-        }
+        meta(builder, 2 * u64::from(count))
     };
     Index::open(Path::new("index"), Mapped::from_memory(file(all, fill))).unwrap()
 }

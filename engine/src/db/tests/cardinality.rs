@@ -136,6 +136,33 @@ fn series_are_counted_by_metric_label_and_pair() {
     check(true);
 }
 
+#[test]
+fn blocks_of_more_series_than_fit_in_memory_are_merged() {
+    let hosts: Vec<String> = (0..1000).map(|i| format!("h{i:03}")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    // Each block takes 13 bytes a series: 4 for its number, and 9 for its host. The second leaves nothing for label sets.
+    for (merge_bytes_max, merged) in [(1 << 20, 3), (39_200, 3), (30_000, 0)] {
+        let limited = Options { merge_bytes_max, ..options() };
+        let db = Db::open_in(SimulatedDirectory::new(7), limited).unwrap();
+        for _ in 0..3 {
+            assert_eq!(try_write(&db, &hosts, &["x"]), [""; 0]);
+            db.flush().unwrap();
+        }
+        let before = read(&db, &[]);
+        let outcome = db.compact();
+        assert_eq!(
+            outcome.as_ref().map_or(0, |report| report.merged),
+            merged,
+            "{merge_bytes_max}: {outcome:?}"
+        );
+        if let Err(error) = outcome {
+            let told = error.to_string();
+            assert!(told.starts_with("limit memory_bytes_max (its share for merges) reached: "), "{told}");
+        }
+        assert_eq!(read(&db, &[]), before);
+    }
+}
+
 /// Nothing that a head keeps (keys, layouts, labels, postings) may live longer than the head.
 #[test]
 fn series_that_stop_take_no_memory_once_their_head_is_sealed() {
