@@ -19,6 +19,8 @@ pub(super) const CHUNK_ROWS_MAX: usize = 128;
 const FIRST_CHUNK_ROWS_MIN: usize = 16;
 /// or when its values, histograms included, take this many bytes, so that wide groups do not hold much uncompressed.
 pub(super) const CHUNK_BUFFER_BYTES_MAX: usize = 256 << 10;
+/// A list of numbers that is no longer empty has room for so many.
+const CAPACITY_MIN: usize = 4;
 
 /// Series that are sampled together.
 #[derive(Debug)]
@@ -77,6 +79,11 @@ pub(super) struct Appended {
 impl Group {
     pub(super) fn new(first_series: u32, width: u16) -> Self {
         Self { first_series, width, buffer: RowBuffer::default(), chunks: Vec::new() }
+    }
+
+    /// What the group takes that has no rows yet: room for the first.
+    pub(super) fn first_row_bytes(&self) -> usize {
+        self.buffer.heap_bytes(self.width.into())
     }
 
     /// At how many rows the buffer is cut.
@@ -206,10 +213,15 @@ impl RowBuffer {
         self.values.len() * 8 + self.histograms.as_ref().map_or(0, |histograms| histograms.bytes)
     }
 
-    /// What the buffer takes, with the room that it has for more rows.
+    /// What the buffer takes, with the room that it has for more rows. The room that the first row needs counts before it
+    /// comes: a group is made for a row that is under way.
     #[inline]
     fn heap_bytes(&self, width: usize) -> usize {
-        let rows = size_of::<i64>() * self.timestamps.capacity() + size_of::<f64>() * self.values.capacity();
+        let (timestamps, values) = match self.timestamps.capacity() {
+            0 => (CAPACITY_MIN, width.max(CAPACITY_MIN)),
+            capacity => (capacity, self.values.capacity()),
+        };
+        let rows = size_of::<i64>() * timestamps + size_of::<f64>() * values;
         let histograms = self.histograms.as_ref().map_or(0, |histograms| histograms.bytes);
         if self.sparse.is_empty() {
             return rows + histograms;

@@ -185,7 +185,9 @@ impl Shard {
                 self.pairs.carried_by(*pair, id, 1);
             }
         }
-        self.groups.push(Group::new(first, width as u16));
+        let made = Group::new(first, width as u16);
+        self.sample_bytes += made.first_row_bytes();
+        self.groups.push(made);
         self.label_bytes += allocated(size_of_val(&*labels.pairs));
         self.labels.push(labels);
         for (id, series) in (first..).zip(&series) {

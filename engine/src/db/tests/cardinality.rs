@@ -69,6 +69,18 @@ fn new_series_are_refused_where_the_heads_are_full_and_known_ones_go_on() {
 }
 
 #[test]
+fn one_body_of_new_series_fills_the_heads_no_further_than_many_do() {
+    let limited = Options { head_bytes_max: 200_000, ..options() };
+    let db = Db::open_in(SimulatedDirectory::new(5), limited).unwrap();
+    let hosts: Vec<String> = (0..3000).map(|i| format!("h{i}")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    assert!(!try_write(&db, &hosts, &["x"]).is_empty(), "some are refused");
+    let stats = db.stats();
+    assert!((300_000..360_000).contains(&stats.head_bytes), "{}", stats.head_bytes);
+    assert_eq!(try_write(&db, &["h1"], &["x"]), [""; 0], "known series go on");
+}
+
+#[test]
 fn a_head_that_series_without_samples_fill_is_replaced() {
     let limited = Options { head_bytes_max: 50_000, ..options() };
     let db = Db::open_in(SimulatedDirectory::new(6), limited).unwrap();
