@@ -19,6 +19,9 @@ const ANSWERS_MAX: usize = 128;
 /// The name of the limit on the memory of all reads together.
 pub const QUERIES_BYTES_MAX: &str = "query_bytes_max";
 
+/// Buffers of bodies that are kept for the next ones have room for this part of the writes' share of memory, besides it.
+const IDLE_BUFFER_PARTS: usize = 4;
+
 /// Threads for blocking work that are left when reads and writes have all that they may have: for flushes, merges that
 /// somebody asks for, and snapshots.
 const OTHER_THREADS: usize = 64;
@@ -92,7 +95,7 @@ impl AppState {
             write_budget: Budget::new("write_bytes_max", config.write_bytes_max),
             answer_gate: Gate::new(ANSWERS_MAX, 0),
             answer_budget: Budget::new("answer_bytes_max", config.answer_bytes_max),
-            buffers: Arc::new(Buffers::new(config.write_concurrency_max)),
+            buffers: Arc::new(Buffers::new(config.write_bytes_max / IDLE_BUFFER_PARTS)),
             metrics: Metrics::default(),
             replay: Arc::default(),
             is_loopback,

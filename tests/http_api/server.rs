@@ -131,13 +131,18 @@ impl TestServer {
 
     /// Waits until `/metrics` has this line.
     pub(crate) fn wait_for_metric(&self, line: &str) {
+        self.wait_for_metrics(line, |other| other == line);
+    }
+
+    /// Waits until `/metrics` has a line that `is_it`.
+    pub(crate) fn wait_for_metrics(&self, what: &str, is_it: impl Fn(&str) -> bool) {
         let started = Instant::now();
         loop {
             let text = self.get("/metrics").body;
-            if text.lines().any(|l| l == line) {
+            if text.lines().any(&is_it) {
                 return;
             }
-            assert!(started.elapsed() < WAIT_MAX, "no line {line} after {WAIT_MAX:?} in:\n{text}");
+            assert!(started.elapsed() < WAIT_MAX, "no line {what} after {WAIT_MAX:?} in:\n{text}");
             thread::yield_now();
         }
     }

@@ -22,8 +22,6 @@ use tokio::time::Instant;
 
 use crate::state::AppState;
 
-/// A buffer that grew beyond this is not kept for the next request.
-const KEPT_BUFFER_BYTES_MAX: usize = 16 << 20;
 /// Decompressed in steps of this.
 const INFLATE_STEP_BYTES: usize = 64 << 10;
 /// A body must bring so many bytes in each window of so long: 1 KiB a second, half of what the slowest mobile networks carry.
@@ -390,19 +388,29 @@ fn inflate(
 /// Buffers that requests take and give back, so that large bodies do not fault in fresh pages each time.
 #[derive(Debug)]
 pub struct Buffers {
-    idle: Mutex<Vec<Vec<u8>>>,
-    idle_max: usize,
+    idle: Mutex<Idle>,
+    idle_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    buffers: Vec<Vec<u8>>,
+    /// What they have room for.
+    bytes: usize,
 }
 
 impl Buffers {
-    /// Keeps up to `idle_max` buffers.
+    /// Keeps buffers that have room for up to `idle_bytes_max` bytes in all.
     #[must_use]
-    pub fn new(idle_max: usize) -> Self {
-        Self { idle: Mutex::default(), idle_max }
+    pub fn new(idle_bytes_max: usize) -> Self {
+        Self { idle: Mutex::default(), idle_bytes_max }
     }
 
     fn take(buffers: &Arc<Self>) -> Buffer {
-        Buffer(buffers.idle.lock().pop().unwrap_or_default(), Arc::clone(buffers))
+        let mut idle = buffers.idle.lock();
+        let buffer = idle.buffers.pop().unwrap_or_default();
+        idle.bytes -= buffer.capacity();
+        Buffer(buffer, Arc::clone(buffers))
     }
 }
 
@@ -415,8 +423,9 @@ impl Drop for Buffer {
         let mut buffer = std::mem::take(&mut self.0);
         buffer.clear();
         let mut idle = self.1.idle.lock();
-        if idle.len() < self.1.idle_max && buffer.capacity() <= KEPT_BUFFER_BYTES_MAX {
-            idle.push(buffer);
+        if buffer.capacity() > 0 && buffer.capacity() <= self.1.idle_bytes_max - idle.bytes {
+            idle.bytes += buffer.capacity();
+            idle.buffers.push(buffer);
         }
     }
 }

@@ -6,11 +6,12 @@ mod process;
 mod render;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
+use timberline_engine::Budget;
 
 pub use render::{Gauges, MemoryShare};
 
@@ -125,6 +126,7 @@ impl Queries {
 #[derive(Debug, Default)]
 pub struct Connections {
     open: AtomicU64,
+    heads: OnceLock<Arc<Budget>>,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections closed while they did nothing, because others needed their places.
@@ -139,6 +141,12 @@ impl Connections {
     /// Says how many are open now.
     pub fn set_open(&self, open: usize) {
         self.open.store(open as u64, Ordering::Relaxed);
+    }
+
+    /// Says what heads that are being received are counted in.
+    pub fn set_heads(&self, budget: &Arc<Budget>) {
+        // A server has one listener.
+        let _ = self.heads.set(Arc::clone(budget));
     }
 }
 

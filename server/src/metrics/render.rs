@@ -74,8 +74,10 @@ impl Metrics {
     }
 
     fn render_connections(&self, out: &mut Exposition) {
-        let Connections { open, accepted, displaced, refused, accept_failures } = &self.connections;
+        let Connections { open, heads, accepted, displaced, refused, accept_failures } = &self.connections;
         out.gauge("timberline_connections", "Connections open.", open.load(Ordering::Relaxed));
+        let help = "Bytes of requests' heads that are being received.";
+        out.gauge("timberline_connection_head_bytes", help, heads.get().map_or(0, |heads| heads.held()));
         out.counter("timberline_connections_accepted_total", "Connections accepted.", accepted.get());
         let help = "Connections closed while they did nothing, for others to have their places.";
         out.counter("timberline_connections_displaced_total", help, displaced.get());

@@ -88,6 +88,7 @@ struct Shared {
 impl Shared {
     fn new(router: Router, state: SharedState, limits: Limits) -> Self {
         let header_budget = Budget::new("header_bytes_max", limits.header_bytes_max);
+        state.metrics.connections.set_heads(&header_budget);
         Self {
             router,
             state,
