@@ -106,10 +106,12 @@ pub struct Config {
     pub log: String,
 }
 
-/// Queries that are evaluated at once by default. More than the processors carry would only make all of them, and the requests beside
-/// them, wait longer for a processor.
+/// Queries that are evaluated at once by default: so many for each processor. More would only make all of them, and the requests
+/// beside them, wait longer for a processor; with fewer, small queries wait for large ones to end.
+const QUERIES_PER_PROCESSOR: usize = 4;
+
 fn queries_at_once() -> usize {
-    std::thread::available_parallelism().map_or(4, |processors| (2 * processors.get()).max(4))
+    std::thread::available_parallelism().map_or(1, |processors| processors.get()) * QUERIES_PER_PROCESSOR
 }
 
 impl Default for Config {

@@ -228,7 +228,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "query-concurrency-max",
         value_name: "N",
         default: "auto",
-        help: "Queries evaluated at once; others wait; `auto` is twice the processors, 4 at least",
+        help: "Queries evaluated at once; others wait; `auto` is four for each processor",
         apply: |config, text| {
             let value = if text == "auto" { Ok(queries_at_once()) } else { units::count(text, 1..=10_000) };
             value.map(|value| config.query_concurrency_max = value)

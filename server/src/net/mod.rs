@@ -52,7 +52,8 @@ pub struct Limits {
     pub idle_time_max: Duration,
     /// How long a client may take nothing of its answer.
     pub stall_time_max: Duration,
-    /// How often a client that has ended its side is asked whether it is still there while its request is answered.
+    /// How soon a client that has ended its side while its request is answered is asked whether it is still there, and how soon
+    /// again. If it is, the next times are further apart, up to a second.
     pub ask_interval: Duration,
     /// Heads of requests in memory at a time, bytes.
     pub header_bytes_max: usize,
@@ -67,7 +68,7 @@ impl Limits {
             head_time_max: Duration::from_secs(10),
             idle_time_max: Duration::from_secs(120),
             stall_time_max: Duration::from_secs(60),
-            ask_interval: Duration::from_secs(1),
+            ask_interval: Duration::from_millis(10),
             header_bytes_max: HEADER_BYTES_MAX.min(memory_bytes_max / HEADER_MEMORY_SHARE),
         }
     }

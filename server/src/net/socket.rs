@@ -12,6 +12,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use timberline_engine::{Error, Held};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +24,10 @@ use super::progress::{Phase, Progress};
 
 /// Asks a client whether it is still there.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// It is asked this often at least,
+const ASK_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// and the time between is doubled so often at most.
+const DOUBLINGS_MAX: u32 = 10;
 
 /// Why reading a head ended before its end.
 #[derive(Debug)]
@@ -46,7 +51,8 @@ pub(super) struct Socket {
     /// Whether something of the present answer was sent.
     has_sent: bool,
     is_half_closed: bool,
-    ask_at: Option<Instant>,
+    /// When to ask a client next whether it is still there, and how often that was done.
+    ask_at: Option<(Instant, u32)>,
     failure: Option<Failure>,
     /// Whether a refusal comes, for which the socket stays open.
     is_refusing: bool,
@@ -151,7 +157,7 @@ impl Socket {
             return Ok(());
         }
         let interval = self.shared.limits.ask_interval;
-        let mut ask_at = *self.ask_at.get_or_insert_with(|| Instant::now() + interval);
+        let (mut ask_at, mut asked) = *self.ask_at.get_or_insert_with(|| (Instant::now() + interval, 0));
         while self.reading.has_passed(context, ask_at) {
             match Pin::new(&mut self.stream).poll_write(context, INTERIM) {
                 Poll::Ready(Ok(written)) if written == INTERIM.len() => {}
@@ -159,8 +165,10 @@ impl Socket {
                 // There is room for so little, unless the client takes nothing at all.
                 Poll::Ready(Ok(_)) | Poll::Pending => return Err(io::ErrorKind::WriteZero.into()),
             }
-            ask_at = Instant::now() + interval;
-            self.ask_at = Some(ask_at);
+            // The system of a client that has gone has refused the first by the second.
+            ask_at = Instant::now() + (interval * (1 << asked.min(DOUBLINGS_MAX))).min(ASK_INTERVAL_MAX);
+            asked += 1;
+            self.ask_at = Some((ask_at, asked));
         }
         Ok(())
     }
