@@ -7,9 +7,7 @@ use super::size::allocated;
 
 /// As many ids are kept as a list; a bitmap takes about as much as a list of these.
 const FEW_MAX: usize = 32;
-/// What an empty bitmap takes,
-const BITMAP_BYTES: usize = 64;
-/// and each container without its ids.
+/// What each container of a bitmap takes without its ids.
 const CONTAINER_BYTES: usize = 32;
 /// A list grows by this many ids.
 const FEW_STEP: usize = 4;
@@ -23,7 +21,36 @@ pub(super) enum Postings {
         len: u32,
     },
     Few(Vec<u32>),
-    Many(Box<Bitmap>),
+    Many(Box<Many>),
+}
+
+/// Many ids, and what says how much they take: to ask the bitmap for it each time would take longer than to add to it.
+#[derive(Debug)]
+pub(super) struct Many {
+    ids: Bitmap,
+    first: u32,
+    last: u32,
+    len: u32,
+}
+
+impl Many {
+    /// Ids in ascending order.
+    fn of(ids: impl Iterator<Item = u32> + Clone) -> Self {
+        let (first, last) = (ids.clone().next().unwrap_or_default(), ids.clone().last().unwrap_or_default());
+        Self { len: ids.clone().count() as u32, ids: ids.collect(), first, last }
+    }
+
+    fn add(&mut self, start: u32, len: u32) {
+        self.ids.add_range(start..start + len);
+        self.len += len;
+        self.last = start + len - 1;
+    }
+
+    /// A bitmap has a container for each 65,536 ids between its first and its last; one takes two bytes an id, or 8 KiB.
+    fn heap_bytes(&self) -> usize {
+        let containers = 1 + (self.last >> 16) as usize - (self.first >> 16) as usize;
+        size_of::<Self>() + containers * CONTAINER_BYTES + (2 * self.len as usize).min(containers << 13)
+    }
 }
 
 impl Default for Postings {
@@ -53,11 +80,11 @@ impl Postings {
                 ids.extend(start..start + len);
             }
             Self::Few(ids) => {
-                let mut many = Bitmap::of(ids);
-                many.add_range(start..start + len);
+                let mut many = Many::of(ids.iter().copied());
+                many.add(start, len);
                 *self = Self::Many(Box::new(many));
             }
-            Self::Many(many) => many.add_range(start..start + len),
+            Self::Many(many) => many.add(start, len),
             Self::Run { .. } => {}
         }
     }
@@ -67,22 +94,16 @@ impl Postings {
         if (len + more) as usize <= FEW_MAX {
             Self::Few((start..start + len).collect())
         } else {
-            Self::Many(Box::new(Bitmap::from_range(start..start + len)))
+            Self::Many(Box::new(Many::of(start..start + len)))
         }
     }
 
-    /// Bytes that it takes elsewhere. A bitmap has a container for each 65,536 ids between its first and its last; one takes
-    /// two bytes an id, or 8 KiB.
+    /// Bytes that it takes elsewhere.
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Run { .. } => 0,
             Self::Few(ids) => allocated(ids.capacity() * size_of::<u32>()),
-            Self::Many(many) => {
-                let container = |id: Option<u32>| id.unwrap_or_default() as usize >> 16;
-                let containers = 1 + container(many.maximum()) - container(many.minimum());
-                let ids = many.cardinality() as usize;
-                BITMAP_BYTES + containers * CONTAINER_BYTES + (2 * ids).min(containers << 13)
-            }
+            Self::Many(many) => many.heap_bytes(),
         }
     }
 
@@ -91,7 +112,7 @@ impl Postings {
         match self {
             Self::Run { len, .. } => u64::from(*len),
             Self::Few(ids) => ids.len() as u64,
-            Self::Many(many) => many.cardinality(),
+            Self::Many(many) => many.len.into(),
         }
     }
 
@@ -100,7 +121,7 @@ impl Postings {
         match self {
             Self::Run { start, len } => out.extend(*start..*start + *len),
             Self::Few(ids) => out.extend_from_slice(ids),
-            Self::Many(many) => out.extend(many.iter()),
+            Self::Many(many) => out.extend(many.ids.iter()),
         }
     }
 
@@ -108,7 +129,7 @@ impl Postings {
         match self {
             Self::Run { start, len } => Bitmap::from_range(*start..*start + *len),
             Self::Few(ids) => Bitmap::of(ids),
-            Self::Many(many) => (**many).clone(),
+            Self::Many(many) => many.ids.clone(),
         }
     }
 
@@ -117,7 +138,7 @@ impl Postings {
         match self {
             Self::Run { start, len } => ids.range_cardinality(*start..*start + *len) > 0,
             Self::Few(few) => few.iter().any(|id| ids.contains(*id)),
-            Self::Many(many) => many.intersect(ids),
+            Self::Many(many) => many.ids.intersect(ids),
         }
     }
 
@@ -129,7 +150,7 @@ impl Postings {
             match postings {
                 Self::Run { start, len } => small.add_range(*start..*start + *len),
                 Self::Few(ids) => small.add_many(ids),
-                Self::Many(many) => large.push(many),
+                Self::Many(many) => large.push(&many.ids),
             }
         }
         if large.is_empty() {
@@ -170,6 +191,10 @@ mod tests {
                 next += len;
                 prop_assert_eq!(postings.to_bitmap().to_vec(), expected.clone());
                 prop_assert_eq!(postings.count(), expected.len() as u64);
+            }
+            if let Postings::Many(many) = &postings {
+                let (first, last) = (expected.first().copied(), expected.last().copied());
+                prop_assert_eq!((Some(many.first), Some(many.last)), (first, last));
             }
             for id in [expected.first(), expected.last()].into_iter().flatten() {
                 prop_assert!(postings.intersects(&Bitmap::of(&[*id])));
