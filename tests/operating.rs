@@ -75,6 +75,45 @@ fn slow_queries_are_logged_with_what_they_read_and_who_asked() {
 }
 
 #[test]
+fn what_an_administrator_asks_for_is_logged_with_what_it_matched() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::serve(folder.path());
+    server.post("/write?precision=s", b"m,host=a x=1,y=2 1000\nm,host=b x=1 1000");
+    for (action, parts) in [
+        ("flush", &["flush asked for blocks=1 samples=3"][..]),
+        ("compact", &["compaction asked for merged=0 created=0 expired=0"]),
+        ("snapshot", &["snapshot made name=\"", "skip_head=false"]),
+        (
+            "delete_series?match[]=%7Bhost%3D%22a%22%7D&match[]=m_z&start=10",
+            &["delete asked for matched=[\"{host=\\\"a\\\"}\", \"m_z\"] selectors=2 start_ns=10000000000"],
+        ),
+        (
+            "clean_tombstones",
+            &["deleted matched=[\"{host=\\\"a\\\"}\", \"m_z\"]", "blocks=1 series=2 samples=2"],
+        ),
+    ] {
+        server.post(&format!("/api/v1/admin/tsdb/{action}"), b"");
+        let line = server.wait_for_log(parts[0]);
+        assert!(parts.iter().all(|part| line.contains(part)), "{action}: {line}");
+    }
+    server.wait_for_log("cleaning of tombstones asked for");
+}
+
+#[test]
+fn an_address_that_somebody_has_is_told_with_the_option_that_changes_it() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = support::command();
+    let output =
+        command.args(["serve", "--listen", &address, "--data-dir"]).arg(folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("cannot listen on {address}: Address already in use")), "{text}");
+    assert!(text.contains("choose another address with --listen"), "{text}");
+}
+
+#[test]
 fn misspelt_variables_are_named_and_those_of_kubernetes_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let variables = [("TIMBERLINE_RETENTOIN", "1d"), ("TIMBERLINE_PORT", "tcp://10.0.0.1:8086")];

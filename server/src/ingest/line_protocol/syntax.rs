@@ -15,6 +15,7 @@
 use super::super::error::{Fault, LineError, Locator, name_at, quote};
 use super::super::limits::{Limits, past_limit};
 use super::super::precision::Precision;
+use super::super::without_mark;
 use super::number::{Value, parse_decimal, parse_value};
 
 const MEASUREMENT: u8 = 1;
@@ -99,6 +100,7 @@ impl<'a> Decoder<'a> {
     /// A decoder for `body`, whose timestamps are in units of `precision`.
     #[must_use]
     pub fn new(body: &'a [u8], precision: Precision) -> Self {
+        let body = without_mark(body);
         Self { body, at: 0, precision, locator: Locator::new(body) }
     }
 }

@@ -280,7 +280,7 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => prop::sample::select(vec![
             "m", "t", "a=b", "v=1", "v=1.5", "v=2i", "v=3u", "v=t", "v=\"x\"", "=", ",", " ", " ", "\n", "\r\n", "\\",
-            "\"", "#", "-", "1", ".", "e5", "i", "m,a=b v=1 1\n", "m v=\"", "é", "__name__=x", "99999999999999999999",
+            "\"", "#", "\u{feff}", "-", "1", ".", "e5", "i", "m,a=b v=1 1\n", "m v=\"", "é", "__name__=x", "99999999999999999999",
         ]).prop_map(|text| text.as_bytes().to_vec()),
         1 => any::<u8>().prop_map(|byte| vec![byte]),
     ];
