@@ -45,6 +45,25 @@ fn each_limit_is_named_counted_and_keeps_good_lines_in() {
 }
 
 #[test]
+fn series_for_which_there_is_no_memory_are_refused_with_the_limits_name() {
+    let server = TestServer::start_with(|config| config.head_bytes_max = 200_000);
+    let lines: String = (0..3_000).map(|host| format!("m,host={host} f=1 1\n")).collect();
+    let answer = server.post("/write", lines.as_bytes());
+    assert_eq!(answer.status, 400);
+    let error = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains(": limit head_bytes_max reached: "), "{error}");
+    assert!(error.contains(" is more than 350000"), "{error}");
+    assert_eq!(server.post("/api/v1/admin/tsdb/flush", b"").status, 200);
+    assert_eq!(server.post("/write", b"m,host=new f=2 2").status, 204, "blocks take no memory");
+    let (_, dropped) = error.rsplit_once("dropped=").unwrap();
+    let line = format!(
+        "timberline_refused_rows_by_reason_total{{protocol=\"line\",reason=\"head_bytes_max\"}} {dropped}"
+    );
+    server.wait_for_metric(&line);
+    assert_eq!(server.get("/-/healthy").status, 200);
+}
+
+#[test]
 fn the_labels_with_the_most_series_are_listed_as_prometheus_does() {
     let server = TestServer::start();
     let body = "cpu,host=a u=1,s=2 1000000000\ncpu,host=b u=1,s=2 2000000000\nmem,host=a free=1 3000000000\n";
