@@ -15,21 +15,42 @@ impl Expr {
     /// allow it. Parsing it gives the same tree, spans apart.
     #[must_use]
     pub fn pretty(&self) -> String {
-        let mut text = String::new();
+        let mut text = Text::default();
         write_pretty(&mut text, self, 0);
-        text
+        text.text
     }
 }
 
-fn indent(text: &mut String, level: usize) {
-    (0..level.min(INDENT_LEVELS_MAX)).for_each(|_| text.push_str(INDENT));
+#[derive(Default)]
+struct Text {
+    text: String,
+    /// Whether what comes next goes on in the line that has begun, so that it is not indented.
+    goes_on: bool,
 }
 
-fn write_pretty(text: &mut String, expr: &Expr, level: usize) {
+impl Text {
+    fn push_str(&mut self, text: &str) {
+        self.goes_on = false;
+        self.text.push_str(text);
+    }
+
+    fn push(&mut self, char: char) {
+        self.goes_on = false;
+        self.text.push(char);
+    }
+}
+
+fn indent(text: &mut Text, level: usize) {
+    if !text.goes_on {
+        (0..level.min(INDENT_LEVELS_MAX)).for_each(|_| text.push_str(INDENT));
+    }
+}
+
+fn write_pretty(text: &mut Text, expr: &Expr, level: usize) {
     on_enough_stack(|| write_lines(text, expr, level));
 }
 
-fn write_lines(text: &mut String, expr: &Expr, level: usize) {
+fn write_lines(text: &mut Text, expr: &Expr, level: usize) {
     if let Some(line) = short_text(expr, LINE_BYTES_MAX) {
         // Prometheus does not indent a subquery that fits.
         if !matches!(expr, Expr::Subquery(_)) {
@@ -47,9 +68,8 @@ fn write_lines(text: &mut String, expr: &Expr, level: usize) {
         Expr::Unary(unary) => {
             indent(text, level);
             text.push(if unary.negative { '-' } else { '+' });
-            let mut operand = String::new();
-            write_pretty(&mut operand, &unary.expr, level);
-            text.push_str(operand.trim());
+            text.goes_on = true;
+            write_pretty(text, &unary.expr, level);
         }
         Expr::Paren(paren) => {
             indent(text, level);
@@ -63,7 +83,7 @@ fn write_lines(text: &mut String, expr: &Expr, level: usize) {
 }
 
 /// Expressions on lines of their own, and the closing parenthesis.
-fn write_inside(text: &mut String, exprs: &[Expr], level: usize) {
+fn write_inside(text: &mut Text, exprs: &[Expr], level: usize) {
     for (i, expr) in exprs.iter().enumerate() {
         text.push_str(if i == 0 { "\n" } else { ",\n" });
         write_pretty(text, expr, level + 1);
@@ -73,13 +93,13 @@ fn write_inside(text: &mut String, exprs: &[Expr], level: usize) {
     text.push(')');
 }
 
-fn write_subquery(text: &mut String, subquery: &Subquery, level: usize) {
+fn write_subquery(text: &mut Text, subquery: &Subquery, level: usize) {
     write_pretty(text, &subquery.expr, level);
     text.push_str(&SubquerySuffix(subquery).to_string());
 }
 
 /// Each operator of a chain is a level deeper than the one after it. The longest beginning that fits into a line stays in one.
-fn write_binary(text: &mut String, binary: &Binary, level: usize) {
+fn write_binary(text: &mut Text, binary: &Binary, level: usize) {
     let (first, chain) = binary.chain();
     let beginnings = short_beginnings(binary, LINE_BYTES_MAX);
     let level_after = |operators: usize| level + chain.len() - operators;
@@ -104,7 +124,7 @@ fn write_binary(text: &mut String, binary: &Binary, level: usize) {
     }
 }
 
-fn write_aggregate(text: &mut String, aggregate: &Aggregate, level: usize) {
+fn write_aggregate(text: &mut Text, aggregate: &Aggregate, level: usize) {
     indent(text, level);
     text.push_str(&AggregateHead(aggregate).to_string());
     text.push('(');
@@ -116,7 +136,7 @@ fn write_aggregate(text: &mut String, aggregate: &Aggregate, level: usize) {
     write_inside(text, std::slice::from_ref(&*aggregate.expr), level);
 }
 
-fn write_call(text: &mut String, call: &Call, level: usize) {
+fn write_call(text: &mut Text, call: &Call, level: usize) {
     indent(text, level);
     text.push_str(call.function.name);
     text.push('(');
