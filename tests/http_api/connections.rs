@@ -189,6 +189,21 @@ fn heads_share_a_bound_of_memory() {
 }
 
 #[test]
+fn a_connection_for_whose_buffer_there_is_no_room_ends_with_its_answer() {
+    let server = TestServer::start_limited(|_| {}, |limits| limits.buffer_bytes_max = 1);
+    let body = "# comment\n".repeat(100_000);
+    let write = |len: usize| {
+        let head = format!("POST /write HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n");
+        [head.as_bytes(), &body.as_bytes()[..len]].concat()
+    };
+    let mut connection = server.send(&write(1_000));
+    assert!(next_answer(&connection).starts_with("HTTP/1.1 204"));
+    connection.write_all(&write(body.len())).unwrap();
+    let answer = rest_of(&mut connection);
+    assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("connection: close\r\n"), "{answer}");
+}
+
+#[test]
 fn connections_that_do_nothing_make_room_and_those_that_are_used_stay() {
     let server = TestServer::start_limited(|_| {}, |limits| limits.connections_max = 3);
     // The server's own client holds one as well.

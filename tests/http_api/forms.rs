@@ -57,6 +57,27 @@ fn what_a_form_holds_counts_among_what_its_query_may_hold() {
 }
 
 #[test]
+fn an_error_quotes_the_beginning_of_what_was_sent() {
+    let server = TestServer::start();
+    let long = "a".repeat(5_000_000);
+    for (path, name) in [
+        ("/api/v1/query", "time"),
+        ("/api/v1/query_range", "step"),
+        ("/api/v1/series", "match[]"),
+        ("/api/v1/labels", "limit"),
+        ("/query", "q"),
+        ("/api/v1/format_query", "query"),
+    ] {
+        let text = if path.ends_with("format_query") { format!("\"{long}") } else { format!("{long})") };
+        let mut fields = vec![("query", "up"), ("start", "1"), ("end", "2"), (name, &text)];
+        fields.retain(|(other, value)| *other != name || *value == text);
+        let answer = server.form(path, &fields);
+        assert_eq!(answer.status, 400, "{path} {name}");
+        assert!((50..20_000).contains(&answer.body.len()), "{path} {name}: {} bytes", answer.body.len());
+    }
+}
+
+#[test]
 fn multipart_forms_are_read_and_their_files_are_not() {
     let server = TestServer::start();
     write_counter(&server);

@@ -22,13 +22,15 @@ use tokio::time::Instant;
 
 use crate::state::AppState;
 
+/// A smaller buffer is not kept for the next body.
+const KEPT_BYTES_MIN: usize = 64 << 10;
 /// Decompressed in steps of this.
 const INFLATE_STEP_BYTES: usize = 64 << 10;
 /// A body must bring so many bytes in each window of so long: 1 KiB a second, half of what the slowest mobile networks carry.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 const RATE_WINDOW_BYTES_MIN: usize = 10 << 10;
-/// Memory for so many announced bytes is taken at once; for more, as they arrive.
-const RESERVED_BYTES_MAX: usize = 1 << 20;
+/// A body whose length was announced gets room for so many times what has arrived of it. What was announced alone counts nothing.
+const ROOM_TIMES: usize = 4;
 /// How much of a refused body is still read, and for how long.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
@@ -173,7 +175,7 @@ impl Received {
     /// # Errors
     /// [`BodyError::LineTooLarge`] when that could never be had, [`BodyError::Busy`] when it cannot be had now.
     pub(super) fn hold_parsed(&mut self, parsed_bytes: usize, limit: usize) -> Result<(), BodyError> {
-        let got = self.bytes.0.len().saturating_add(parsed_bytes);
+        let got = self.bytes.0.capacity().saturating_add(parsed_bytes);
         if got > limit {
             return Err(BodyError::LineTooLarge { limit, got });
         }
@@ -183,7 +185,7 @@ impl Received {
     fn replaced_by(self, decoded: Buffer) -> Self {
         let Self { bytes: sent, mut held, purpose } = self;
         drop(sent);
-        held.shrink(decoded.0.len());
+        held.shrink(decoded.0.capacity());
         Self { bytes: decoded, held, purpose }
     }
 }
@@ -237,8 +239,7 @@ async fn collect(
     if length.is_some_and(|length| length > limit) {
         return Err(purpose.too_large(limit));
     }
-    let mut bytes = Buffers::take(&state.buffers);
-    bytes.0.reserve(length.unwrap_or(0).min(RESERVED_BYTES_MAX));
+    let mut bytes = Buffer::empty(&state.buffers);
     let mut rate = Rate::new();
     while let Some(part) = rate.watch(next(body)).await? {
         let part = part.map_err(|error| BodyError::Cut { reason: error.to_string() })?;
@@ -246,7 +247,8 @@ async fn collect(
         if total > limit {
             return Err(purpose.too_large(limit));
         }
-        held.grow(total)?;
+        let room = total.saturating_mul(ROOM_TIMES).min(length.unwrap_or(total * 2)).max(total);
+        bytes.make_room(total, room, |room| Ok(held.grow(room)?))?;
         rate.add(part.len());
         bytes.0.extend_from_slice(&part);
     }
@@ -320,11 +322,11 @@ pub fn decode(state: &AppState, headers: &HeaderMap, mut received: Received) -> 
     if encoding(headers)? == Encoding::Identity {
         return Ok(received);
     }
-    let mut decoded = Buffers::take(&state.buffers);
+    let mut decoded = Buffer::empty(&state.buffers);
     let Received { bytes: sent, held, purpose } = &mut received;
     let limit = purpose.bytes_max(state);
-    let hold = |bytes| Ok(held.grow(sent.0.len() + bytes)?);
-    if !inflate(&sent.0, &mut decoded.0, limit, hold)? {
+    let hold = |room| Ok(held.grow(sent.0.capacity() + room)?);
+    if !inflate(&sent.0, &mut decoded, limit, hold)? {
         return Err(purpose.too_large(limit));
     }
     Ok(received.replaced_by(decoded))
@@ -341,8 +343,8 @@ pub fn decode_with<E: From<BodyError>>(
     decompress: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(), E>,
 ) -> Result<Received, E> {
     let Received { bytes: sent, held, .. } = &mut received;
-    held.grow(sent.0.len() + bytes).map_err(BodyError::from)?;
-    let mut decoded = Buffers::take(&state.buffers);
+    let mut decoded = Buffer::empty(&state.buffers);
+    decoded.make_room(bytes, bytes, |room| Ok(held.grow(sent.0.capacity() + room)?))?;
     decompress(&sent.0, &mut decoded.0)?;
     Ok(received.replaced_by(decoded))
 }
@@ -357,19 +359,21 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     }
 }
 
-/// Decompresses into `out`, which is empty, unless that gives more than `limit` bytes: tells whether it did. `hold` is told
-/// the length before `out` grows.
+/// Decompresses into `buffer`, which is empty, unless that gives more than `limit` bytes: tells whether it did. `hold` is told
+/// what the buffer will have room for before it grows.
 fn inflate(
     compressed: &[u8],
-    out: &mut Vec<u8>,
+    buffer: &mut Buffer,
     limit: usize,
     mut hold: impl FnMut(usize) -> Result<(), BodyError>,
 ) -> Result<bool, BodyError> {
     let mut decoder = MultiGzDecoder::new(compressed);
     loop {
-        let filled = out.len();
+        let filled = buffer.0.len();
         let step = INFLATE_STEP_BYTES.min(limit + 1 - filled);
-        hold(filled + step)?;
+        let room = (2 * filled).min(limit + 1);
+        buffer.make_room(filled + step, room, &mut hold)?;
+        let out = &mut buffer.0;
         out.resize(filled + step, 0);
         let read = decoder.read(&mut out[filled..]);
         let read = read.map_err(|error| BodyError::Cut {
@@ -406,27 +410,59 @@ impl Buffers {
         Self { idle: Mutex::default(), idle_bytes_max }
     }
 
-    fn take(buffers: &Arc<Self>) -> Buffer {
-        let mut idle = buffers.idle.lock();
-        let buffer = idle.buffers.pop().unwrap_or_default();
+    /// A kept buffer with room for so many bytes, and not for many more.
+    fn take(&self, bytes: usize) -> Option<Vec<u8>> {
+        let mut idle = self.idle.lock();
+        let fits = |buffer: &Vec<u8>| (bytes..=bytes.saturating_mul(2)).contains(&buffer.capacity());
+        let at = idle.buffers.iter().position(fits)?;
+        let buffer = idle.buffers.swap_remove(at);
         idle.bytes -= buffer.capacity();
-        Buffer(buffer, Arc::clone(buffers))
+        Some(buffer)
     }
-}
 
-/// A buffer on loan.
-#[derive(Debug)]
-struct Buffer(Vec<u8>, Arc<Buffers>);
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.0);
+    fn keep(&self, mut buffer: Vec<u8>) {
         buffer.clear();
-        let mut idle = self.1.idle.lock();
-        if buffer.capacity() > 0 && buffer.capacity() <= self.1.idle_bytes_max - idle.bytes {
+        let mut idle = self.idle.lock();
+        if buffer.capacity() >= KEPT_BYTES_MIN && buffer.capacity() <= self.idle_bytes_max - idle.bytes {
             idle.bytes += buffer.capacity();
             idle.buffers.push(buffer);
         }
+    }
+}
+
+/// A buffer that comes from the kept ones and goes back to them.
+#[derive(Debug)]
+struct Buffer(Vec<u8>, Arc<Buffers>);
+
+impl Buffer {
+    /// Without room for anything.
+    fn empty(buffers: &Arc<Buffers>) -> Self {
+        Self(Vec::new(), Arc::clone(buffers))
+    }
+
+    /// Makes room for `bytes` bytes in all, or for `room` if that is more. `hold` is told how much it will be before it is taken.
+    fn make_room(
+        &mut self,
+        bytes: usize,
+        room: usize,
+        hold: impl FnOnce(usize) -> Result<(), BodyError>,
+    ) -> Result<(), BodyError> {
+        if bytes <= self.0.capacity() {
+            return Ok(());
+        }
+        let room = room.max(bytes);
+        let mut larger = self.1.take(room).unwrap_or_default();
+        hold(room.max(larger.capacity()))?;
+        larger.reserve_exact(room);
+        larger.extend_from_slice(&self.0);
+        self.1.keep(std::mem::replace(&mut self.0, larger));
+        Ok(())
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.1.keep(std::mem::take(&mut self.0));
     }
 }
 
@@ -445,26 +481,59 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn buffer() -> Buffer {
+        Buffer::empty(&Arc::new(Buffers::new(0)))
+    }
+
+    #[test]
+    fn buffers_are_given_to_what_fills_them_and_count_as_what_they_have_room_for() {
+        let buffers = Arc::new(Buffers::new(3 << 20));
+        let room_of = |bytes: usize, room: usize| {
+            let (mut buffer, mut held) = (Buffer::empty(&buffers), 0);
+            buffer
+                .make_room(bytes, room, |room| {
+                    held = room;
+                    Ok(())
+                })
+                .unwrap();
+            assert!(buffer.0.capacity() <= held && held >= bytes.max(room));
+            (buffer, held)
+        };
+        let kept = |expected: usize| assert_eq!(buffers.idle.lock().bytes, expected);
+        drop((room_of(1 << 20, 0), room_of(2 << 20, 0), room_of(1 << 20, 0)));
+        kept(3 << 20);
+        let (small, held) = room_of(1, 100_000);
+        assert_eq!(held, 100_000, "a large one is not taken for little");
+        drop(small);
+        kept(3 << 20);
+        let (one, held) = room_of(600_000, 0);
+        assert_eq!(held, 1 << 20);
+        kept(2 << 20);
+        let refused = Buffer::empty(&buffers).make_room(2 << 20, 0, |_| Err(BodyError::Trickle));
+        assert!(refused.is_err());
+        drop(one);
+    }
+
     #[test]
     fn inflates_up_to_the_limit_and_no_further() {
         let text = b"x".repeat(200_000);
         let compressed = gzip(&text);
-        let mut out = Vec::new();
+        let mut out = buffer();
         assert!(inflate(&compressed, &mut out, text.len(), |_| Ok(())).unwrap());
-        assert_eq!(out, text);
-        let mut out = Vec::new();
+        assert_eq!(out.0, text);
+        let mut out = buffer();
         assert!(!inflate(&compressed, &mut out, text.len() - 1, |_| Ok(())).unwrap());
-        assert!(out.len() <= text.len(), "stops right behind the limit");
+        assert!(out.0.len() <= text.len(), "stops right behind the limit");
     }
 
     #[test]
     fn inflates_all_members_and_notices_a_cut() {
         let two = [gzip(b"a 1\n"), gzip(b"b 2\n")].concat();
-        let mut out = Vec::new();
+        let mut out = buffer();
         assert!(inflate(&two, &mut out, 100, |_| Ok(())).unwrap());
-        assert_eq!(out, b"a 1\nb 2\n");
+        assert_eq!(out.0, b"a 1\nb 2\n");
         for cut in 1..two.len() {
-            let result = inflate(&two[..cut], &mut Vec::new(), 100, |_| Ok(()));
+            let result = inflate(&two[..cut], &mut buffer(), 100, |_| Ok(()));
             let whole_first_member = cut == two.len() / 2;
             assert_eq!(result.is_ok(), whole_first_member, "cut at {cut}");
         }
@@ -475,10 +544,10 @@ mod tests {
         let compressed = gzip(&b"x".repeat(1 << 20));
         let budget = timberline_engine::Budget::new("write_bytes_max", 200_000);
         let mut held = budget.hold();
-        let mut out = Vec::new();
+        let mut out = buffer();
         let error = inflate(&compressed, &mut out, 2 << 20, |bytes| Ok(held.grow(bytes)?)).unwrap_err();
         assert!(matches!(error, BodyError::Busy(Error::Limit { limit: 200_000, .. })));
-        assert!(out.len() <= 200_000, "{}", out.len());
+        assert!(out.0.len() <= 200_000, "{}", out.0.len());
     }
 
     /// A body that brings so many bytes every so often, and never ends.

@@ -83,7 +83,7 @@ async fn answer(
     let mut router: Router = shared.router.clone();
     let answered: Result<Response<Body>, Infallible> = router.call(request).await;
     let Ok(mut response) = answered;
-    if shared.is_stopping() {
+    if shared.is_stopping() || progress.is_last() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, progress }))

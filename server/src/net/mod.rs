@@ -40,6 +40,9 @@ pub const HEADERS_MAX: usize = 100;
 /// Memory of all heads: at most so much, and at most this part of all memory.
 const HEADER_BYTES_MAX: usize = 64 << 20;
 const HEADER_MEMORY_SHARE: usize = 32;
+/// Memory of the buffers of all connections: enough for a thousand that send large bodies, and at most this part of all memory.
+const BUFFER_BYTES_MAX: usize = 256 << 20;
+const BUFFER_MEMORY_SHARE: usize = 16;
 
 /// What connections may take.
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ pub struct Limits {
     pub ask_interval: Duration,
     /// Heads of requests in memory at a time, bytes.
     pub header_bytes_max: usize,
+    /// What buffers of connections may have beyond what each has, bytes.
+    pub buffer_bytes_max: usize,
 }
 
 impl Limits {
@@ -70,6 +75,7 @@ impl Limits {
             stall_time_max: Duration::from_secs(60),
             ask_interval: Duration::from_millis(10),
             header_bytes_max: HEADER_BYTES_MAX.min(memory_bytes_max / HEADER_MEMORY_SHARE),
+            buffer_bytes_max: BUFFER_BYTES_MAX.min(memory_bytes_max / BUFFER_MEMORY_SHARE),
         }
     }
 }
@@ -80,6 +86,7 @@ struct Shared {
     state: SharedState,
     limits: Limits,
     header_budget: Arc<Budget>,
+    buffer_budget: Arc<Budget>,
     /// Set once no more requests are taken.
     is_stopping: AtomicBool,
     /// When the listener started.
@@ -89,12 +96,14 @@ struct Shared {
 impl Shared {
     fn new(router: Router, state: SharedState, limits: Limits) -> Self {
         let header_budget = Budget::new("header_bytes_max", limits.header_bytes_max);
+        let buffer_budget = Budget::new("buffer_bytes_max", limits.buffer_bytes_max);
         state.metrics.connections.set_heads(&header_budget);
         Self {
             router,
             state,
             limits,
             header_budget,
+            buffer_budget,
             is_stopping: AtomicBool::new(false),
             epoch: Instant::now(),
         }

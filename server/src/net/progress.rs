@@ -50,6 +50,8 @@ pub(super) struct Progress {
     moment: AtomicU64,
     /// Whether the whole answer is on its way to the socket.
     is_answered: AtomicBool,
+    /// Whether the connection ends with the present answer.
+    is_last: AtomicBool,
     /// Whether the client understands answers that come before the answer.
     takes_interim: AtomicBool,
     /// When the listener started.
@@ -62,6 +64,7 @@ impl Progress {
         Self {
             moment: AtomicU64::new(opened.0),
             is_answered: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
             takes_interim: AtomicBool::new(false),
             epoch,
         }
@@ -103,6 +106,15 @@ impl Progress {
 
     pub(super) fn is_answered(&self) -> bool {
         self.is_answered.load(Ordering::Acquire)
+    }
+
+    /// The connection is to end with the present answer.
+    pub(super) fn set_last(&self) {
+        self.is_last.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.load(Ordering::Acquire)
     }
 
     pub(super) fn takes_interim(&self) -> bool {

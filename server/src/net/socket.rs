@@ -1,6 +1,8 @@
 //! A connection's socket as the HTTP library sees it.
 //!
 //! - Reading ends after a time without a request, or with a head that takes too long or too much memory.
+//! - The library keeps a connection's buffer for as long as the connection lives. All of them share a bound: a connection for
+//!   whose buffer there is no room ends with its answer.
 //! - What the library writes while no request is being answered is its own refusal of a head, which has a status and no reason.
 //!   It goes nowhere: [`connection`](super::connection) answers instead.
 //! - A client may end its side after its request and still gets its answer. One that has gone looks the same until something is
@@ -24,6 +26,8 @@ use super::progress::{Phase, Progress};
 
 /// Asks a client whether it is still there.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// The library's buffer has this size at least, and when it reads more at a time, up to twice that.
+const BUFFER_BYTES_MIN: usize = 16 << 10;
 /// It is asked this often at least,
 const ASK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// and the time between is doubled so often at most.
@@ -45,6 +49,8 @@ pub(super) struct Socket {
     progress: Arc<Progress>,
     /// What was read for the present request before its head was complete.
     head: Held,
+    /// Room that the library's buffer has beyond what each connection has.
+    buffer: Held,
     reading: Timer,
     writing: Timer,
     stalled_since: Option<Instant>,
@@ -63,6 +69,7 @@ impl Socket {
         Self {
             stream,
             head: shared.header_budget.hold(),
+            buffer: shared.buffer_budget.hold(),
             shared,
             progress,
             reading: Timer::default(),
@@ -92,6 +99,9 @@ impl Socket {
 
     /// Bytes have come, or the client has ended its side.
     fn take(&mut self, bytes: usize) -> io::Result<()> {
+        if self.buffer.grow((2 * bytes).saturating_sub(BUFFER_BYTES_MIN)).is_err() {
+            self.progress.set_last();
+        }
         let phase = self.phase();
         if bytes == 0 || phase == Phase::Answering {
             return Ok(());

@@ -1,5 +1,7 @@
 //! Answers of the Prometheus API: the envelope, and errors with their codes.
 
+use std::fmt::{self, Display, Write};
+
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
@@ -9,6 +11,33 @@ use serde_json::json;
 use crate::http::body::BodyError;
 use crate::http::stream::Gone;
 use crate::state::{AppState, QUERIES_BYTES_MAX};
+
+/// The most bytes of an error's message, which may quote what a request sent: a client that does not take it makes the server
+/// hold it.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// The beginning of a message.
+fn brief(message: &impl Display) -> String {
+    struct Brief(String);
+
+    impl Write for Brief {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let left = MESSAGE_BYTES_MAX - self.0.len();
+            if text.len() <= left {
+                self.0.push_str(text);
+                return Ok(());
+            }
+            self.0.push_str(&text[..text.floor_char_boundary(left)]);
+            self.0.push('…');
+            Err(fmt::Error)
+        }
+    }
+
+    let mut text = Brief(String::new());
+    // An error says that there is more than is wanted.
+    let _ = write!(text, "{message}");
+    text.0
+}
 
 /// The types of error that clients tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +91,8 @@ pub(in crate::http) struct ApiError {
 }
 
 impl ApiError {
-    pub(in crate::http) fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), limit: None, status: kind.status() }
+    pub(in crate::http) fn new(kind: ErrorType, message: impl Display) -> Self {
+        Self { kind, message: brief(&message), limit: None, status: kind.status() }
     }
 
     /// The same error, for the limit of that configuration name.
@@ -83,24 +112,24 @@ impl ApiError {
     pub(in crate::http) fn not_parsed(name: &str, error: &timberline_query::ParseError) -> Self {
         match error.limit {
             None => Self::parameter(name, error),
-            Some(limit) => Self::past_limit(limit, format!("invalid parameter {name:?}: {error}")),
+            Some(limit) => Self::past_limit(limit, format_args!("invalid parameter {name:?}: {error}")),
         }
     }
 
     /// For a limit: that of the request, or of all reads together, which may be less full in a moment.
-    pub(in crate::http) fn past_limit(limit: &'static str, message: impl Into<String>) -> Self {
+    pub(in crate::http) fn past_limit(limit: &'static str, message: impl Display) -> Self {
         let kind = if limit == QUERIES_BYTES_MAX { ErrorType::Unavailable } else { ErrorType::Execution };
         Self::new(kind, message).for_limit(limit)
     }
 
     /// 403.
-    pub(in crate::http) fn forbidden(message: impl Into<String>) -> Self {
+    pub(in crate::http) fn forbidden(message: impl Display) -> Self {
         Self { status: StatusCode::FORBIDDEN, ..Self::new(ErrorType::BadData, message) }
     }
 
     /// 400 for a parameter, in Prometheus's words.
-    pub(in crate::http) fn parameter(name: &str, reason: impl std::fmt::Display) -> Self {
-        Self::new(ErrorType::BadData, format!("invalid parameter {name:?}: {reason}"))
+    pub(in crate::http) fn parameter(name: &str, reason: impl Display) -> Self {
+        Self::new(ErrorType::BadData, format_args!("invalid parameter {name:?}: {reason}"))
     }
 }
 
@@ -109,7 +138,7 @@ impl From<BodyError> for ApiError {
         if let BodyError::Busy(error) = error {
             return error.into();
         }
-        Self { kind: ErrorType::BadData, message: error.to_string(), limit: None, status: error.status() }
+        Self { kind: ErrorType::BadData, message: brief(&error), limit: None, status: error.status() }
     }
 }
 
