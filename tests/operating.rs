@@ -114,6 +114,20 @@ fn an_address_that_somebody_has_is_told_with_the_option_that_changes_it() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_any_more_changes_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::serve(folder.path());
+    server.close_log();
+    for _ in 0..2 {
+        assert_eq!(server.try_post("/write", b"m f=1 1\nm f=").unwrap().0, 400);
+        assert_eq!(server.try_post("/api/v1/write", b"not snappy").unwrap().0, 400);
+        assert_eq!(server.post("/api/v1/admin/tsdb/delete_series?match[]=m_f", b""), "");
+    }
+    server.flush();
+    assert!(server.interrupt().success());
+}
+
+#[test]
 fn misspelt_variables_are_named_and_those_of_kubernetes_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let variables = [("TIMBERLINE_RETENTOIN", "1d"), ("TIMBERLINE_PORT", "tcp://10.0.0.1:8086")];

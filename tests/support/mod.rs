@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -185,6 +186,14 @@ impl Server {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
+    /// Closes the pipe that the server logs into.
+    pub(crate) fn close_log(&self) {
+        self.log.is_ending.store(true, Ordering::Relaxed);
+        // It logs that.
+        self.signal("HUP");
+        self.log.wait_for_end();
+    }
+
     /// The next line of the log that contains `text`.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
         self.log.wait_for(text)
@@ -254,21 +263,27 @@ impl Drop for Server {
 struct Log {
     lines: Mutex<Receiver<String>>,
     all: Arc<Mutex<String>>,
+    /// Whether the next line is the last that is read.
+    is_ending: Arc<AtomicBool>,
 }
 
 impl Log {
     fn of(stderr: ChildStderr) -> Self {
         let (sender, lines) = mpsc::channel();
         let all = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&all);
+        let is_ending = Arc::new(AtomicBool::new(false));
+        let (kept, ends) = (Arc::clone(&all), Arc::clone(&is_ending));
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 *kept.lock().unwrap() += &format!("{line}\n");
                 // Nobody may be waiting for more.
                 let _ = sender.send(line);
+                if ends.load(Ordering::Relaxed) {
+                    break;
+                }
             }
         });
-        Self { lines: Mutex::new(lines), all }
+        Self { lines: Mutex::new(lines), all, is_ending }
     }
 
     fn text(&self) -> String {

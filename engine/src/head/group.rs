@@ -152,11 +152,6 @@ impl Group {
         self.chunks.len() + usize::from(!self.buffer.timestamps.is_empty())
     }
 
-    /// The time range of all rows.
-    pub(super) fn range(&self) -> TimeRange {
-        self.chunks.iter().fold(self.buffer.range, |range, chunk| range.union(chunk.range))
-    }
-
     /// The chunks that overlap `range`, oldest write first.
     pub(super) fn chunks(&self, range: TimeRange) -> impl Iterator<Item = &Arc<GroupChunk>> {
         self.chunks.iter().filter(move |chunk| chunk.range.overlaps(range))
@@ -396,7 +391,6 @@ mod tests {
         let samples = read(&group, 1);
         assert_eq!(samples.timestamps, (0..300).map(|i| i * 10).collect::<Vec<_>>());
         assert_eq!((samples.values[5], samples.values[6]), (8.0, -6.0));
-        assert_eq!(group.range(), TimeRange::new(0, 2990));
         assert!(!group.touches(TimeRange::new(2991, 5000)));
     }
 

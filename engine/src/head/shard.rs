@@ -98,6 +98,8 @@ pub(super) struct Shard {
     label_bytes: usize,
     /// What samples take.
     sample_bytes: usize,
+    /// Of all rows; each query asks, once for each selector.
+    range: TimeRange,
     /// What all of it takes.
     held: Held,
 }
@@ -116,6 +118,7 @@ impl Shard {
             labels: Pages::default(),
             label_bytes: 0,
             sample_bytes: 0,
+            range: TimeRange::new(i64::MAX, i64::MIN),
             held: memory.hold(),
         }
     }
@@ -255,6 +258,7 @@ impl Shard {
                 Some(group) if usize::from(group.width) == row.width => {
                     applied.oldest =
                         Some(applied.oldest.map_or(row.timestamp, |oldest| oldest.min(row.timestamp)));
+                    self.range = self.range.union(TimeRange::new(row.timestamp, row.timestamp));
                     let appended = group.append(row);
                     applied.samples += samples;
                     self.sample_bytes = self.sample_bytes.saturating_add_signed(appended.bytes);
@@ -392,10 +396,9 @@ impl Shard {
         Ok(())
     }
 
-    /// The time range of all rows.
+    /// The time range of all rows; empty when there are none.
     pub(super) fn range(&self) -> TimeRange {
-        let empty = TimeRange::new(i64::MAX, i64::MIN);
-        self.groups.iter().fold(empty, |range, group| range.union(group.range()))
+        self.range
     }
 
     /// How many chunks of series there are, those that are being filled among them.

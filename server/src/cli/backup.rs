@@ -4,7 +4,7 @@
 //! unfinished copy is never taken for a whole one.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -59,7 +59,13 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), Error> {
     let source = Source::open(&args.from, &args.server.url)?;
     let copied = copy_database(&source.path, &args.into, args.base.as_deref())?;
     drop(source);
-    println!("{}: copied {} files, linked {}", args.into.display(), copied.copied, copied.linked);
+    writeln!(
+        io::stdout(),
+        "{}: copied {} files, linked {}",
+        args.into.display(),
+        copied.copied,
+        copied.linked
+    )?;
     let report = verify_directory(&args.into)?;
     expect_none(&mut io::stdout().lock(), &report, &args.into)
 }
@@ -72,7 +78,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), Error> {
     let directory = RealDirectory::open(&args.from)?;
     let _lock = lock(&directory)?;
     let copied = copy_database(&args.from, &args.into, None)?;
-    println!("{}: restored {} files", args.into.display(), copied.copied);
+    writeln!(io::stdout(), "{}: restored {} files", args.into.display(), copied.copied)?;
     Ok(())
 }
 
@@ -133,7 +139,10 @@ impl Drop for Source {
         if self.is_snapshot
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            eprintln!("timberline: cannot remove the snapshot {}: {error}", self.path.display());
+            super::say(format_args!(
+                "timberline: cannot remove the snapshot {}: {error}",
+                self.path.display()
+            ));
         }
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         Import { target, args, unit }.file(format, text)
     });
     bar.finish_and_clear();
-    eprintln!("{totals}");
+    super::say(format_args!("{totals}"));
     outcome?;
     match totals.refused {
         0 => Ok(()),

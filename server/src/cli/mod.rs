@@ -11,7 +11,7 @@ mod table;
 mod time;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -132,10 +132,15 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("timberline: {error}");
+            say(format_args!("timberline: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says something to the person at the terminal. If there is none any more, nobody hears it, and the work goes on.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// The error about an option that `query` does not have. An expression may begin with `-`, so the parser takes such an option for

@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         for text in answer[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
             let text = text.strip_prefix("PromQL ").unwrap_or(text);
             let text = text.strip_prefix(kind).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text);
-            eprintln!("{kind}: {text}");
+            super::say(format_args!("{kind}: {text}"));
         }
     }
     out.write_all(render(&answer["data"]).as_bytes())?;

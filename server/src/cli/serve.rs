@@ -53,6 +53,8 @@ fn load(defaults: Config, flags: &SettingFlags) -> Result<Config, Error> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log that cannot be written, of a full disk or a pipe without a reader, would be told to itself, by a panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());

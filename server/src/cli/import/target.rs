@@ -130,7 +130,7 @@ impl Target<'_> {
 
     /// Writes to stderr.
     pub(super) fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| super::super::say(format_args!("{text}")));
     }
 }
 
