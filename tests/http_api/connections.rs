@@ -117,6 +117,19 @@ fn a_request_of_http_1_1_has_one_host() {
         assert_eq!(answer.split(' ').nth(1), Some(status), "{head}{answer}");
         assert!(status != "400" || answer.contains("needs exactly one"), "{answer}");
     }
+    for (target, host, status) in [
+        ("/-/healthy", "", "200"),
+        ("/-/healthy", "[::1]:80", "200"),
+        ("http://LOCALHOST:80/-/healthy", "localhost:80", "200"),
+        ("http://evil.example/-/healthy", "localhost", "400"),
+        ("/-/healthy", "localhost:80@evil.example", "400"),
+        ("/-/healthy", "localhost:http", "400"),
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = server.answer_to(head.as_bytes());
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{head}{answer}");
+        assert!(status != "400" || answer.contains("is no host, or another"), "{answer}");
+    }
 }
 
 #[test]

@@ -101,6 +101,40 @@ fn bad_deletes_are_refused_as_prometheus_refuses_them() {
 }
 
 #[test]
+fn a_delete_that_is_not_understood_deletes_nothing() {
+    let server = TestServer::start();
+    write_three(&server);
+    let before = server.get("/api/v1/export?match[]=%7B__name__!=%22%22%7D").body;
+    let path = "/api/v1/admin/tsdb/delete_series?match[]=%7B__name__!=%22%22%7D";
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    for (parameters, headers, body, told) in [
+        ("", &[("Content-Type", "application/json")][..], "{\"start\":1}", "does not call a form"),
+        ("", &[("Content-Type", "text/plain")], "start=1&end=2", "does not call a form"),
+        ("", &[], "start=1&end=2", "does not call a form"),
+        ("&strat=1", &[], "", "\"strat\" is not known here"),
+        ("&start[]=1", &[], "", "\"start[]\" is not known here"),
+        ("&db=x", &[], "", "\"db\" is not known here"),
+        ("&start=&end=", &[], "", "\"start\" has no value"),
+        ("&start=1&start=2", &[], "", "\"start\" is given more than once"),
+        ("&start=1", &form, "start=2", "\"start\" is given more than once"),
+        ("", &form, "End=2", "\"End\" is not known here"),
+        ("&end=1700000000000", &[], "", "numbers are seconds"),
+        ("&start=1700000000000", &[], "", "numbers are seconds"),
+    ] {
+        let answer = server.post_with(&format!("{path}{parameters}"), headers, body.as_bytes());
+        assert_eq!(answer.status, 400, "{parameters} {body}");
+        assert!(
+            answer.json()["error"].as_str().unwrap().contains(told),
+            "{parameters} {body}: {}",
+            answer.body
+        );
+    }
+    assert_eq!(server.get("/api/v1/export?match[]=%7B__name__!=%22%22%7D").body, before);
+    let all_time = "&start=-292273086-05-16T16:47:06Z&end=9999-12-31T23:59:59Z";
+    assert_eq!(server.post(&format!("{path}{all_time}"), b"").status, 204);
+}
+
+#[test]
 fn a_snapshot_can_be_served() {
     let directory = tempfile::tempdir().unwrap();
     let server = TestServer::start_in(directory.path(), |_| {});

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use timberline_engine::{CompactionReport, Db, DeleteReport};
 
+use super::params::Params;
 use super::prometheus::{ApiError, ErrorType};
 use super::turn::{Queue, Read};
 use super::{open_db, stream};
@@ -45,8 +46,17 @@ pub(super) async fn delete_series(State(state): State<SharedState>, request: Req
         Err(error) => return error.into_response(),
     };
     let deleted = run(state, move |db| {
+        all_understood(&read.params)?;
         let selectors = read.params.required_selectors(&read.budget)?;
         let range = read.params.time_range()?;
+        for (name, time_ns) in [("start", range.start), ("end", range.end)] {
+            let is_number = read.params.get(name).is_some_and(|text| text.parse::<f64>().is_ok());
+            if is_number && (time_ns == i64::MIN || time_ns == i64::MAX) {
+                let reason =
+                    "it is before 1677 or after 2262: numbers are seconds; leave it out for all time";
+                return Err(ApiError::parameter(name, reason));
+            }
+        }
         let matched: Vec<String> =
             read.params.all("match[]").take(LOGGED_SELECTORS_MAX).map(shortened).collect();
         let count = selectors.as_ref().len();
@@ -58,6 +68,13 @@ pub(super) async fn delete_series(State(state): State<SharedState>, request: Req
         Ok(Value::Null)
     });
     no_content(deleted.await)
+}
+
+/// Whether all that was sent is understood. A range of a delete that is not would be one of all time.
+fn all_understood(params: &Params) -> Result<(), ApiError> {
+    let Some(stray) = params.stray() else { return Ok(()) };
+    let message = format!("{stray}: nothing was done, send each parameter once, in the URL or a form");
+    Err(ApiError::new(ErrorType::BadData, message))
 }
 
 /// `POST|PUT /api/v1/admin/tsdb/clean_tombstones`: frees the space of what is deleted; 204 when done.
@@ -77,6 +94,9 @@ pub(super) async fn snapshot(State(state): State<SharedState>, request: Request)
         Ok(read) => read,
         Err(error) => return error.into_response(),
     };
+    if let Err(error) = all_understood(&read.params) {
+        return error.into_response();
+    }
     let skip_head = match read.params.get("skip_head").map(str::parse::<bool>) {
         None => false,
         Some(Ok(skip_head)) => skip_head,

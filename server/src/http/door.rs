@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING,
 };
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -25,8 +26,21 @@ use super::observe::all_dialects;
 use crate::state::{AppState, SharedState};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// What proxies add.
-const PROXY_HEADERS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
+/// What proxies add, in one of these words,
+const PROXY_HEADERS: [&str; 10] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "client-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+];
+/// or beginning so.
+const PROXY_PREFIXES: [&str; 2] = ["x-forwarded-", "x-envoy-"];
 
 /// What a route does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +136,22 @@ fn check_form(request: &Request, scope: Option<Scope>) -> Result<(), Refusal> {
         let message = format!("the request has {hosts} Host headers: HTTP/1.1 needs exactly one");
         return Err(Refusal { status: StatusCode::BAD_REQUEST, kind: "bad_data", message });
     }
+    let host = text(headers.get(HOST)).unwrap_or_default();
+    // A target with an authority is that of a proxy's request, and stands for `Host` (RFC 9112, 3.2.2).
+    let target = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    let is_authority = host.is_empty() || Authority::try_from(host.as_str()).is_ok_and(|a| has_port(&a));
+    if !is_authority || target.is_some_and(|target| target != host) {
+        let message =
+            format!("the Host header {host:?} is no host, or another than that of the request's target");
+        return Err(Refusal { status: StatusCode::BAD_REQUEST, kind: "bad_data", message });
+    }
     let has_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-    if scope == Some(Scope::Write) && request.method() == Method::POST && !has_length {
+    let has_body = match scope {
+        Some(Scope::Write) => request.method() == Method::POST,
+        Some(Scope::Admin) => headers.contains_key(CONTENT_TYPE),
+        _ => false,
+    };
+    if has_body && !has_length {
         let message = "the request has neither Content-Length nor Transfer-Encoding, so its body is lost: send one of them";
         return Err(Refusal {
             status: StatusCode::LENGTH_REQUIRED,
@@ -132,6 +160,12 @@ fn check_form(request: &Request, scope: Option<Scope>) -> Result<(), Refusal> {
         });
     }
     Ok(())
+}
+
+/// Whether an authority is a host, and a port if it has a colon.
+fn has_port(authority: &Authority) -> bool {
+    let text = authority.as_str();
+    !text.contains('@') && (authority.port_u16().is_some() || text == authority.host())
 }
 
 /// Whose name a `Host` or an `Origin` may be.
@@ -186,10 +220,13 @@ fn check_page(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refusal> {
             "{what}, and pages of other sites may not write here: if the page is yours, add its host to allowed-hosts"
         ))
     };
-    if let Some(origin) = text(headers.get(ORIGIN)) {
+    let mut is_allowed = false;
+    for origin in headers.get_all(ORIGIN) {
+        let origin = text(Some(origin)).unwrap_or_default();
         let (scheme, authority) = origin.split_once("://").unwrap_or_default();
         if allowed.iter().any(|name| *name == name_of(authority)) {
-            return Ok(());
+            is_allowed = true;
+            continue;
         }
         let host = text(headers.get(HOST)).unwrap_or_default();
         let default_port = if scheme == "https" { ":443" } else { ":80" };
@@ -197,6 +234,9 @@ fn check_page(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refusal> {
         if page.is_empty() || page != host {
             return Err(refusal(format!("the request is of a page of {origin}")));
         }
+    }
+    if is_allowed {
+        return Ok(());
     }
     // A page of a sibling domain, or of another port of this host, may be somebody else's as well.
     match text(headers.get(SEC_FETCH_SITE)) {
@@ -215,7 +255,10 @@ fn check_near(state: &AppState, headers: &HeaderMap) -> Result<(), Refusal> {
              call them: listen on 127.0.0.1",
         ));
     }
-    let Some(header) = PROXY_HEADERS.iter().find(|name| headers.contains_key(**name)) else { return Ok(()) };
+    let is_of_proxy = |name: &&str| {
+        PROXY_HEADERS.contains(name) || PROXY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let Some(header) = headers.keys().map(HeaderName::as_str).find(is_of_proxy) else { return Ok(()) };
     Err(Refusal::forbidden(format!(
         "the request came through a proxy (it has the header {header}), and admin endpoints answer clients on this machine only: \
          ask the server itself, without the proxy"
@@ -273,7 +316,12 @@ mod tests {
         let mut map = HeaderMap::new();
         map.insert(HOST, HeaderValue::from_static("localhost:8086"));
         for (name, value) in headers {
-            map.insert(*name, HeaderValue::from_str(value).unwrap());
+            let value = HeaderValue::from_str(value).unwrap();
+            if *name == "host" {
+                map.insert(*name, value);
+            } else {
+                map.append(*name, value);
+            }
         }
         check(&state, &map, scope)
     }
@@ -326,6 +374,8 @@ mod tests {
             &[("origin", "http://localhost:3000")],
             &[("origin", "http://localhost")],
             &[("origin", "null")],
+            &[own[0], ("origin", "http://evil.example")],
+            &[("origin", "https://tsdb.example.org"), ("origin", "http://evil.example")],
             &[("origin", "")],
             &[("origin", "http://tsdb.example.org.evil.example")],
             &[("sec-fetch-site", "cross-site")],
@@ -339,7 +389,8 @@ mod tests {
 
     #[test]
     fn who_comes_through_a_proxy_is_remote() {
-        for name in PROXY_HEADERS {
+        let others = ["x-forwarded-host", "x-forwarded-proto", "x-envoy-external-address"];
+        for name in PROXY_HEADERS.into_iter().chain(others) {
             let headers = [(name, "127.0.0.1")];
             assert_eq!(may(true, &headers), [true, true, false], "{name}");
             let refusal = check_with(true, &headers, Scope::Admin).unwrap_err();

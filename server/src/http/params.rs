@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use timberline_engine::{Budget, Held};
@@ -29,7 +29,12 @@ pub(crate) struct Params {
     single: Vec<(&'static str, String)>,
     /// The values of the names that end with `[]`, in order.
     lists: Vec<(&'static str, String)>,
+    /// The first thing that was sent and says nothing.
+    stray: Option<String>,
 }
+
+/// How much of a name is told.
+const NAME_CHARS_SHOWN: usize = 100;
 
 impl Params {
     /// The parameters of the URL alone, which the HTTP library keeps below 64 KiB.
@@ -56,6 +61,30 @@ impl Params {
         self.lists.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value.as_str())
     }
 
+    /// What was sent and is not understood: most endpoints ignore it, as Prometheus does.
+    #[must_use]
+    pub(super) fn stray(&self) -> Option<&str> {
+        self.stray.as_deref()
+    }
+
+    /// Notes what a parameter does not say.
+    fn note(&mut self, known: Known, name: &str, is_empty: bool) {
+        if self.stray.is_some() {
+            return;
+        }
+        let problem = if !known.contains(&name) {
+            "is not known here"
+        } else if self.single.iter().any(|(n, _)| *n == name) {
+            "is given more than once"
+        } else if is_empty {
+            "has no value"
+        } else {
+            return;
+        };
+        let name: String = name.chars().take(NAME_CHARS_SHOWN).collect();
+        self.stray = Some(format!("the parameter {name:?} {problem}"));
+    }
+
     /// The name under which a value is to be kept, and where.
     fn room_for(
         &mut self,
@@ -76,6 +105,7 @@ impl Params {
         value: Cow<'_, str>,
         held: &mut Held,
     ) -> Result<(), BodyError> {
+        self.note(known, name, value.is_empty());
         if let Some((name, values)) = self.room_for(known, name) {
             // A list that grows is there twice for a moment.
             held.add(value.len() + 3 * size_of::<(&str, String)>())?;
@@ -161,6 +191,12 @@ impl Sent {
     /// Decodes them. Takes CPU time unless they are [short](Self::is_short): call it on a blocking thread then.
     pub(super) fn decode(self, state: &AppState, known: Known, held: &mut Held) -> Result<Params, BodyError> {
         let mut params = Params::default();
+        let headers = &self.parts.headers;
+        let has_body = headers.contains_key(TRANSFER_ENCODING)
+            || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+        if (self.form.is_none() && has_body) || headers.get_all(CONTENT_TYPE).iter().count() > 1 {
+            params.stray = Some("the body, which its Content-Type does not call a form,".to_owned());
+        }
         if let Some((form, received)) = self.form {
             let received = body::decode(state, &self.parts.headers, received)?;
             match form {
@@ -199,6 +235,7 @@ fn add_fields(
         while let Some(field) = fields.next_field().await.map_err(|error| form_error(&error))? {
             let Some(name) = field.name().map(str::to_owned) else { continue };
             if field.file_name().is_some() || params.room_for(known, &name).is_none() {
+                params.note(known, &name, field.file_name().is_some());
                 continue;
             }
             let value = field.bytes().await.map_err(|error| form_error(&error))?;
