@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// A file's version may be this far ahead of what the program reads.
+const NEWER_VERSIONS_MAX: u32 = 4;
+
 /// The engine's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -94,6 +97,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// For a version that this program does not read, at byte 8 of a file, where no checksum covers it. Versions are counted
+    /// one by one: one that is far off is damage, and what else there is goes on.
+    pub(crate) fn of_version(file: &Path, found: u32, supported: u32) -> Self {
+        if (supported + 1..=supported + NEWER_VERSIONS_MAX).contains(&found) {
+            return Self::NewerVersion { file: file.to_owned(), found, supported };
+        }
+        Self::corruption(file, 8, "the version is unknown")
+    }
+
     /// An [`Error::Io`] with its context.
     pub fn io(operation: &'static str, file: impl AsRef<Path>, source: io::Error) -> Self {
         Self::Io { operation, file: file.as_ref().to_owned(), source }

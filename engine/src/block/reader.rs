@@ -452,10 +452,7 @@ fn check_header(file: &Path, bytes: &[u8]) -> Result<()> {
     }
     match Reader::new(&bytes[8..]).u32_le() {
         Ok(VERSION) => Ok(()),
-        Ok(found) if found > VERSION => {
-            Err(Error::NewerVersion { file: file.to_owned(), found, supported: VERSION })
-        }
-        _ => Err(Error::corruption(file, 8, "the version is unknown")),
+        found => Err(Error::of_version(file, found.unwrap_or_default(), VERSION)),
     }
 }
 

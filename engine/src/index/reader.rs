@@ -59,10 +59,7 @@ impl Index {
         let mut version = Reader::new(&bytes[8..]);
         match version.u32_le() {
             Ok(VERSION) => {}
-            Ok(found) if found > VERSION => {
-                return Err(Error::NewerVersion { file: file.to_owned(), found, supported: VERSION });
-            }
-            _ => return Err(corrupt(8, "the version is unknown")),
+            found => return Err(Error::of_version(file, found.unwrap_or_default(), VERSION)),
         }
         let sections = verified_sections(&bytes).map_err(|e| corrupt(e.offset, e.reason))?;
         let at = |section: Section| sections[section as usize].clone();
