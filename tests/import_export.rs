@@ -41,6 +41,43 @@ fn text_of(file: &Path) -> String {
 }
 
 #[test]
+fn each_json_line_is_looked_at_for_timestamps_in_another_unit() {
+    let importer = Importer::start_with(&[]);
+    let line = |stamps: &str| {
+        format!("{{\"metric\":{{\"__name__\":\"j\"}},\"values\":[1,2],\"timestamps\":[{stamps}]}}\n")
+    };
+    let text =
+        [line("1764500000000,1764500000001"), line("0,1764500000"), line("1764500000,1764500001")].concat();
+    assert_says(
+        &importer.import(&[], "a.jsonl", text),
+        0,
+        &["a.jsonl:2: warning: timestamps look like s, and are read as ms"],
+    );
+}
+
+#[test]
+fn what_is_too_large_for_the_server_goes_in_parts() {
+    let importer = Importer::start_with(&[("TIMBERLINE_BODY_BYTES_MAX", "100KiB")]);
+    let lines: String = (0..20_000).map(|i| format!("m,host={} f={i} {}\n", i % 7, i + 1)).collect();
+    assert_says(&importer.import(&["--precision", "s"], "a.lp", &lines), 0, &["20000 samples"]);
+    let values: Vec<String> = (0..30_000).map(|i| i.to_string()).collect();
+    let stamps: Vec<String> = (0..30_000).map(|i| (1_700_000_000_000_i64 + i).to_string()).collect();
+    let (values, stamps) = (values.join(","), stamps.join(","));
+    let json =
+        format!("{{\"metric\":{{\"__name__\":\"j\"}},\"values\":[{values}],\"timestamps\":[{stamps}]}}\n");
+    assert_says(&importer.import(&[], "b.jsonl", &json), 0, &["30000 samples"]);
+    assert_eq!(importer.samples(&[("__name__", "j")]).0, 30_000);
+    let text: String =
+        (0..20_000).map(|i| format!("prom_{} 1 {}\n", i % 9, 1_700_000_000_000_i64 + i)).collect();
+    assert_says(&importer.import(&[], "c.prom", &text), 0, &["20000 samples"]);
+    let label = "x".repeat(200_000);
+    let long = format!(
+        "{{\"metric\":{{\"__name__\":\"k\",\"l\":\"{label}\"}},\"values\":[1,2],\"timestamps\":[1,2]}}\n"
+    );
+    assert_says(&importer.import(&[], "d.jsonl", &long), 1, &["body-bytes-max"]);
+}
+
+#[test]
 fn real_data_comes_back_bit_for_bit() {
     let file = Path::new(REAL_DATA);
     if !file.exists() {
@@ -120,6 +157,12 @@ impl Importer {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self { server: Server::serve(&folder.path().join("data")), folder }
+    }
+
+    /// With other settings of the server.
+    fn start_with(variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { server: Server::serve_with(&folder.path().join("data"), variables), folder }
     }
 
     /// Imports a file of that name and content.

@@ -203,8 +203,13 @@ impl Import<'_> {
         while let Some(next) = self.read(batches.next(|text, _, rest| at_last_break(text, rest)))? {
             match next {
                 Next::Batch(Batch { text, first_line }) => {
-                    if let Some(timestamp) = jsonl::first_timestamp(&text) {
-                        units.observe(timestamp, || Some(first_line));
+                    for (line, number) in text.split(|byte| *byte == b'\n').zip(first_line..) {
+                        if units.is_decided() {
+                            break;
+                        }
+                        if let Some(timestamp) = jsonl::first_timestamp(line) {
+                            units.observe(timestamp, || Some(number));
+                        }
                     }
                     self.warn(&mut units);
                     self.target.totals.refused +=

@@ -365,16 +365,15 @@ pub fn append_line(
     out.extend_from_slice(b"}\n");
 }
 
-/// The first timestamp of the first series in `text`, in its unit, if that line is one.
+/// The first timestamp of a line that is not 0, in its unit.
 #[must_use]
-pub fn first_timestamp(text: &[u8]) -> Option<i64> {
+pub fn first_timestamp(line: &[u8]) -> Option<i64> {
     #[derive(Deserialize)]
     struct Timestamps {
         timestamps: Vec<i64>,
     }
-    let line = text.split(|byte| *byte == b'\n').next()?;
-    let Timestamps { timestamps } = serde_json::from_slice(line).ok()?;
-    timestamps.first().copied()
+    let Timestamps { timestamps } = serde_json::from_slice(without_mark(line)).ok()?;
+    timestamps.into_iter().find(|timestamp| *timestamp != 0)
 }
 
 /// Appends the line that ends an export which could not read everything.

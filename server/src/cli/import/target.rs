@@ -9,11 +9,15 @@ use ureq::http::HeaderMap;
 
 use super::super::Error;
 use super::super::client::{Client, Refusal};
+use super::long_line::LongLine;
 use crate::http::{INTEGERS_ROUNDED, SAMPLES_STORED, STRINGS_SKIPPED};
 
 /// How often a server that has no room is asked again, and after which pause.
 const RETRIES_MAX: u32 = 60;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is smaller is not sent in parts when it is too large for the server.
+const PART_BYTES_MIN: usize = 1 << 10;
 
 /// What became of the lines.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,10 +95,51 @@ impl Target<'_> {
             match self.client.post(path, text)? {
                 Ok(response) => return self.count(response.headers(), 0),
                 Err(refusal) if refusal.status == 503 => thread::sleep(RETRY_PAUSE),
+                Err(refusal) if refusal.status == 413 && text.len() > PART_BYTES_MIN => {
+                    return self.send_in_parts(path, text, lines, refusal);
+                }
                 Err(refusal) => return self.tell_refusal(refusal, lines),
             }
         }
         Err(Error::message("the server has had no room for a minute: give up"))
+    }
+
+    /// Sends what the server refused as too large: two halves of the lines, or a JSON line's samples in two lines.
+    fn send_in_parts(
+        &mut self,
+        path: &str,
+        text: &[u8],
+        lines: Lines,
+        refusal: Refusal,
+    ) -> Result<u64, Error> {
+        let middle = text.len() / 2;
+        let before = memchr::memrchr(b'\n', &text[..middle]);
+        let after = || memchr::memchr(b'\n', &text[middle..text.len() - 1]).map(|at| middle + at);
+        if let Some(at) = before.or_else(after) {
+            let (first, rest) = text.split_at(at + 1);
+            let lines_of_rest = match lines {
+                Lines::From(line) => Lines::From(line + memchr::memchr_iter(b'\n', first).count() as u64),
+                other => other,
+            };
+            return Ok(self.send(path, first, lines)? + self.send(path, rest, lines_of_rest)?);
+        }
+        let Ok(line) = LongLine::read(text.trim_ascii_end()) else { return Err(refusal.into()) };
+        let lines = match lines {
+            Lines::From(line) => Lines::PartOf(line),
+            other => other,
+        };
+        let (mut refused, mut refusal) = (0, Some(refusal));
+        line.pieces(middle, |piece| {
+            // Labels are in each.
+            if piece.len() >= text.len() {
+                return Err(refusal
+                    .take()
+                    .map_or_else(|| Error::message("the line is too long"), Error::from));
+            }
+            refused += self.send(path, piece, lines)?;
+            Ok(())
+        })?;
+        Ok(refused.min(1))
     }
 
     fn count(&mut self, headers: &HeaderMap, refused: u64) -> Result<u64, Error> {

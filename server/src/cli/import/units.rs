@@ -51,6 +51,11 @@ impl Units {
         self.unit
     }
 
+    /// Whether a timestamp was found that fits another unit: no other is looked at then.
+    pub(super) fn is_decided(&self) -> bool {
+        self.found.is_some()
+    }
+
     /// Looks at a timestamp, which stands in that line.
     pub(super) fn observe(&mut self, timestamp: i64, line: impl FnOnce() -> Option<u64>) {
         if self.found.is_none()

@@ -4,6 +4,12 @@
 const EOF: &[u8] = b"# EOF";
 /// The start of a line that only OpenMetrics has.
 const UNIT: &[u8] = b"# UNIT ";
+/// The start of a line that both have,
+const TYPE: &[u8] = b"# TYPE ";
+/// and the types that only OpenMetrics has.
+const TYPES: [&str; 4] = ["unknown", "info", "stateset", "gaugehistogram"];
+/// What is kept of a comment; a type's line is shorter.
+const HEAD_BYTES_MAX: usize = 1 << 10;
 
 /// Which of the two formats a text is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,8 +28,8 @@ pub struct DialectScan {
     head: Vec<u8>,
     /// Lines before the current one.
     lines: u64,
-    /// The first line of each kind.
-    unit: Option<u64>,
+    /// The first line that only OpenMetrics has, and what it is.
+    evidence: Option<(u64, &'static str)>,
     eof: Option<u64>,
     after_eof: Option<u64>,
 }
@@ -40,23 +46,24 @@ impl DialectScan {
     }
 
     fn take_head(&mut self, part: &[u8]) {
-        let room = UNIT.len().saturating_sub(self.head.len());
+        let is_comment = self.head.first().or(part.first()) == Some(&b'#');
+        let room = if is_comment { HEAD_BYTES_MAX - self.head.len() } else { 1 - self.head.len().min(1) };
         self.head.extend_from_slice(&part[..part.len().min(room)]);
     }
 
     fn end_line(&mut self) {
         self.lines += 1;
         let line = self.head.trim_ascii_end();
-        let found = match self.eof {
+        match self.eof {
             // Blank lines do no harm.
-            Some(_) if line.is_empty() => None,
-            Some(_) => Some(&mut self.after_eof),
-            None if line == EOF => Some(&mut self.eof),
-            None if self.head.starts_with(UNIT) => Some(&mut self.unit),
-            None => None,
-        };
-        if let Some(found) = found {
-            found.get_or_insert(self.lines);
+            Some(_) if line.is_empty() => {}
+            Some(_) => drop(self.after_eof.get_or_insert(self.lines)),
+            None if line == EOF => self.eof = Some(self.lines),
+            None => {
+                if let Some(what) = evidence(&self.head) {
+                    self.evidence.get_or_insert((self.lines, what));
+                }
+            }
         }
         self.head.clear();
     }
@@ -69,13 +76,13 @@ impl DialectScan {
         if !self.head.is_empty() {
             self.end_line();
         }
-        match (self.eof, self.after_eof, self.unit) {
+        match (self.eof, self.after_eof, self.evidence) {
             (Some(eof), Some(line), _) => {
                 Err(format!("`# EOF`, the end of OpenMetrics, is line {eof}, and line {line} follows it"))
             }
             (Some(_), None, _) => Ok(Dialect::OpenMetrics),
-            (None, _, Some(line)) => Err(format!(
-                "line {line}, `# UNIT …`, is OpenMetrics, and there is no `# EOF` at the end: it is cut off"
+            (None, _, Some((line, what))) => Err(format!(
+                "line {line}, `{what}`, is OpenMetrics, and there is no `# EOF` at the end: it is cut off"
             )),
             (None, _, None) if expected == Some(Dialect::OpenMetrics) => {
                 Err("OpenMetrics ends with the line `# EOF`, which is missing: it is cut off".to_owned())
@@ -83,6 +90,15 @@ impl DialectScan {
             (None, _, None) => Ok(Dialect::Prometheus),
         }
     }
+}
+
+/// What a line is that only OpenMetrics has.
+fn evidence(line: &[u8]) -> Option<&'static str> {
+    if line.starts_with(UNIT) {
+        return Some("# UNIT …");
+    }
+    let kind = line.strip_prefix(TYPE)?.trim_ascii_end().rsplit(|byte| *byte == b' ').next()?;
+    TYPES.iter().any(|name| name.as_bytes() == kind).then_some("# TYPE …")
 }
 
 #[cfg(test)]
@@ -115,9 +131,17 @@ mod tests {
 
     #[test]
     fn open_metrics_that_is_cut_or_goes_on_is_refused() {
-        let reason = |text, expected| told(text, expected).unwrap_err();
+        let reason = |text: &str, expected| told(text, expected).unwrap_err();
         assert!(reason("a 1\n", Some(Dialect::OpenMetrics)).contains("`# EOF`, which is missing"));
         assert!(reason("a 1\n# UNIT a s\n", None).starts_with("line 2, `# UNIT …`"));
+        for kind in ["unknown", "info", "stateset", "gaugehistogram"] {
+            let text = format!("a 1\n# TYPE a {kind}\na 1 1.5\n");
+            assert!(reason(&text, None).starts_with("line 2, `# TYPE …`"), "{kind}");
+            assert_eq!(told(&format!("{text}# EOF\n"), None), Ok(Dialect::OpenMetrics));
+        }
+        for kind in ["untyped", "counter", "gauge", "histogram", "summary"] {
+            assert_eq!(told(&format!("# TYPE info {kind}\n"), None), Ok(Dialect::Prometheus));
+        }
         for expected in [None, Some(Dialect::OpenMetrics)] {
             let reason = reason("a 1\n# EOF\n\nb 2\n# EOF\n", expected);
             assert_eq!(reason, "`# EOF`, the end of OpenMetrics, is line 2, and line 4 follows it");
