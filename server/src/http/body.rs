@@ -30,7 +30,7 @@ const INFLATE_STEP_BYTES: usize = 64 << 10;
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 const RATE_WINDOW_BYTES_MIN: usize = 10 << 10;
 /// A body whose length was announced gets room for so many times what has arrived of it. What was announced alone counts nothing.
-const ROOM_TIMES: usize = 4;
+const ROOM_TIMES: usize = 16;
 /// How much of a refused body is still read, and for how long.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
