@@ -24,7 +24,7 @@ mod turnstile;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -123,7 +123,6 @@ pub struct Head {
     series: AtomicU64,
     samples: AtomicU64,
     out_of_order: AtomicU64,
-    oldest: AtomicI64,
     /// What series and samples take.
     memory: Arc<Budget>,
 }
@@ -142,7 +141,6 @@ impl Head {
             series: AtomicU64::new(0),
             samples: AtomicU64::new(0),
             out_of_order: AtomicU64::new(0),
-            oldest: AtomicI64::new(i64::MAX),
             memory,
         }
     }
@@ -361,7 +359,6 @@ impl Head {
             let applied = self.shards[shard].write().apply(rows.by_ref().take(APPLY_ROWS_MAX));
             self.samples.fetch_add(applied.samples, Ordering::Relaxed);
             self.out_of_order.fetch_add(applied.out_of_order, Ordering::Relaxed);
-            self.oldest.fetch_min(applied.oldest.unwrap_or(i64::MAX), Ordering::Relaxed);
             orphaned += applied.orphaned;
         }
         orphaned

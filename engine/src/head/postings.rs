@@ -34,10 +34,9 @@ pub(super) struct Many {
 }
 
 impl Many {
-    /// Ids in ascending order.
-    fn of(ids: impl Iterator<Item = u32> + Clone) -> Self {
-        let (first, last) = (ids.clone().next().unwrap_or_default(), ids.clone().last().unwrap_or_default());
-        Self { len: ids.clone().count() as u32, ids: ids.collect(), first, last }
+    fn of(ids: Bitmap) -> Self {
+        let (first, last) = (ids.minimum().unwrap_or_default(), ids.maximum().unwrap_or_default());
+        Self { len: ids.cardinality() as u32, ids, first, last }
     }
 
     fn add(&mut self, start: u32, len: u32) {
@@ -80,7 +79,7 @@ impl Postings {
                 ids.extend(start..start + len);
             }
             Self::Few(ids) => {
-                let mut many = Many::of(ids.iter().copied());
+                let mut many = Many::of(Bitmap::of(ids));
                 many.add(start, len);
                 *self = Self::Many(Box::new(many));
             }
@@ -94,7 +93,7 @@ impl Postings {
         if (len + more) as usize <= FEW_MAX {
             Self::Few((start..start + len).collect())
         } else {
-            Self::Many(Box::new(Many::of(start..start + len)))
+            Self::Many(Box::new(Many::of(Bitmap::from_range(start..start + len))))
         }
     }
 

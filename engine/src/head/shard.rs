@@ -80,8 +80,6 @@ pub(super) struct Applied {
     pub(super) samples: u64,
     pub(super) out_of_order: u64,
     pub(super) orphaned: u64,
-    /// The oldest of the timestamps; `None` when no row was applied.
-    pub(super) oldest: Option<i64>,
 }
 
 /// One shard of the head. Series ids count within the shard, in order of creation.
@@ -256,8 +254,6 @@ impl Shard {
             let samples = row.values.len() as u64;
             match self.groups.get_mut(row.group.index()) {
                 Some(group) if usize::from(group.width) == row.width => {
-                    applied.oldest =
-                        Some(applied.oldest.map_or(row.timestamp, |oldest| oldest.min(row.timestamp)));
                     self.range = self.range.union(TimeRange::new(row.timestamp, row.timestamp));
                     let appended = group.append(row);
                     applied.samples += samples;

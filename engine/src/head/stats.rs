@@ -33,7 +33,7 @@ impl Head {
             series: self.series.load(Ordering::Relaxed),
             samples: self.samples.load(Ordering::Relaxed),
             out_of_order: self.out_of_order.load(Ordering::Relaxed),
-            oldest: self.oldest.load(Ordering::Relaxed),
+            oldest: self.range().start,
             bytes: self.bytes() as u64,
         }
     }

@@ -1,8 +1,9 @@
 //! Writes an index file from series that come sorted by labels.
 //!
-//! While series come, what says where their chunks and label sets are goes to files ([`spill`](super::spill)); a number for each
-//! series of the sources, and so many label sets, stay in memory. At the end the sections are written one after the other: texts and postings come from
-//! the sources once more, pair by pair, so that nobody holds all of them.
+//! While series come, what says where their chunks and label sets are goes to files ([`spill`](super::spill)). A number for each
+//! series of the sources stays in memory, and the label sets that are remembered to be shared. At the end the sections are
+//! written one after the other: texts and postings come from the sources once more, pair by pair, so that nobody holds all
+//! of them.
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};

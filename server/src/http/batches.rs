@@ -7,8 +7,10 @@ use timberline_engine::{Appender, Db, Error, Histogram, HistogramRow, Labels, Ro
 
 use crate::ingest::{HistogramSink, RowSink, SeriesSink};
 
-/// A batch with so many samples is committed, and another one begun.
+/// A batch with so many samples is committed, and another one begun: fewer where the memory for writes is small.
 const BATCH_SAMPLES_MAX: usize = 500_000;
+/// What a sample of a batch takes at most, which is in a row of its own.
+const SAMPLE_BYTES: usize = 64;
 
 /// Takes rows and series into one batch after the other. What is not committed when it is dropped is forgotten.
 #[derive(Debug)]
@@ -24,8 +26,10 @@ pub(super) struct Batches<'db> {
 }
 
 impl<'db> Batches<'db> {
-    pub(super) fn new(db: &'db Db) -> Self {
-        Self { db, open: None, samples: 0, samples_max: BATCH_SAMPLES_MAX, buckets: 0, committed: 0 }
+    /// Batches of up to `bytes_max` bytes each, roughly.
+    pub(super) fn new(db: &'db Db, bytes_max: usize) -> Self {
+        let samples_max = (bytes_max / SAMPLE_BYTES).clamp(1, BATCH_SAMPLES_MAX);
+        Self { db, open: None, samples: 0, samples_max, buckets: 0, committed: 0 }
     }
 
     /// Samples of the batches that were committed.
@@ -161,7 +165,7 @@ mod tests {
     fn a_body_is_committed_piece_by_piece() {
         let directory = tempfile::tempdir().unwrap();
         let db = open(&directory);
-        let mut batches = Batches { samples_max: 10, ..Batches::new(&db) };
+        let mut batches = Batches::new(&db, 10 * SAMPLE_BYTES);
         let fields = [Field { name: b"f", value: 1.0 }];
         for timestamp in 0..25 {
             let row = Row { key: b"k", timestamp, fields: &fields };
@@ -178,7 +182,7 @@ mod tests {
     fn histograms_count_by_their_size() {
         let directory = tempfile::tempdir().unwrap();
         let db = open(&directory);
-        let mut batches = Batches { samples_max: 10, ..Batches::new(&db) };
+        let mut batches = Batches::new(&db, 10 * SAMPLE_BYTES);
         let histogram = Arc::new(Histogram { custom_values: [1.0, 2.0].into(), ..Histogram::default() });
         for timestamp in 0..5 {
             let histogram = Arc::clone(&histogram);
@@ -194,7 +198,7 @@ mod tests {
     fn what_was_committed_before_an_error_is_known() {
         let directory = tempfile::tempdir().unwrap();
         let db = open(&directory);
-        let mut batches = Batches { samples_max: 10, ..Batches::new(&db) };
+        let mut batches = Batches::new(&db, 10 * SAMPLE_BYTES);
         batches.series(&labels(), (0..10).map(|timestamp| (timestamp, 1.0))).unwrap();
         drop(batches.open.take());
         db.close().unwrap();

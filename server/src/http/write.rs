@@ -242,7 +242,8 @@ fn append<P>(
 where
     P: FnOnce(&AppState, &HeaderMap, Received, &mut Batches<'_>) -> Result<Counts, WriteError>,
 {
-    let mut batches = Batches::new(open_db(state)?);
+    let mut batches =
+        Batches::new(open_db(state)?, state.config.write_bytes_max / state.config.write_concurrency_max);
     let appended = match parse(state, headers, received, &mut batches) {
         Ok(counts) => batches.commit().map(|()| counts).map_err(WriteError::Engine),
         Err(error) => Err(error),

@@ -22,7 +22,7 @@ fn brief(message: &impl Display) -> String {
 
     impl Write for Brief {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            let left = MESSAGE_BYTES_MAX - self.0.len();
+            let left = MESSAGE_BYTES_MAX.saturating_sub(self.0.len());
             if text.len() <= left {
                 self.0.push_str(text);
                 return Ok(());
